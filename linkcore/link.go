@@ -1,0 +1,85 @@
+package linkcore
+
+import "time"
+
+// A Kind says what a tracked link does.
+type Kind byte
+
+// The kinds of link. The sealed form has one of them inside.
+const (
+	Click       Kind = 'c' // redirects to its destination
+	Open        Kind = 'o' // a picture that tells that a mail was opened
+	Unsubscribe Kind = 'u' // leads to the unsubscribe page, and is its one-click address
+)
+
+// String returns "click", "open" or "unsubscribe".
+func (k Kind) String() string {
+	switch k {
+	case Click:
+		return "click"
+	case Open:
+		return "open"
+	case Unsubscribe:
+		return "unsubscribe"
+	}
+	return "unknown"
+}
+
+// Fields identify a link. Customer, Campaign and Recipient are the sender's own
+// identifiers: at most 64 bytes of A-Z a-z 0-9 _ - each, or empty.
+type Fields struct {
+	Customer  string
+	Campaign  string
+	Recipient string
+
+	// Link tells the link from every other: 1 to 64 bytes of A-Z a-z 0-9 _ -.
+	// A signer that is given none makes a random one.
+	Link string
+
+	// Sent is when the mail was sent, in whole seconds since 1970, at least 1;
+	// the zero Time where that is not said.
+	Sent time.Time
+}
+
+// A Repair is the step that was needed to read a link that was mangled on its
+// way; see FORMAT.md.
+type Repair string
+
+// The repairs, by the step that is recorded.
+const (
+	RepairNone            Repair = "none"
+	RepairDecodedQuery    Repair = "decoded-query"
+	RepairDecoded         Repair = "decoded"
+	RepairDoubleEncoding  Repair = "double-encoding"
+	RepairQuotedPrintable Repair = "quoted-printable"
+	RepairWhitespace      Repair = "whitespace"
+	RepairHTMLEntity      Repair = "html-entity"
+	RepairTrailing        Repair = "trailing"
+	RepairSlash           Repair = "slash"
+)
+
+// A Link is what a request's tracked link says, once its tag was checked.
+type Link struct {
+	Kind   Kind
+	Sealed bool
+	Key    string // id of the key that signed it
+	Host   string // the link's host, normalised as by [NormalizeHost]
+
+	Fields
+
+	// Destination is the signed destination, byte for byte; empty unless Kind
+	// is Click.
+	Destination string
+
+	// Metadata is the JSON object that a sealed link carried; else empty.
+	Metadata string
+
+	// Label and Query are not authenticated: whoever passes a link on can
+	// write there what they like. Both are as received. Label is the
+	// cosmetic part; Query is what a gateway added to the query string,
+	// without what the link itself used.
+	Label string
+	Query string
+
+	Repair Repair
+}
