@@ -1,0 +1,26 @@
+package linkcore
+
+import "errors"
+
+// Why [KeyRing.Verify] found a link invalid. From outside they must all look
+// the same; they are for logs, counters and tools.
+var (
+	ErrNotLink     = errors.New("the request target holds no token")
+	ErrTooLong     = errors.New("the request target is longer than 16384 bytes")
+	ErrHost        = errors.New("the host is not a name of letters, digits, - and _ joined by dots")
+	ErrUnknownKey  = errors.New("the key that the token names is not in the key ring")
+	ErrTag         = errors.New("the tag matches no reading of the destination: the link was changed, or made for another host or with another key of this name")
+	ErrBox         = errors.New("the box cannot be opened: it was changed, or sealed for another host or with another key of this name")
+	ErrSealedParts = errors.New("the box opened but its content breaks the format: whoever sealed it has a defect")
+	ErrDestination = errors.New("the destination does not fit the grammar")
+)
+
+// A FieldError says which field of a link to be made breaks the format.
+type FieldError struct {
+	Field   string // as the flags and the format name it, such as "customer"
+	Problem string // to follow the field's name: "is longer than …"
+	Err     error  // the cause, where there is one to compare with errors.Is
+}
+
+func (e *FieldError) Error() string { return e.Field + " " + e.Problem }
+func (e *FieldError) Unwrap() error { return e.Err }

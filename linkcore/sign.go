@@ -1,0 +1,393 @@
+package linkcore
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// A Form is how a tracked link is written.
+type Form string
+
+// The forms. Some mailbox providers prefer the query form.
+const (
+	PathForm  Form = "path"  // https://{host}/{token}/{destination}
+	QueryForm Form = "query" // https://{host}/{label}?id={token}&url={destination}
+)
+
+// maxURL is the length in bytes above which no tracked link is made.
+const maxURL = 8000
+
+// A Warning is something about a tracked link that works but may not do so
+// everywhere, or not for ever.
+type Warning string
+
+// The warnings that signing gives.
+const (
+	WarnLong     Warning = "the tracked URL is longer than 900 bytes: lines of a mail end at 998"
+	WarnVeryLong Warning = "the tracked URL is longer than 2048 bytes: some clients cut it there"
+	WarnHTTP     Warning = "the base URL is plain http: whoever is on the way reads and changes what the recipient gets; use https"
+	WarnRunApp   Warning = "the base URL is the platform's own *.run.app: links made on it can never move to another service; use a domain of your own"
+	WarnFragment Warning = "the destination has a fragment: a gateway that decodes the link cuts it off, and no repair brings it back"
+	WarnNoLabel  Warning = "the label is left out: a clear click link has a place for one in the query form only"
+)
+
+// A Signer makes tracked links with one key for one base URL. It may be used
+// from any goroutine.
+type Signer struct {
+	key      *key
+	base     string // scheme://authority[/prefix]
+	host     string // what the tag covers
+	warnings []Warning
+}
+
+// Signer returns a signer for links that begin with the base URL: scheme, host
+// and port, such as https://links.example.com, and a path where the endpoint's
+// handler is mounted under one. The key id may be left empty while the ring
+// has one key only: later, a new key must have reached every endpoint before
+// it signs, so which one does is said, not guessed.
+func (r *KeyRing) Signer(baseURL, keyID string) (*Signer, error) {
+	keys := *r.keys.Load()
+	if keyID == "" {
+		if len(keys) != 1 {
+			return nil, &FieldError{Field: "signing key", Problem: fmt.Sprintf("must be named, since the ring has %d keys: %s", len(keys), strings.Join(r.IDs(), ", "))}
+		}
+		for keyID = range keys {
+		}
+	}
+	k := keys[keyID]
+	if k == nil {
+		return nil, &FieldError{Field: "signing key", Problem: fmt.Sprintf("%q is not in the key ring, which has %s", keyID, strings.Join(r.IDs(), ", "))}
+	}
+	s := &Signer{key: k}
+	if err := s.setBase(baseURL); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Signer) setBase(baseURL string) error {
+	refuse := func(problem string) error { return &FieldError{Field: "base URL", Problem: problem} }
+	if baseURL == "" {
+		return refuse("is missing: it is the scheme, host and port of the links, such as https://links.example.com")
+	}
+	u, err := url.Parse(baseURL)
+	switch {
+	case err != nil || !isASCII(baseURL):
+		return refuse("must be a URL in ASCII, an international host as A-labels (xn--…)")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return refuse("must begin with https://")
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(baseURL, "#"):
+		return refuse("must be no more than scheme, host, port and path")
+	}
+	if s.host, err = NormalizeHost(u.Host); err != nil {
+		return &FieldError{Field: "base URL", Problem: "has a host that no endpoint accepts: letters, digits, - and _ joined by dots, at most 253 bytes", Err: err}
+	}
+	port := ""
+	if p := u.Port(); p != "" {
+		if _, err := parseDestination("http://x:" + p); err != nil {
+			return refuse("has a port above 65535")
+		}
+		port = ":" + p
+	}
+	prefix := strings.TrimSuffix(u.EscapedPath(), "/")
+	for segment := range strings.SplitSeq(strings.TrimPrefix(prefix, "/"), "/") {
+		if prefix != "" && (segment == "" || segment == "." || segment == "..") || strings.ContainsFunc(segment, func(c rune) bool { return c > '~' || classes[c]&classUnreserved == 0 }) {
+			return refuse("has a path that not every gateway leaves as it is: use A-Z a-z 0-9 - . _ ~")
+		}
+	}
+	s.base = u.Scheme + "://" + s.host + port + prefix
+	if u.Scheme == "http" {
+		s.warnings = append(s.warnings, WarnHTTP)
+	}
+	if strings.HasSuffix(s.host, ".run.app") {
+		s.warnings = append(s.warnings, WarnRunApp)
+	}
+	return nil
+}
+
+// Key returns the id of the signer's key.
+func (s *Signer) Key() string { return s.key.id }
+
+// Options say what kind of link is made and how it is written. The zero value
+// makes a click link in path form.
+type Options struct {
+	Kind  Kind   // default Click
+	Form  Form   // default PathForm
+	Label string // cosmetic, not authenticated; at most 128 bytes of UTF-8
+
+	// Metadata is the sender's own, carried to the event: a JSON object of at
+	// most 512 bytes. Sealed links only.
+	Metadata string
+}
+
+// Tracked is a link that was made.
+type Tracked struct {
+	URL      string
+	Fields   Fields // as signed: with the link that was made where none was given
+	Warnings []Warning
+}
+
+// Sign makes a link of the clear form, which shows its fields and destination
+// to whoever reads the mail. The destination is empty for kinds Open and
+// Unsubscribe. An error is a [*FieldError].
+func (s *Signer) Sign(f Fields, destination string, o Options) (Tracked, error) {
+	return s.make(f, destination, o, false)
+}
+
+// Seal makes a link of the sealed form, which hides its fields and destination
+// (not their length). Otherwise it is as [Signer.Sign].
+func (s *Signer) Seal(f Fields, destination string, o Options) (Tracked, error) {
+	return s.make(f, destination, o, true)
+}
+
+// SignAll makes a link for each destination, or none: the error is of the first
+// that can't be made. Since a link is never used twice, f.Link must be empty if
+// there are several destinations.
+func (s *Signer) SignAll(f Fields, destinations []string, o Options) ([]Tracked, error) {
+	return s.makeAll(f, destinations, o, false)
+}
+
+// SealAll is to [Signer.Seal] as [Signer.SignAll] is to Sign.
+func (s *Signer) SealAll(f Fields, destinations []string, o Options) ([]Tracked, error) {
+	return s.makeAll(f, destinations, o, true)
+}
+
+func (s *Signer) makeAll(f Fields, destinations []string, o Options, sealed bool) ([]Tracked, error) {
+	if len(destinations) > 1 && f.Link != "" {
+		return nil, &FieldError{Field: "link", Problem: "is given once for several destinations: leave it out, and each gets its own"}
+	}
+	all := make([]Tracked, 0, len(destinations))
+	for i, destination := range destinations {
+		t, err := s.make(f, destination, o, sealed)
+		if err != nil {
+			return nil, fmt.Errorf("destination %d: %w", i+1, err)
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+func (s *Signer) make(f Fields, destination string, o Options, sealed bool) (t Tracked, err error) {
+	if o.Kind == 0 {
+		o.Kind = Click
+	}
+	if o.Form == "" {
+		o.Form = PathForm
+	}
+	if destination, err = checkOptions(o, destination, sealed); err != nil {
+		return t, err
+	}
+	label, err := encodeLabel(o.Label)
+	if err != nil {
+		return t, err
+	}
+	if err := checkFields(&f); err != nil {
+		return t, err
+	}
+	fields := appendFields(nil, &f)
+
+	var token []byte
+	if sealed {
+		token, err = s.key.sealToken(s.host, byte(o.Kind), fields, destination, o.Metadata)
+		if err != nil {
+			return t, err
+		}
+	} else {
+		token = s.key.signToken(s.host, byte(o.Kind), fields, destination)
+	}
+
+	clearClick := o.Kind == Click && !sealed
+	u := append(make([]byte, 0, len(s.base)+len(token)+len(label)+3*len(destination)+16), s.base...)
+	u = append(u, '/')
+	if o.Form == QueryForm {
+		u = append(append(append(u, label...), "?id="...), token...)
+		if clearClick {
+			u = appendDestination(append(u, "&url="...), destination)
+		} else {
+			u = append(u, '/')
+		}
+	} else {
+		u = append(append(u, token...), '/')
+		if clearClick {
+			u = appendDestination(u, destination)
+		} else {
+			u = append(u, label...)
+		}
+	}
+	if len(u) > maxURL {
+		return t, &FieldError{Field: "destination", Problem: fmt.Sprintf("makes a tracked URL of %d bytes: %d are the most that can be relied upon", len(u), maxURL)}
+	}
+	t = Tracked{URL: string(u), Fields: f}
+	t.Warnings = append(t.Warnings, s.warnings...)
+	if len(u) > 2048 {
+		t.Warnings = append(t.Warnings, WarnVeryLong)
+	} else if len(u) > 900 {
+		t.Warnings = append(t.Warnings, WarnLong)
+	}
+	if strings.Contains(destination, "#") {
+		t.Warnings = append(t.Warnings, WarnFragment)
+	}
+	if label != "" && clearClick && o.Form == PathForm {
+		t.Warnings = append(t.Warnings, WarnNoLabel)
+	}
+	return t, nil
+}
+
+// checkOptions returns the destination as it is signed.
+func checkOptions(o Options, destination string, sealed bool) (string, error) {
+	if o.Form != PathForm && o.Form != QueryForm {
+		return "", &FieldError{Field: "form", Problem: "must be path or query"}
+	}
+	if o.Metadata != "" {
+		if !sealed {
+			return "", &FieldError{Field: "metadata", Problem: "needs a sealed link: the clear form has no place for it"}
+		}
+		if problem := checkMetadata(o.Metadata); problem != "" {
+			return "", &FieldError{Field: "metadata", Problem: problem}
+		}
+	}
+	switch o.Kind {
+	case Click:
+		normalized, err := NormalizeDestination(destination)
+		if err != nil {
+			problem := err.Error()
+			var d destinationError
+			if errors.As(err, &d) {
+				problem = string(d)
+			}
+			return "", &FieldError{Field: "destination", Problem: problem, Err: ErrDestination}
+		}
+		return normalized, nil
+	case Open, Unsubscribe:
+		if destination != "" {
+			return "", &FieldError{Field: "destination", Problem: "must be empty: an " + o.Kind.String() + " link leads nowhere"}
+		}
+		return "", nil
+	}
+	return "", &FieldError{Field: "kind", Problem: "must be click, open or unsubscribe"}
+}
+
+// checkFields checks the fields, and makes a link where none is given.
+func checkFields(f *Fields) error {
+	for _, field := range [...]struct{ name, value string }{
+		{"customer", f.Customer}, {"campaign", f.Campaign}, {"recipient", f.Recipient}, {"link", f.Link},
+	} {
+		if len(field.value) > maxIdentifier {
+			return &FieldError{Field: field.name, Problem: fmt.Sprintf("has %d bytes: 64 are the most", len(field.value))}
+		}
+		if len(word(field.value)) != len(field.value) {
+			return &FieldError{Field: field.name, Problem: "has a character other than A-Z a-z 0-9 _ -"}
+		}
+	}
+	if !f.Sent.IsZero() {
+		f.Sent = f.Sent.Truncate(time.Second).UTC()
+		if n := f.Sent.Unix(); n < 1 || n > latestSent {
+			return &FieldError{Field: "sent", Problem: "must be a time after 1970-01-01T00:00:00Z and before the year 4453; leave it out where it is not known"}
+		}
+	}
+	if f.Link == "" {
+		f.Link = newLink()
+	}
+	return nil
+}
+
+// newLink draws a link at random: 11 characters. Beginnings that have a
+// meaning for events are not given away by chance.
+func newLink() string {
+	var b [8]byte
+	for {
+		rand.Read(b[:])
+		s := base64.RawURLEncoding.EncodeToString(b[:])
+		if !strings.HasPrefix(s, "hp_") && !strings.HasPrefix(s, "an_") {
+			return s
+		}
+	}
+}
+
+func appendFields(dst []byte, f *Fields) []byte {
+	for _, part := range [...]string{f.Customer, f.Campaign, f.Recipient, f.Link} {
+		dst = append(append(dst, part...), '.')
+	}
+	return appendSent(dst, f.Sent)
+}
+
+func (k *key) signToken(host string, kind byte, fields []byte, destination string) []byte {
+	token := append(append(append([]byte{kind}, k.id...), '.'), fields...)
+	m := k.macs.Get().(*mac)
+	defer k.macs.Put(m)
+	m.begin(host, string(token))
+	m.message = append(m.message, destination...)
+	return append(append(token, '.'), m.finish()...)
+}
+
+func (k *key) sealToken(host string, kind byte, fields []byte, destination, metadata string) ([]byte, error) {
+	var nonce [xaesNonceSize]byte
+	rand.Read(nonce[:])
+	return k.sealTokenWith(nonce[:], host, kind, fields, destination, metadata)
+}
+
+func (k *key) sealTokenWith(nonce []byte, host string, kind byte, fields []byte, destination, metadata string) ([]byte, error) {
+	plaintext := append(append(append([]byte{kind, '.'}, fields...), '\n'), destination...)
+	if metadata != "" {
+		plaintext = append(append(plaintext, '\n'), metadata...)
+	}
+	signed := "s" + k.id
+	box, err := k.seal.seal(nonce, nonce, plaintext, appendSealedData(nil, host, signed))
+	if err != nil {
+		return nil, err
+	}
+	return base64.RawURLEncoding.AppendEncode([]byte(signed+"."), box), nil
+}
+
+// appendDestination writes a destination as it stands in a tracked link. Its
+// last byte is always a letter, a digit or an escape, since programs that look
+// for links in text leave punctuation off.
+func appendDestination(dst []byte, destination string) []byte {
+	for i := 0; i < len(destination); i++ {
+		c := destination[i]
+		if classes[c]&classUnreserved != 0 && (i < len(destination)-1 || c != '.' && c != '-' && c != '_' && c != '~') {
+			dst = append(dst, c)
+		} else {
+			dst = append(dst, '%', upperHex[c>>4], upperHex[c&15])
+		}
+	}
+	return dst
+}
+
+const maxLabel = 128 // bytes
+
+// encodeLabel percent-encodes a label. It refuses what would be read as
+// something else than a label, and what servers clean from a path.
+func encodeLabel(label string) (string, error) {
+	refuse := func(problem string) (string, error) {
+		return "", &FieldError{Field: "label", Problem: problem}
+	}
+	if len(label) > maxLabel {
+		return refuse("has more than 128 bytes")
+	}
+	if label == "" {
+		return "", nil
+	}
+	segments := strings.Split(label, "/")
+	for i, segment := range segments {
+		switch segment {
+		case "":
+			return refuse("begins or ends with a slash, or has two in a row")
+		case ".", "..":
+			return refuse("has a segment . or .., which servers clean away")
+		}
+		segments[i] = string(appendDestination(nil, segment))
+	}
+	if segments[0] == "%2D" {
+		return refuse("begins with -/, which is reserved")
+	}
+	if _, ok := parseToken(segments[0]); ok {
+		return refuse("looks like a token")
+	}
+	return strings.Join(segments, "/"), nil
+}
