@@ -100,6 +100,10 @@ var hostMapping = idna.New(
 // HostToASCII maps an international host name to its A-labels by UTS 46,
 // non-transitional. The error wraps [ErrDestination].
 func HostToASCII(host string) (string, error) {
+	// A character of UTF-8 has at most four bytes, and makes at least one.
+	if len(host) > 4*(maxHost+1) {
+		return "", errHostLength
+	}
 	ascii, err := hostMapping.ToASCII(host)
 	if err != nil {
 		return "", destinationError("has a host that is no international domain name (UTS 46)")

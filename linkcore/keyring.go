@@ -225,22 +225,24 @@ func readKey(path, id string) (*key, error) {
 	if len(content) > maxSecretFile {
 		return nil, errors.New("the file is longer than 64 KiB")
 	}
-	secret, err := decodeSecret(string(content))
+	secret, err := DecodeSecret(string(content))
 	if err != nil {
 		return nil, err
 	}
 	return newKey(id, secret)
 }
 
-// decodeSecret takes both alphabets of RFC 4648, padded or not.
-func decodeSecret(s string) ([]byte, error) {
+// DecodeSecret decodes what a key file, or a version of a secret, holds: base64
+// in either alphabet of RFC 4648, padded or not, with white space around it.
+// Errors never quote it.
+func DecodeSecret(s string) ([]byte, error) {
 	s = strings.TrimSpace(s)
 	if s == "" {
 		return nil, errors.New("the file is empty: write the secret to it in base64")
 	}
 	// The decoder would pass over line ends within the text.
 	if strings.ContainsAny(s, "\r\n") {
-		return nil, errors.New("the secret is not one line of base64")
+		return nil, errors.New("the secret is not one line of base64: `base64 -w 0` makes one")
 	}
 	if trimmed := strings.TrimRight(s, "="); len(trimmed) < len(s) {
 		if len(s)%4 != 0 || len(s)-len(trimmed) > 2 {
@@ -252,7 +254,7 @@ func decodeSecret(s string) ([]byte, error) {
 	if strings.ContainsAny(s, "-_") {
 		encoding = base64.RawURLEncoding
 	}
-	secret, err := encoding.Strict().DecodeString(s)
+	secret, err := encoding.DecodeString(s)
 	if err != nil {
 		return nil, errors.New("the secret is not base64")
 	}
