@@ -1,0 +1,46 @@
+# The commands of this project. `make help` lists them.
+
+GO ?= go
+# The race detector needs a C compiler; where there is none, the tests run
+# without it.
+RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
+BENCH ?= .
+BENCHCOUNT ?= 6
+FUZZTIME ?= 30s
+
+.PHONY: help
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: run
+run: ## run the endpoint with nothing else, and print a link to click
+	$(GO) run ./cmd/linktracker --dev
+
+.PHONY: build
+build: ## build the server and the tool into bin/
+	$(GO) build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...
+
+.PHONY: test
+test: ## run all tests, with the official emulators where they are installed
+	$(GO) vet ./...
+	$(GO) test $(RACE) ./...
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, and whether go.mod is tidy
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+
+.PHONY: bench
+bench: ## run the benchmarks; BENCH=pattern, BENCHCOUNT=runs
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) ./...
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME
+	@for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$package || exit 1; \
+		done; \
+	done
