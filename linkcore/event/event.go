@@ -1,0 +1,237 @@
+package event
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// A Type says what happened.
+type Type string
+
+// The types of event.
+const (
+	Click       Type = "click"
+	Open        Type = "open"
+	Unsubscribe Type = "unsubscribe"
+	Blocked     Type = "blocked" // a click on a link that a rule blocks
+)
+
+// An Event is what is told of one request; EVENTS.md says what each field
+// means. Empty fields are left out. It is not changed once it is made.
+type Event struct {
+	ID             string // UUID version 7
+	Type           Type
+	OccurredAt     time.Time // told in microseconds
+	KeyID          string
+	Host           string
+	Customer       string
+	Campaign       string
+	Recipient      string
+	Link           string
+	SentAt         time.Time // zero: not said
+	Sealed         bool
+	Metadata       string
+	Destination    string
+	RedirectedTo   string
+	Rule           string
+	Label          string
+	Recovered      string
+	Method         string
+	UserAgent      string
+	Referer        string
+	AcceptLanguage string
+	Query          string
+	Country        string
+	PrivacySignal  string
+	Untracked      bool
+	IP             string
+}
+
+const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
+
+// AppendJSON appends the event as one flat JSON object, without a line end.
+func (e *Event) AppendJSON(dst []byte) []byte {
+	o := object{buffer: append(dst, '{'), start: len(dst) + 1}
+	o.string("event_id", e.ID)
+	o.string("event_type", string(e.Type))
+	o.time("occurred_at", e.OccurredAt, timeFormat)
+	o.string("key_id", e.KeyID)
+	o.string("host", e.Host)
+	o.string("customer", e.Customer)
+	o.string("campaign", e.Campaign)
+	o.string("recipient", e.Recipient)
+	o.string("link", e.Link)
+	if !e.SentAt.IsZero() {
+		o.time("sent_at", e.SentAt, time.RFC3339)
+		o.name("seconds_since_sent")
+		o.buffer = strconv.AppendFloat(o.buffer, float64(e.OccurredAt.Sub(e.SentAt).Microseconds())/1e6, 'f', -1, 64)
+	}
+	o.true("sealed", e.Sealed)
+	o.string("metadata", e.Metadata)
+	o.string("destination", e.Destination)
+	o.string("redirected_to", e.RedirectedTo)
+	o.string("rule", e.Rule)
+	o.string("label", e.Label)
+	o.string("recovered", e.Recovered)
+	o.string("method", e.Method)
+	o.string("user_agent", e.UserAgent)
+	o.string("referer", e.Referer)
+	o.string("accept_language", e.AcceptLanguage)
+	o.string("query", e.Query)
+	o.string("country", e.Country)
+	o.string("privacy_signal", e.PrivacySignal)
+	o.true("untracked", e.Untracked)
+	o.string("ip", e.IP)
+	return append(o.buffer, '}')
+}
+
+// MarshalJSON is [Event.AppendJSON], for encoding/json.
+func (e *Event) MarshalJSON() ([]byte, error) { return e.AppendJSON(nil), nil }
+
+// object writes the members of a JSON object, and none that is empty.
+type object struct {
+	buffer []byte
+	start  int
+}
+
+func (o *object) name(name string) {
+	if len(o.buffer) > o.start {
+		o.buffer = append(o.buffer, ',')
+	}
+	o.buffer = append(o.buffer, '"')
+	o.buffer = append(o.buffer, name...)
+	o.buffer = append(o.buffer, '"', ':')
+}
+
+func (o *object) string(name, value string) {
+	if value != "" {
+		o.name(name)
+		o.buffer = appendString(o.buffer, value)
+	}
+}
+
+func (o *object) time(name string, value time.Time, format string) {
+	o.name(name)
+	o.buffer = append(value.UTC().AppendFormat(append(o.buffer, '"'), format), '"')
+}
+
+func (o *object) true(name string, value bool) {
+	if value {
+		o.name(name)
+		o.buffer = append(o.buffer, "true"...)
+	}
+}
+
+// appendString appends a JSON string. What is not UTF-8 is replaced, and the
+// characters that end a line in JavaScript are escaped, since events are read
+// by all sorts of programs.
+func appendString(dst []byte, s string) []byte {
+	const hexDigits = "0123456789abcdef"
+	dst = append(dst, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			if c >= 0x20 && c != '"' && c != '\\' && c != 0x7F {
+				i++
+				continue
+			}
+			dst = append(dst, s[start:i]...)
+			switch c {
+			case '"', '\\':
+				dst = append(dst, '\\', c)
+			case '\n':
+				dst = append(dst, '\\', 'n')
+			case '\r':
+				dst = append(dst, '\\', 'r')
+			case '\t':
+				dst = append(dst, '\\', 't')
+			default:
+				dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+			}
+			i++
+			start = i
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			dst = append(append(dst, s[start:i]...), "\uFFFD"...)
+		case r == '\u2028' || r == '\u2029':
+			dst = append(append(dst, s[start:i]...), '\\', 'u', '2', '0', '2', hexDigits[r&15])
+		default:
+			i += size
+			continue
+		}
+		i += size
+		start = i
+	}
+	return append(append(dst, s[start:]...), '"')
+}
+
+// maxAttribute is Pub/Sub's limit on an attribute's value, in bytes.
+const maxAttribute = 1024
+
+// Attributes returns the message's attributes: those of the CloudEvents binding
+// in binary mode, and those that subscriptions filter by.
+func (e *Event) Attributes() map[string]string {
+	a := map[string]string{
+		"ce-specversion": "1.0",
+		"ce-id":          e.ID,
+		"ce-type":        "linktracker." + string(e.Type) + ".v1",
+		"ce-source":      "//" + e.Host,
+		"ce-time":        e.OccurredAt.UTC().Format(timeFormat),
+		"content-type":   "application/json",
+		"event_type":     string(e.Type),
+	}
+	if e.Customer != "" {
+		a["customer"] = e.Customer
+	}
+	if e.Campaign != "" {
+		a["campaign"] = e.Campaign
+	}
+	return a
+}
+
+// newID makes a UUID version 7 (RFC 9562) of a time and 74 random bits.
+func newID(t time.Time) string {
+	var b [16]byte
+	rand.Read(b[:])
+	ms := uint64(t.UnixMilli())
+	for i := range 6 {
+		b[i] = byte(ms >> (40 - 8*i))
+	}
+	b[6] = b[6]&0x0F | 0x70
+	b[8] = b[8]&0x3F | 0x80
+	var s [36]byte
+	hex.Encode(s[:8], b[:4])
+	s[8] = '-'
+	hex.Encode(s[9:13], b[4:6])
+	s[13] = '-'
+	hex.Encode(s[14:18], b[6:8])
+	s[18] = '-'
+	hex.Encode(s[19:23], b[8:10])
+	s[23] = '-'
+	hex.Encode(s[24:], b[10:])
+	return string(s[:])
+}
+
+// maxString is where a stranger's words are cut, in bytes.
+const maxString = 2048
+
+// cut makes a string valid UTF-8 of at most maxString bytes.
+func cut(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= maxString {
+		return s
+	}
+	end := maxString
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end]
+}

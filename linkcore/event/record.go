@@ -1,0 +1,209 @@
+package event
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"example.com/linktracker/linkcore"
+)
+
+// PrivacySignals says what a browser's Sec-GPC and DNT do.
+type PrivacySignals string
+
+// What privacy signals do.
+const (
+	RecordSignals    PrivacySignals = "record"    // the event tells them
+	AnonymiseSignals PrivacySignals = "anonymise" // and an open becomes untracked
+)
+
+// ClientIP says how much of the client's address an event holds.
+type ClientIP string
+
+// How much of an address an event holds.
+const (
+	FullIP      ClientIP = "full"
+	TruncatedIP ClientIP = "truncated" // IPv4 to /24, IPv6 to /48
+	NoIP        ClientIP = "none"
+)
+
+// Options configure a [Recorder]. The zero value trusts no proxy and records
+// all there is.
+type Options struct {
+	// TrustedProxies is the number of proxies in front that append to
+	// X-Forwarded-For; 0 ignores it.
+	TrustedProxies int
+
+	// CountryHeader is the request header that the load balancer sets to the
+	// client's country; empty: none.
+	CountryHeader string
+
+	PrivacySignals PrivacySignals // default RecordSignals
+	ClientIP       ClientIP       // default FullIP
+}
+
+// A Recorder makes events of requests.
+type Recorder struct {
+	o Options
+}
+
+// NewRecorder checks the options.
+func NewRecorder(o Options) (*Recorder, error) {
+	if o.PrivacySignals == "" {
+		o.PrivacySignals = RecordSignals
+	}
+	if o.ClientIP == "" {
+		o.ClientIP = FullIP
+	}
+	switch {
+	case o.TrustedProxies < 0:
+		return nil, fmt.Errorf("trusted proxies: %d is less than none", o.TrustedProxies)
+	case o.PrivacySignals != RecordSignals && o.PrivacySignals != AnonymiseSignals:
+		return nil, fmt.Errorf("privacy signals: %q is neither record nor anonymise", o.PrivacySignals)
+	case o.ClientIP != FullIP && o.ClientIP != TruncatedIP && o.ClientIP != NoIP:
+		return nil, fmt.Errorf("client IP: %q is none of full, truncated, none", o.ClientIP)
+	}
+	o.CountryHeader = http.CanonicalHeaderKey(o.CountryHeader)
+	return &Recorder{o}, nil
+}
+
+// ClientAddress returns the address that a request came from, or the zero Addr
+// where none can be believed. With trusted proxies it is the entry of
+// X-Forwarded-For that the outermost of them has appended, counted from the
+// right: what is left of it was written by the client. Without the header it
+// is the connection's.
+func (rc *Recorder) ClientAddress(r *http.Request) netip.Addr {
+	lines := r.Header["X-Forwarded-For"]
+	if rc.o.TrustedProxies == 0 || len(lines) == 0 {
+		address, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil {
+			return netip.Addr{}
+		}
+		return address.Addr().Unmap().WithZone("")
+	}
+	return forwardedAddress(lines, rc.o.TrustedProxies)
+}
+
+// forwardedAddress returns the n-th entry from the right of a list that may
+// stand in several header lines.
+func forwardedAddress(lines []string, n int) netip.Addr {
+	for i := len(lines) - 1; i >= 0; i-- {
+		line := lines[i]
+		for {
+			comma := strings.LastIndexByte(line, ',')
+			n--
+			if n == 0 {
+				return parseForwarded(strings.Trim(line[comma+1:], " \t"))
+			}
+			if comma < 0 {
+				break
+			}
+			line = line[:comma]
+		}
+	}
+	return netip.Addr{}
+}
+
+// parseForwarded reads an address; some proxies add the port, and write IPv6 in
+// brackets then.
+func parseForwarded(s string) netip.Addr {
+	if len(s) > len("[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:65535") || strings.IndexByte(s, '%') >= 0 {
+		return netip.Addr{}
+	}
+	if address, err := netip.ParseAddr(s); err == nil {
+		return address.Unmap()
+	}
+	if address, err := netip.ParseAddrPort(s); err == nil {
+		return address.Addr().Unmap()
+	}
+	if len(s) > 2 && s[0] == '[' && s[len(s)-1] == ']' {
+		if address, err := netip.ParseAddr(s[1 : len(s)-1]); err == nil && address.Is6() {
+			return address.Unmap()
+		}
+	}
+	return netip.Addr{}
+}
+
+// An Outcome is what became of a request.
+type Outcome struct {
+	Type         Type
+	Rule         string     // "kind:value" of the rule that matched
+	RedirectedTo string     // where that rule sent the recipient instead
+	Untracked    bool       // a rule says that the person is not to be tracked
+	Address      netip.Addr // as ClientAddress returned it
+}
+
+// Record makes the event of a request for a link. Received is when the request
+// came.
+func (rc *Recorder) Record(r *http.Request, received time.Time, link *linkcore.Link, o Outcome) *Event {
+	e := &Event{
+		ID:           newID(received),
+		Type:         o.Type,
+		OccurredAt:   received.UTC(),
+		KeyID:        link.Key,
+		Host:         link.Host,
+		Customer:     link.Customer,
+		Campaign:     link.Campaign,
+		SentAt:       link.Sent,
+		Sealed:       link.Sealed,
+		Destination:  link.Destination,
+		RedirectedTo: o.RedirectedTo,
+		Rule:         o.Rule,
+		Method:       cut(r.Method),
+	}
+	if link.Repair != linkcore.RepairNone {
+		e.Recovered = string(link.Repair)
+	}
+	switch {
+	case first(r, "Sec-Gpc") == "1":
+		e.PrivacySignal = "gpc"
+	case first(r, "Dnt") == "1":
+		e.PrivacySignal = "dnt"
+	}
+	e.Untracked = o.Untracked || strings.HasPrefix(link.Link, "an_") ||
+		o.Type == Open && e.PrivacySignal != "" && rc.o.PrivacySignals == AnonymiseSignals
+	if e.Untracked {
+		return e
+	}
+	e.Recipient = link.Recipient
+	e.Link = link.Link
+	e.Metadata = link.Metadata
+	e.Label = cut(link.Label)
+	e.Query = cut(link.Query)
+	e.UserAgent = cut(first(r, "User-Agent"))
+	e.Referer = cut(first(r, "Referer"))
+	e.AcceptLanguage = cut(first(r, "Accept-Language"))
+	if rc.o.CountryHeader != "" {
+		e.Country = cut(first(r, rc.o.CountryHeader))
+	}
+	e.IP = rc.ip(o.Address)
+	return e
+}
+
+// first returns the first value of a header given in canonical form.
+func first(r *http.Request, header string) string {
+	if values := r.Header[header]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+func (rc *Recorder) ip(address netip.Addr) string {
+	if !address.IsValid() || rc.o.ClientIP == NoIP {
+		return ""
+	}
+	if rc.o.ClientIP == TruncatedIP {
+		bits := 48
+		if address.Is4() {
+			bits = 24
+		}
+		network, err := address.Prefix(bits)
+		if err != nil {
+			return ""
+		}
+		address = network.Addr()
+	}
+	return address.String()
+}
