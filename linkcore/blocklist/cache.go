@@ -1,0 +1,616 @@
+package blocklist
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrUnavailable means that the rules were never read.
+var ErrUnavailable = errors.New("the blocklist has not been read")
+
+// The defaults of [Options].
+const (
+	DefaultRefresh = 15 * time.Second
+	DefaultReload  = 10 * time.Minute
+	DefaultMaxAge  = 5 * time.Minute
+	DefaultWait    = 250 * time.Millisecond
+)
+
+const (
+	// overlap is how long before the start of the last successful refresh a
+	// refresh begins to read: for clocks that differ and writes under way.
+	overlap = 30 * time.Second
+
+	// maxGap is the age from which a copy is read whole: the document of a
+	// lifted rule may be gone a day after it was written.
+	maxGap = 12 * time.Hour
+
+	// countEvery is how often the documents are counted, to find out that some
+	// were written or deleted without updated_at.
+	countEvery = 10 * time.Minute
+
+	// readsPerSecond is what reloads cost on average at most, in documents.
+	readsPerSecond = 2
+
+	// quietSeconds is how long a refresh may hear nothing before it is given
+	// up. While documents arrive it may take as long as it needs.
+	quietSeconds = 10
+
+	// Between failed refreshes the pause doubles from the first to the last.
+	firstPause = time.Second
+	lastPause  = time.Minute
+
+	// progressEvery is after how many documents a load reports in the log.
+	progressEvery = 20000
+
+	// adoptEvery is how often a request may be held for a refresh that it did
+	// not start.
+	adoptEvery = 5 * time.Second
+)
+
+// Options configure a [Cache]. The zero value of each is its default.
+type Options struct {
+	Refresh time.Duration // how often changes are read
+	Reload  time.Duration // how often all is read; stretched so that it costs at most 2 documents a second
+	MaxAge  time.Duration // from which age of the copy a request waits for a refresh
+	Wait    time.Duration // how long it waits at most; negative: not at all
+	Log     *slog.Logger
+}
+
+// A Cache keeps a copy of a source's rules in memory and refreshes it. All
+// methods may be called at once from any number of goroutines. A nil Cache has
+// no rules and never fails.
+type Cache struct {
+	source Source
+	o      Options
+	now    func() instant
+
+	current atomic.Pointer[snapshot] // nil until all was read once
+	flight  atomic.Pointer[flight]   // the refresh in flight
+	due     atomic.Int64             // when the next refresh is due, as instant.mono
+	failing atomic.Bool              // the last refresh failed
+	failed  atomic.Uint64
+	ready   chan struct{} // closed when the first refresh has ended
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	mu     sync.Mutex // guards what follows, and that one refresh starts at a time
+	closed bool
+	wg     sync.WaitGroup
+
+	// What follows belongs to the refresh in flight.
+	documents  map[documentKey]*rule
+	index      *Index
+	generation uint32
+	skipped    int
+	leftOut    bool // agents were left out, and the log says so
+	lastStart  instant
+	lastCount  instant
+	nextWhole  time.Duration // when all is read again, as instant.mono
+	failures   int           // in a row
+	countFails bool
+}
+
+// An instant is a time by both clocks: the wall clock, which may jump, and the
+// time since the cache was made, which does not but may stand still while the
+// machine sleeps.
+type instant struct {
+	wall time.Time
+	mono time.Duration
+}
+
+// since returns how long ago t was by the clock that says more.
+func (i instant) since(t instant) time.Duration {
+	return max(i.mono-t.mono, i.wall.Sub(t.wall))
+}
+
+// A snapshot is what requests see.
+type snapshot struct {
+	index     *Index
+	refreshed instant // when the refresh that it is as good as started
+	documents int
+	skipped   int
+}
+
+// A flight is a refresh under way.
+type flight struct {
+	done     chan struct{}
+	progress atomic.Uint64
+	adopted  atomic.Int64 // when a request was last held for it, as instant.mono
+}
+
+// NewCache makes a cache of a source, which it closes in the end. Nothing is
+// read before Start or the first request. A nil source makes a nil Cache.
+func NewCache(source Source, o Options) *Cache {
+	if source == nil {
+		return nil
+	}
+	if o.Refresh <= 0 {
+		o.Refresh = DefaultRefresh
+	}
+	if o.Reload <= 0 {
+		o.Reload = DefaultReload
+	}
+	if o.MaxAge <= 0 {
+		o.MaxAge = DefaultMaxAge
+	}
+	if o.Wait == 0 {
+		o.Wait = DefaultWait
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	epoch := time.Now()
+	c := &Cache{
+		source: source,
+		o:      o,
+		now: func() instant {
+			t := time.Now()
+			return instant{wall: t.Round(0), mono: t.Sub(epoch)}
+		},
+		ready:     make(chan struct{}),
+		documents: map[documentKey]*rule{},
+		index:     new(Index).apply(nil, 0),
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// Start begins the first load, and refreshes from then on until ctx ends or
+// the cache is closed. It returns at once.
+func (c *Cache) Start(ctx context.Context) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.wg.Go(func() { c.tick(ctx) })
+}
+
+// tick refreshes whenever it is due and no request has come to start it.
+func (c *Cache) tick(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		case <-c.ctx.Done():
+			return
+		}
+		if f := c.begin(false); f != nil {
+			select {
+			case <-f.done:
+			case <-ctx.Done():
+				return
+			case <-c.ctx.Done():
+				return
+			}
+		}
+		timer.Reset(max(time.Duration(c.due.Load())-c.now().mono, time.Millisecond))
+	}
+}
+
+// Ready is closed once the first load has ended, well or not.
+func (c *Cache) Ready() <-chan struct{} {
+	if c == nil {
+		return closedChannel
+	}
+	return c.ready
+}
+
+var closedChannel = func() chan struct{} {
+	ch := make(chan struct{})
+	close(ch)
+	return ch
+}()
+
+// Index returns the rules for one request. If the copy is older than
+// Options.MaxAge it is refreshed first, for which the request waits at most
+// Options.Wait or until ctx ends, and not at all while refreshes fail. A copy
+// that was read once is returned however old it is; if there is none the error
+// is [ErrUnavailable].
+func (c *Cache) Index(ctx context.Context) (*Index, error) {
+	if c == nil {
+		return nil, nil
+	}
+	s := c.current.Load()
+	if s == nil || c.now().since(s.refreshed) > c.o.MaxAge {
+		c.wait(ctx)
+		s = c.current.Load()
+	}
+	if s == nil {
+		return nil, ErrUnavailable
+	}
+	return s.index, nil
+}
+
+// wait refreshes the copy, within bounds.
+func (c *Cache) wait(ctx context.Context) {
+	if c.failing.Load() {
+		c.begin(false)
+		return
+	}
+	f := c.begin(true)
+	if f == nil || c.o.Wait < 0 {
+		return
+	}
+	timer := time.NewTimer(c.o.Wait)
+	defer timer.Stop()
+	select {
+	case <-f.done:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// RefreshIfDue starts a refresh if one is due, and returns a channel that is
+// closed when the refresh in flight ends: a request is held for it, since an
+// instance may have no processor between requests. The channel is nil if there
+// is nothing to be held for: no refresh is in flight, or another request was
+// told to wait for it within the last 5 seconds.
+func (c *Cache) RefreshIfDue() <-chan struct{} {
+	if c == nil {
+		return nil
+	}
+	now := c.now().mono
+	f := c.flight.Load()
+	if f == nil && int64(now) < c.due.Load() {
+		return nil
+	}
+	if f == nil {
+		if f = c.begin(false); f == nil {
+			return nil
+		}
+	}
+	adopted := f.adopted.Load()
+	if int64(now)-adopted < int64(adoptEvery) || !f.adopted.CompareAndSwap(adopted, int64(now)) {
+		return nil
+	}
+	return f.done
+}
+
+// begin starts a refresh if one is due, or if it must, and returns the one in
+// flight.
+func (c *Cache) begin(must bool) *flight {
+	if f := c.flight.Load(); f != nil {
+		return f
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f := c.flight.Load(); f != nil || c.closed {
+		return f
+	}
+	if !must && int64(c.now().mono) < c.due.Load() {
+		return nil
+	}
+	f := &flight{done: make(chan struct{})}
+	f.adopted.Store(math.MinInt64 / 2)
+	c.flight.Store(f)
+	c.wg.Go(func() { c.run(f) })
+	return f
+}
+
+// errQuiet is the cause of a refresh that was given up.
+var errQuiet = fmt.Errorf("nothing was heard for %d seconds", quietSeconds)
+
+// run refreshes once.
+func (c *Cache) run(f *flight) {
+	ctx, cancel := context.WithCancelCause(c.ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { f.watch(ctx, cancel) })
+	start := c.now()
+	err := c.refresh(ctx, f, start)
+	if err != nil && context.Cause(ctx) == errQuiet {
+		err = fmt.Errorf("%w (%w)", errQuiet, err)
+	}
+	cancel(nil)
+	watch.Wait()
+
+	now := c.now()
+	if err == nil {
+		c.due.Store(int64(start.mono + c.o.Refresh))
+		if c.failing.Swap(false) {
+			c.o.Log.Info("blocklist refreshed again", "failures", c.failures, "rules", c.index.Len())
+		}
+		c.failures = 0
+	} else if c.ctx.Err() == nil {
+		c.failed.Add(1)
+		pause := lastPause
+		if c.failures < 6 {
+			pause = firstPause << c.failures
+		}
+		c.failures++
+		c.due.Store(int64(now.mono + pause))
+		if !c.failing.Swap(true) {
+			c.logFailure(err, now)
+		}
+	}
+	c.mu.Lock()
+	c.flight.Store(nil)
+	c.mu.Unlock()
+	close(f.done)
+	select {
+	case <-c.ready:
+	default:
+		close(c.ready)
+	}
+}
+
+// watch gives the refresh up when it makes no progress. It counts seconds one
+// by one instead of looking at a clock, so that a process that was stopped for
+// a while does not give up what it had no time for.
+func (f *flight) watch(ctx context.Context, cancel context.CancelCauseFunc) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	seen, quiet := uint64(0), 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if p := f.progress.Load(); p != seen {
+			seen, quiet = p, 0
+		} else if quiet++; quiet >= quietSeconds {
+			cancel(errQuiet)
+			return
+		}
+	}
+}
+
+func (c *Cache) logFailure(err error, now instant) {
+	if s := c.current.Load(); s != nil {
+		c.o.Log.Error("blocklist cannot be refreshed; the last copy stays in use",
+			"error", err, "rules", s.index.Len(), "age_seconds", int64(now.since(s.refreshed).Seconds()))
+		return
+	}
+	c.o.Log.Error("blocklist cannot be read; no link is checked against it", "error", err)
+}
+
+// refresh reads what changed, or everything if that is due.
+func (c *Cache) refresh(ctx context.Context, f *flight, start instant) error {
+	loaded := c.current.Load() != nil
+	if !loaded || start.since(c.lastStart) >= maxGap || start.mono >= c.nextWhole {
+		return c.read(ctx, f, start, time.Time{})
+	}
+	if err := c.read(ctx, f, start, c.watermark(start)); err != nil {
+		return err
+	}
+	if start.mono-c.lastCount.mono < countEvery {
+		return nil
+	}
+	differs, err := c.differs(ctx, f, start)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		// The rules are as fresh as ever, so this is no failed refresh.
+		if !c.countFails {
+			c.countFails = true
+			c.o.Log.Warn("blocklist documents cannot be counted; what is written or deleted by hand without updated_at waits for the next reload", "error", err)
+		}
+		c.lastCount = start
+		return nil
+	}
+	c.countFails = false
+	c.lastCount = start
+	if differs {
+		c.o.Log.Info("blocklist documents were written or deleted without updated_at; all are read again")
+		return c.read(ctx, f, c.now(), time.Time{})
+	}
+	return nil
+}
+
+// reloadInterval is how long to wait with the next reload after one that read n
+// documents.
+func (c *Cache) reloadInterval(n int) time.Duration {
+	return max(c.o.Reload, time.Duration(n)*time.Second/readsPerSecond)
+}
+
+// watermark returns from which updated_at on a refresh reads. It is counted
+// back from the earlier of what the clock said at the last refresh and of what
+// it would have said if it had been right as it is now, so that a clock that is
+// set in between hides nothing.
+func (c *Cache) watermark(now instant) time.Time {
+	last := c.lastStart.wall
+	if t := now.wall.Add(c.lastStart.mono - now.mono); t.Before(last) {
+		last = t
+	}
+	return last.Add(-overlap)
+}
+
+// differs tells whether the source holds another number of documents than the
+// copy. Documents that are written while it counts are not held against the
+// copy: a difference counts if it is still the same after a second look.
+func (c *Cache) differs(ctx context.Context, f *flight, start instant) (bool, error) {
+	last := 0
+	for range 2 {
+		now := c.now().wall.Truncate(time.Microsecond)
+		n, err := c.source.Count(ctx, now)
+		if errors.Is(err, errors.ErrUnsupported) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		f.progress.Add(1)
+		difference := n - c.sweep(now.UnixMicro())
+		if difference == 0 || last != 0 && difference != last {
+			return false, nil
+		}
+		if last == difference {
+			return true, nil
+		}
+		last = difference
+		if err := c.read(ctx, f, c.now(), c.watermark(start)); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// sweep takes expired rules out of the index and returns how many documents
+// have not expired.
+func (c *Cache) sweep(now int64) (living int) {
+	var dead []change
+	for _, r := range c.documents {
+		if r.expires > now {
+			living++
+		} else if r.key != "" && !r.deleted {
+			dead = append(dead, change{old: r})
+		}
+	}
+	if len(dead) > 0 {
+		c.index = c.index.apply(dead, now)
+	}
+	return living
+}
+
+// read reads the documents of since and later, or all, and publishes a copy
+// that holds them. If it fails the copy stays as it is.
+func (c *Cache) read(ctx context.Context, f *flight, start instant, since time.Time) error {
+	now := start.wall.UnixMicro()
+	c.generation++
+	type staged struct {
+		key documentKey
+		change
+	}
+	var changes []staged
+	n := 0
+	whole, err := c.source.Read(ctx, since, func(d Document) {
+		f.progress.Add(1)
+		if n++; n%progressEvery == 0 && since.IsZero() {
+			c.o.Log.Info("blocklist is loading", "documents", n)
+		}
+		key := keyOf(d.ID)
+		r := newRule(d, now)
+		old := c.documents[key]
+		if old != nil && old.unchanged(r, now) {
+			old.generation = c.generation
+			return
+		}
+		r.generation = c.generation
+		if p := r.problem(); p != "" {
+			c.o.Log.Warn("blocklist document skipped: it cannot be understood", "document", d.where(), "problem", p)
+		}
+		changes = append(changes, staged{key, change{old, r}})
+	})
+	if err != nil {
+		if since.IsZero() {
+			// Until the next try changes alone are read, so that what keeps
+			// everything from being read does not keep new rules out as well.
+			c.nextWhole = c.now().mono + c.reloadInterval(n)
+		}
+		return err
+	}
+
+	edits := make([]change, 0, len(changes))
+	for _, s := range changes {
+		// A source may yield a document twice; the last counts.
+		s.old = c.documents[s.key]
+		edits = append(edits, s.change)
+		c.documents[s.key] = s.new
+		c.skipped += problems(s.new) - problems(s.old)
+	}
+	if whole {
+		for key, r := range c.documents {
+			if r.generation != c.generation {
+				edits = append(edits, change{old: r})
+				delete(c.documents, key)
+				c.skipped -= problems(r)
+			}
+		}
+	}
+	if len(edits) > 0 {
+		c.index = c.index.apply(edits, now)
+	}
+	if whole {
+		c.sweep(now)
+	}
+	leftOut := c.index.agentsLeftOut()
+	if leftOut > 0 && !c.leftOut {
+		c.o.Log.Error("blocklist has too many rules of the kind agent; those written last are left out", "limit", MaxAgents, "left_out", leftOut)
+	}
+	c.leftOut = leftOut > 0
+
+	first := c.current.Swap(&snapshot{
+		index:     c.index,
+		refreshed: start,
+		documents: len(c.documents),
+		skipped:   c.skipped + leftOut,
+	}) == nil
+	c.lastStart = start
+	if whole {
+		c.lastCount = start
+		c.nextWhole = start.mono + c.reloadInterval(n)
+	}
+	level := slog.LevelDebug
+	if first {
+		level = slog.LevelInfo
+	}
+	if whole {
+		c.o.Log.Log(ctx, level, "blocklist loaded", "documents", len(c.documents), "rules", c.index.Len(),
+			"skipped", c.skipped+leftOut, "seconds", (c.now().mono - start.mono).Seconds())
+	}
+	return nil
+}
+
+func problems(r *rule) int {
+	if r == nil || r.problem() == "" {
+		return 0
+	}
+	return 1
+}
+
+// Stats are the state of a [Cache].
+type Stats struct {
+	Rules           int           // in use, those that begin later included
+	Documents       int           // in the copy: rules, lifted and expired ones, and what was skipped
+	Skipped         int           // documents that could not be understood, and agents over their limit
+	Age             time.Duration // since the start of the last successful refresh; 0 if there was none
+	RefreshFailures uint64        // since the cache was made
+}
+
+// Stats returns the state of the cache.
+func (c *Cache) Stats() Stats {
+	if c == nil {
+		return Stats{}
+	}
+	s := Stats{RefreshFailures: c.failed.Load()}
+	if current := c.current.Load(); current != nil {
+		s.Rules = current.index.Len()
+		s.Documents = current.documents
+		s.Skipped = current.skipped
+		s.Age = max(c.now().since(current.refreshed), 0)
+	}
+	return s
+}
+
+// Close ends the refresh in flight, waits for it, and closes the source. Index
+// goes on to return the last copy.
+func (c *Cache) Close() error {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closed = true
+	c.mu.Unlock()
+	c.cancel()
+	c.wg.Wait()
+	return c.source.Close()
+}

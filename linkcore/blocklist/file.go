@@ -1,0 +1,442 @@
+package blocklist
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// maxLine is how long a line of a rules file may be; longer ones are skipped.
+const maxLine = 1 << 20
+
+// settled is how long a file must not have changed to be taken as unchanged:
+// the clock of a file system may not tell two writes apart that are closer.
+const settled = 2 * time.Second
+
+// File is a [Source] and a [Store] of a file of JSON lines: one rule a line,
+// with the fields of a document, times as in RFC 3339. What is no rule is
+// skipped, so a line that somebody is still writing does no harm.
+type File struct {
+	path string
+
+	// What follows belongs to Read.
+	seen   fingerprint
+	readAt time.Time // wall clock
+}
+
+// A fingerprint tells whether a file changed.
+type fingerprint struct {
+	info fs.FileInfo
+}
+
+func (a fingerprint) equal(info fs.FileInfo) bool {
+	return a.info != nil && os.SameFile(a.info, info) && a.info.Size() == info.Size() && a.info.ModTime().Equal(info.ModTime())
+}
+
+// NewFile returns the source and store of a file. Nothing is read or written
+// before the first call.
+func NewFile(path string) *File { return &File{path: path} }
+
+// check tells whether the file can be read now.
+func (f *File) check() error {
+	file, err := f.open()
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+func (f *File) open() (*os.File, error) {
+	file, err := os.Open(f.path)
+	if err != nil {
+		return nil, fmt.Errorf("opening the rules: %w", err)
+	}
+	if info, err := file.Stat(); err == nil && !info.Mode().IsRegular() {
+		file.Close()
+		return nil, fmt.Errorf("opening the rules: %s is no regular file", f.path)
+	}
+	return file, nil
+}
+
+// Read implements [Source]. It yields the whole file, or nothing if the file
+// has not changed since the last Read that ended well and since is not zero.
+func (f *File) Read(ctx context.Context, since time.Time, yield func(Document)) (bool, error) {
+	file, err := f.open()
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return false, fmt.Errorf("opening the rules: %w", err)
+	}
+	unsettled := f.readAt.Sub(info.ModTime()) < settled
+	if !since.IsZero() && f.seen.equal(info) && !unsettled {
+		return false, nil
+	}
+	now := time.Now()
+	f.seen = fingerprint{}
+	err = readLines(file, maxLine, func([]byte) error { return ctx.Err() }, yield)
+	if err != nil {
+		return false, fmt.Errorf("reading %s: %w", f.path, err)
+	}
+	f.seen, f.readAt = fingerprint{info}, now
+	return true, nil
+}
+
+// Count implements [Source].
+func (f *File) Count(context.Context, time.Time) (int, error) { return 0, errors.ErrUnsupported }
+
+// Close implements [Source].
+func (f *File) Close() error { return nil }
+
+// readLines yields a document for each line that is not blank; one of a line
+// longer than limit only says so. before sees each line first, blank ones too,
+// without its line end, cut at the limit; an error of it ends the reading.
+func readLines(r io.Reader, limit int, before func(line []byte) error, yield func(Document)) error {
+	in := bufio.NewReaderSize(r, 64<<10)
+	ids := lineIDs{}
+	var line []byte
+	for number := 1; ; number++ {
+		line = line[:0]
+		tooLong := false
+		var err error
+		for {
+			var part []byte
+			part, err = in.ReadSlice('\n')
+			if len(line)+len(part) > limit {
+				tooLong = true
+				part = part[:limit-len(line)]
+			}
+			line = append(line, part...)
+			if err != bufio.ErrBufferFull {
+				break
+			}
+		}
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if len(line) > 0 {
+			text := bytes.TrimSuffix(line, []byte("\n"))
+			if number == 1 {
+				text = bytes.TrimPrefix(text, []byte("\xEF\xBB\xBF"))
+			}
+			if err := before(text); err != nil {
+				return err
+			}
+			if len(bytes.TrimSpace(text)) > 0 {
+				d := ids.document(text, tooLong)
+				d.Where = fmt.Sprintf("line %d", number)
+				yield(d)
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+	}
+}
+
+// lineIDs gives lines the ids that documents have: the one that its kind and
+// value make, so that a line keeps it wherever it moves. A second line of the
+// same kind and value gets a higher one.
+type lineIDs map[documentKey]int
+
+// document reads a line.
+func (ids lineIDs) document(line []byte, tooLong bool) Document {
+	d := Document{ID: documentID(string(line))}
+	if tooLong {
+		d.Err = ruleError("line", "is longer than %d bytes", maxLine)
+	} else if d.Fields, d.Err = decodeLine(line); d.Err == nil {
+		if r, err := d.Rule(); err == nil {
+			d.ID = r.DocumentID()
+		}
+	}
+	key := keyOf(d.ID)
+	ids[key]++
+	if n := ids[key]; n > 1 {
+		d.ID = fmt.Sprintf("%s-%06d", d.ID, n)
+	}
+	return d
+}
+
+// decodeLine reads a JSON object and makes times of the strings that are one.
+func decodeLine(line []byte) (map[string]any, error) {
+	var fields map[string]any
+	if err := json.Unmarshal(line, &fields); err != nil {
+		return nil, ruleError("line", "is no JSON object: %v", err)
+	}
+	if fields == nil {
+		return nil, ruleError("line", "is null")
+	}
+	for _, name := range [...]string{"created_at", "updated_at", "starts_at", "expires_at"} {
+		if s, ok := fields[name].(string); ok {
+			if t, err := time.Parse(time.RFC3339, s); err == nil {
+				fields[name] = t
+			}
+		}
+	}
+	return fields, nil
+}
+
+// fileRule is a rule as a line of the file.
+type fileRule struct {
+	Kind      string     `json:"kind"`
+	Value     string     `json:"value"`
+	Action    string     `json:"action"`
+	Target    string     `json:"target,omitempty"`
+	Reason    string     `json:"reason,omitempty"`
+	CreatedBy string     `json:"created_by,omitempty"`
+	CreatedAt *time.Time `json:"created_at,omitempty"`
+	UpdatedAt *time.Time `json:"updated_at,omitempty"`
+	StartsAt  *time.Time `json:"starts_at,omitempty"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	Deleted   bool       `json:"deleted,omitempty"`
+}
+
+func appendLine(dst []byte, r Rule) ([]byte, error) {
+	at := func(t time.Time) *time.Time {
+		if t.IsZero() {
+			return nil
+		}
+		t = t.UTC().Truncate(time.Microsecond)
+		return &t
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // people read & and < in URLs
+	err := e.Encode(fileRule{
+		Kind: string(r.Kind), Value: r.Value, Action: string(r.Action), Target: r.Target,
+		Reason: r.Reason, CreatedBy: r.CreatedBy, CreatedAt: at(r.CreatedAt), UpdatedAt: at(r.UpdatedAt),
+		StartsAt: at(r.StartsAt), ExpiresAt: at(r.ExpiresAt), Deleted: r.Deleted,
+	})
+	return append(dst, b.Bytes()...), err
+}
+
+// Put implements [Store]. It makes the file where there is none.
+func (f *File) Put(ctx context.Context, rules ...Rule) error {
+	now := time.Now()
+	rules, err := normalizeAll(rules, now)
+	if err != nil {
+		return err
+	}
+	pending := make(map[string]Rule, len(rules))
+	for _, r := range rules {
+		r.CreatedAt, r.UpdatedAt = now, now
+		pending[r.String()] = r
+	}
+	written := make(map[string]bool, len(rules))
+	return f.rewrite(ctx, true, now, func(old Rule) (Rule, edit) {
+		r, ok := pending[old.String()]
+		switch {
+		case !ok:
+			return old, keep
+		case written[old.String()]:
+			return old, drop
+		}
+		written[old.String()] = true
+		if !old.Deleted && !old.CreatedAt.IsZero() {
+			r.CreatedAt = old.CreatedAt
+		}
+		return r, replace
+	}, func() (rest []Rule) {
+		for _, r := range rules {
+			if !written[r.String()] {
+				rest = append(rest, pending[r.String()])
+			}
+		}
+		return rest
+	})
+}
+
+// Lift implements [Store].
+func (f *File) Lift(ctx context.Context, rules ...Rule) ([]Rule, error) {
+	names, err := normalizeNames(rules)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	wanted := make(map[string]bool, len(names))
+	found := make(map[string]bool, len(names))
+	for _, name := range names {
+		wanted[name.String()] = true
+	}
+	err = f.rewrite(ctx, false, now, func(old Rule) (Rule, edit) {
+		if old.Deleted || !wanted[old.String()] {
+			return old, keep
+		}
+		found[old.String()] = true
+		old.Deleted, old.UpdatedAt, old.ExpiresAt = true, now, now.Add(liftedFor)
+		return old, replace
+	}, func() []Rule { return nil })
+	if err != nil {
+		return nil, err
+	}
+	var missing []Rule
+	for _, name := range names {
+		if !found[name.String()] {
+			missing = append(missing, name)
+		}
+	}
+	return missing, nil
+}
+
+// List implements [Store].
+func (f *File) List(ctx context.Context) (rules []Rule, skipped []DocumentError, err error) {
+	file, err := f.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer file.Close()
+	err = readLines(file, maxLine, func([]byte) error { return ctx.Err() }, func(d Document) {
+		r, err := d.Rule()
+		if err != nil {
+			skipped = append(skipped, DocumentError{Where: d.where(), Err: err})
+		} else {
+			rules = append(rules, r)
+		}
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading %s: %w", f.path, err)
+	}
+	return rules, skipped, nil
+}
+
+// An edit is what becomes of a line.
+type edit int
+
+const (
+	keep edit = iota // byte for byte
+	replace
+	drop
+)
+
+// writers keeps writers of this process apart; the lock on the file keeps
+// processes apart.
+var writers sync.Mutex
+
+// rewrite writes the file anew: it asks change about each rule, and appends
+// what rest returns. Rules that have expired are dropped, as Firestore drops
+// them. Lines that are no rules stay as they are. Whoever reads meanwhile sees
+// the old file or the new one, never half of it.
+func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change func(Rule) (Rule, edit), rest func() []Rule) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("writing the rules: %w", err)
+		}
+	}()
+	path := f.path
+	// A symbolic link stays one.
+	if resolved, err := filepath.EvalSymlinks(path); err == nil {
+		path = resolved
+	}
+	writers.Lock()
+	defer writers.Unlock()
+	unlock, err := lockFile(ctx, path+".lock")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	mode := fs.FileMode(0o644)
+	old, err := os.ReadFile(path)
+	if create && errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	} else if err == nil {
+		var info fs.FileInfo
+		if info, err = os.Stat(path); err == nil {
+			mode = info.Mode().Perm()
+		}
+	}
+	if err != nil {
+		return err
+	}
+
+	var out bytes.Buffer
+	changed := false
+	var line []byte
+	finish := func() {
+		if len(line) > 0 {
+			out.Write(line)
+			out.WriteByte('\n')
+		}
+		line = line[:0]
+	}
+	var lineErr error
+	err = readLines(bytes.NewReader(old), math.MaxInt, func(text []byte) error {
+		finish()
+		line = append(line, text...)
+		return errors.Join(lineErr, ctx.Err())
+	}, func(d Document) {
+		r, err := d.Rule()
+		if err != nil {
+			return
+		}
+		if !r.ExpiresAt.IsZero() && !r.ExpiresAt.After(now) {
+			// Its kind and value may be written anew.
+			line, changed = line[:0], true
+			return
+		}
+		r, what := change(r)
+		switch what {
+		case replace:
+			changed = true
+			line, err = appendLine(line[:0], r)
+			line = bytes.TrimSuffix(line, []byte("\n"))
+			lineErr = errors.Join(lineErr, err)
+		case drop:
+			line, changed = line[:0], true
+		}
+	})
+	if err = errors.Join(err, lineErr); err != nil {
+		return err
+	}
+	finish()
+	for _, r := range rest() {
+		changed = true
+		if line, err = appendLine(line[:0], r); err != nil {
+			return err
+		}
+		out.Write(line)
+	}
+	if !changed {
+		return nil
+	}
+	return replaceFile(path, mode, out.Bytes())
+}
+
+// replaceFile puts a new file in the place of an old one at once.
+func replaceFile(path string, mode fs.FileMode, content []byte) (err error) {
+	temporary, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			temporary.Close()
+			os.Remove(temporary.Name())
+		}
+	}()
+	if _, err := temporary.Write(content); err != nil {
+		return err
+	}
+	if err := temporary.Chmod(mode); err != nil {
+		return err
+	}
+	if err := temporary.Sync(); err != nil {
+		return err
+	}
+	if err := temporary.Close(); err != nil {
+		return err
+	}
+	return os.Rename(temporary.Name(), path)
+}

@@ -1,0 +1,465 @@
+package blocklist
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/firestore"
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/api/iterator"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+)
+
+// pageSize is how many documents one query yields at most. A query that runs
+// for minutes may be ended by the server, and cannot be continued.
+const pageSize = 10000
+
+// batchSize is how many documents are asked for by id at once.
+const batchSize = 500
+
+// matchFields are the fields that an endpoint reads: those for people are left
+// out to save traffic.
+var matchFields = []string{"kind", "value", "action", "target", "updated_at", "starts_at", "expires_at", "deleted"}
+
+var allFields = append([]string{"reason", "created_by", "created_at"}, matchFields...)
+
+// Firestore is a [Source] and a [Store] of a collection in Firestore. It needs
+// no composite index; the automatic single-field indexes of updated_at,
+// expires_at, kind and value must not be taken away.
+type Firestore struct {
+	project, database, collection string
+
+	mu     sync.Mutex
+	client *firestore.Client
+	conn   *grpc.ClientConn // to the emulator
+	closed bool
+}
+
+// NewFirestore returns the source and store of a collection; database is
+// "(default)" for the default one. Nothing is sent, and no credentials are
+// looked for, before the first call: where FIRESTORE_EMULATOR_HOST is set, that
+// emulator is used, otherwise Application Default Credentials.
+func NewFirestore(project, database, collection string) (*Firestore, error) {
+	for _, part := range [...]struct{ name, value string }{{"project", project}, {"database", database}, {"collection", collection}} {
+		if part.value == "" || strings.ContainsAny(part.value, "/ \t\r\n") || part.value == "." || part.value == ".." {
+			return nil, fmt.Errorf("%q is no name of a Firestore %s", part.value, part.name)
+		}
+	}
+	return &Firestore{project: project, database: database, collection: collection}, nil
+}
+
+// open returns the client and its collection, and makes them at the first call.
+func (f *Firestore) open() (*firestore.Client, *firestore.CollectionRef, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, nil, errors.New("the Firestore client is closed")
+	}
+	if f.client == nil {
+		options := []option.ClientOption{option.WithTelemetryDisabled()}
+		dial := dialOptions()
+		if host := os.Getenv("FIRESTORE_EMULATOR_HOST"); host != "" {
+			// The library's own connection to the emulator takes no options.
+			host = strings.TrimPrefix(strings.TrimPrefix(host, "http://"), "https://")
+			conn, err := grpc.NewClient("passthrough:///"+host, append(dial,
+				grpc.WithTransportCredentials(insecure.NewCredentials()),
+				grpc.WithPerRPCCredentials(emulatorCredentials{}))...)
+			if err != nil {
+				return nil, nil, fmt.Errorf("FIRESTORE_EMULATOR_HOST=%s: %w", host, err)
+			}
+			f.conn = conn
+			options = append(options, option.WithGRPCConn(conn))
+		} else {
+			for _, d := range dial {
+				options = append(options, option.WithGRPCDialOption(d))
+			}
+		}
+		// The client outlives every request, so no request's context is for it.
+		client, err := firestore.NewClientWithDatabase(context.Background(), f.project, f.database, options...)
+		if err != nil {
+			return nil, nil, fmt.Errorf("opening Firestore: %w", err)
+		}
+		f.client = client
+	}
+	return f.client, f.client.Collection(f.collection), nil
+}
+
+func dialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithChainStreamInterceptor(failSoon),
+		// Finds out that a connection died while the process was stopped.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 5 * time.Second}),
+		// A page of 10,000 documents arrives as many messages; one document is
+		// 1 MiB at most.
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64 << 20)),
+	}
+}
+
+// emulatorCredentials make the emulator skip its security rules.
+type emulatorCredentials struct{}
+
+func (emulatorCredentials) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer owner"}, nil
+}
+
+func (emulatorCredentials) RequireTransportSecurity() bool { return false }
+
+// failSoon ends a read from a server that is unavailable after three tries. The
+// library would try until the context ends, and hide why: whoever reads has
+// better things to do meanwhile, and tries again himself.
+func failSoon(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	for pause := 100 * time.Millisecond; ; pause *= 2 {
+		stream, err := streamer(ctx, desc, conn, method, opts...)
+		if err == nil || status.Code(err) != codes.Unavailable {
+			return stream, err
+		}
+		if pause > 200*time.Millisecond {
+			// Without its code the library does not try again.
+			return nil, errors.New(status.Convert(err).Message())
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// Read implements [Source].
+func (f *Firestore) Read(ctx context.Context, since time.Time, yield func(Document)) (bool, error) {
+	_, collection, err := f.open()
+	if err != nil {
+		return false, err
+	}
+	query := collection.Select(matchFields...)
+	if since.IsZero() {
+		// By name, since documents without updated_at count as well.
+		query = query.OrderBy(firestore.DocumentID, firestore.Asc)
+	} else {
+		query = query.Where("updated_at", ">=", since).OrderBy("updated_at", firestore.Asc).OrderBy(firestore.DocumentID, firestore.Asc)
+	}
+	err = pages(ctx, query, func(d *firestore.DocumentSnapshot) []any {
+		document := documentOf(d, matchFields)
+		yield(document)
+		if since.IsZero() {
+			return []any{d.Ref.ID}
+		}
+		return []any{document.Fields["updated_at"], d.Ref.ID}
+	})
+	if err != nil {
+		return false, fmt.Errorf("reading documents of %s: %w", f.collection, err)
+	}
+	return since.IsZero(), nil
+}
+
+// pages runs a query page by page. visit returns the document's values of what
+// the query is ordered by.
+func pages(ctx context.Context, query firestore.Query, visit func(*firestore.DocumentSnapshot) []any) error {
+	query = query.Limit(pageSize)
+	page := query
+	for {
+		n := 0
+		var last []any
+		documents := page.Documents(ctx)
+		for {
+			d, err := documents.Next()
+			if err == iterator.Done {
+				break
+			}
+			if err != nil {
+				documents.Stop()
+				return err
+			}
+			n++
+			last = visit(d)
+		}
+		documents.Stop()
+		if n < pageSize {
+			return nil
+		}
+		page = query.StartAfter(last...)
+	}
+}
+
+// unreadable stands for a value that the library cannot convert.
+type unreadable struct{}
+
+// documentOf converts field by field: converting a whole document panics if one
+// of its fields, which may be none of ours, is of a shape that the library does
+// not know.
+func documentOf(d *firestore.DocumentSnapshot, fields []string) Document {
+	document := Document{ID: d.Ref.ID, Fields: make(map[string]any, len(fields))}
+	for _, field := range fields {
+		switch v, err := d.DataAtPath(firestore.FieldPath{field}); {
+		case err == nil:
+			document.Fields[field] = v
+		case status.Code(err) != codes.NotFound:
+			document.Fields[field] = unreadable{}
+		}
+	}
+	return document
+}
+
+// Count implements [Source]. It costs two reads and one more for each thousand
+// documents.
+func (f *Firestore) Count(ctx context.Context, now time.Time) (int, error) {
+	_, collection, err := f.open()
+	if err != nil {
+		return 0, err
+	}
+	all, err := count(ctx, collection.Query)
+	if err != nil {
+		return 0, fmt.Errorf("counting documents of %s: %w", f.collection, err)
+	}
+	expired, err := count(ctx, collection.Where("expires_at", "<=", now))
+	if err != nil {
+		return 0, fmt.Errorf("counting expired documents of %s: %w", f.collection, err)
+	}
+	return int(all - expired), nil
+}
+
+func count(ctx context.Context, query firestore.Query) (int64, error) {
+	result, err := query.NewAggregationQuery().WithCount("n").Get(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n, ok := result["n"].(*firestorepb.Value)
+	if !ok {
+		return 0, errors.New("the answer holds no count")
+	}
+	return n.GetIntegerValue(), nil
+}
+
+// Put implements [Store]. It reads the documents that it replaces, to keep
+// their created_at.
+func (f *Firestore) Put(ctx context.Context, rules ...Rule) error {
+	rules, err := normalizeAll(rules, time.Now())
+	if err != nil {
+		return err
+	}
+	client, collection, err := f.open()
+	if err != nil {
+		return err
+	}
+	return f.write(ctx, client, func(w *firestore.BulkWriter, jobs *[]*firestore.BulkWriterJob) error {
+		for len(rules) > 0 {
+			batch := rules[:min(len(rules), batchSize)]
+			rules = rules[len(batch):]
+			refs := make([]*firestore.DocumentRef, len(batch))
+			for i, r := range batch {
+				refs[i] = collection.Doc(r.DocumentID())
+			}
+			existing, err := client.GetAll(ctx, refs)
+			if err != nil {
+				return err
+			}
+			for i, r := range batch {
+				fields := map[string]any{
+					"kind":       string(r.Kind),
+					"value":      r.Value,
+					"action":     string(r.Action),
+					"created_at": firestore.ServerTimestamp,
+					"updated_at": firestore.ServerTimestamp,
+				}
+				if existing[i].Exists() {
+					old, _ := documentOf(existing[i], allFields).Rule()
+					if !old.Deleted && !old.CreatedAt.IsZero() {
+						fields["created_at"] = old.CreatedAt
+					}
+				}
+				for name, v := range map[string]string{"target": r.Target, "reason": r.Reason, "created_by": r.CreatedBy} {
+					if v != "" {
+						fields[name] = v
+					}
+				}
+				for name, t := range map[string]time.Time{"starts_at": r.StartsAt, "expires_at": r.ExpiresAt} {
+					if !t.IsZero() {
+						fields[name] = t
+					}
+				}
+				job, err := w.Set(refs[i], fields)
+				if err != nil {
+					return err
+				}
+				*jobs = append(*jobs, job)
+			}
+		}
+		return nil
+	})
+}
+
+// write runs enqueue with a bulk writer and waits for all of its writes.
+func (f *Firestore) write(ctx context.Context, client *firestore.Client, enqueue func(*firestore.BulkWriter, *[]*firestore.BulkWriterJob) error) error {
+	w := client.BulkWriter(ctx)
+	var jobs []*firestore.BulkWriterJob
+	err := enqueue(w, &jobs)
+	w.End()
+	failed := 0
+	for _, job := range jobs {
+		if _, e := job.Results(); e != nil {
+			failed++
+			if err == nil {
+				err = e
+			}
+		}
+	}
+	switch {
+	case err != nil && failed < len(jobs):
+		return fmt.Errorf("writing to %s: only some rules were written: %w", f.collection, err)
+	case err != nil:
+		return fmt.Errorf("writing to %s: %w", f.collection, err)
+	}
+	return nil
+}
+
+// Limits of Firestore.
+const (
+	maxIn      = 30   // values in one query
+	maxIndexed = 1500 // bytes of a string that an index holds
+)
+
+// Lift implements [Store]. A rule is looked for by the id that a store gives it
+// and by its normal value; if none is found so, all documents of its kind are
+// read, since whoever wrote by hand may have written the value in another form.
+func (f *Firestore) Lift(ctx context.Context, rules ...Rule) ([]Rule, error) {
+	names, err := normalizeNames(rules)
+	if err != nil {
+		return nil, err
+	}
+	client, collection, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	wanted := map[string]bool{}                             // by "kind:value"
+	found := map[string]map[string]*firestore.DocumentRef{} // by "kind:value" and id
+	for _, name := range names {
+		wanted[name.String()] = true
+		found[name.String()] = map[string]*firestore.DocumentRef{}
+	}
+	see := func(documents []*firestore.DocumentSnapshot, err error) error {
+		if err != nil {
+			return fmt.Errorf("looking for rules in %s: %w", f.collection, err)
+		}
+		for _, d := range documents {
+			r, _ := documentOf(d, allFields).Rule()
+			if key := r.String(); d.Exists() && wanted[key] && !r.Deleted {
+				found[key][d.Ref.ID] = d.Ref
+			}
+		}
+		return nil
+	}
+	for rest := names; len(rest) > 0; {
+		batch := rest[:min(len(rest), maxIn)]
+		rest = rest[len(batch):]
+		var refs []*firestore.DocumentRef
+		var values []string
+		for _, name := range batch {
+			refs = append(refs, collection.Doc(name.DocumentID()))
+			if len(name.Value) <= maxIndexed {
+				values = append(values, name.Value)
+			}
+		}
+		if err := see(client.GetAll(ctx, refs)); err != nil {
+			return nil, err
+		}
+		if len(values) == 0 {
+			continue
+		}
+		if err := see(collection.Where("value", "in", values).Documents(ctx).GetAll()); err != nil {
+			return nil, err
+		}
+	}
+	unseen := map[Kind]bool{}
+	for key := range wanted {
+		if len(found[key]) > 0 {
+			delete(wanted, key)
+		}
+	}
+	for _, name := range names {
+		if wanted[name.String()] {
+			unseen[name.Kind] = true
+		}
+	}
+	for kind := range unseen {
+		query := collection.Where("kind", "==", string(kind)).OrderBy(firestore.DocumentID, firestore.Asc)
+		err := pages(ctx, query, func(d *firestore.DocumentSnapshot) []any {
+			see([]*firestore.DocumentSnapshot{d}, nil)
+			return []any{d.Ref.ID}
+		})
+		if err := see(nil, err); err != nil {
+			return nil, err
+		}
+	}
+
+	var missing []Rule
+	err = f.write(ctx, client, func(w *firestore.BulkWriter, jobs *[]*firestore.BulkWriterJob) error {
+		expires := time.Now().Add(liftedFor)
+		for _, name := range names {
+			refs := found[name.String()]
+			if len(refs) == 0 {
+				missing = append(missing, name)
+			}
+			for _, ref := range refs {
+				job, err := w.Update(ref, []firestore.Update{
+					{Path: "deleted", Value: true},
+					{Path: "expires_at", Value: expires},
+					{Path: "updated_at", Value: firestore.ServerTimestamp},
+				})
+				if err != nil {
+					return err
+				}
+				*jobs = append(*jobs, job)
+			}
+		}
+		return nil
+	})
+	return missing, err
+}
+
+// List implements [Store].
+func (f *Firestore) List(ctx context.Context) (rules []Rule, skipped []DocumentError, err error) {
+	_, collection, err := f.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	query := collection.Select(allFields...).OrderBy(firestore.DocumentID, firestore.Asc)
+	err = pages(ctx, query, func(d *firestore.DocumentSnapshot) []any {
+		r, err := documentOf(d, allFields).Rule()
+		if err != nil {
+			skipped = append(skipped, DocumentError{Where: d.Ref.ID, Err: err})
+		} else {
+			rules = append(rules, r)
+		}
+		return []any{d.Ref.ID}
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing rules of %s: %w", f.collection, err)
+	}
+	return rules, skipped, nil
+}
+
+// Close closes the connection.
+func (f *Firestore) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	if f.client == nil {
+		return nil
+	}
+	err := f.client.Close()
+	if f.conn != nil && status.Code(err) == codes.Canceled {
+		err = nil // the client has closed it
+	}
+	f.client = nil
+	return err
+}

@@ -1,0 +1,146 @@
+package blocklist
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// A Source is where an endpoint reads documents. Only one method is called at a
+// time.
+type Source interface {
+	// Read calls yield with every document whose updated_at is at since or
+	// later; with every document if since is zero. It may yield every document
+	// all the same and says so: then what was not yielded does not exist. It
+	// returns an error, if not all were yielded, and soon after ctx ends.
+	Read(ctx context.Context, since time.Time, yield func(Document)) (whole bool, err error)
+
+	// Count returns the number of documents whose expires_at is not at now or
+	// earlier: those past it vanish at any time. A source that always knows
+	// what changed returns errors.ErrUnsupported.
+	Count(ctx context.Context, now time.Time) (int, error)
+
+	Close() error
+}
+
+// A Store is where people's tools read and write rules. Endpoints follow what
+// is written within their refresh interval.
+type Store interface {
+	// Put writes rules. A rule of the same kind and value that a store wrote
+	// before is replaced, also if it was lifted. Rules are normalised first,
+	// and if one cannot be written, none is; the error is then a [*RuleError]
+	// within one that names the rule.
+	Put(ctx context.Context, rules ...Rule) error
+
+	// Lift lifts the rules of the same kinds and values, also those that were
+	// written by hand, and returns those of rules of which there was none.
+	Lift(ctx context.Context, rules ...Rule) (missing []Rule, err error)
+
+	// List returns all rules, also those that were lifted or have expired and
+	// are not gone yet, and why other documents could not be understood.
+	List(ctx context.Context) (rules []Rule, skipped []DocumentError, err error)
+
+	Close() error
+}
+
+// A DocumentError says why a document cannot be understood.
+type DocumentError struct {
+	Where string // the document's id, or the line of the file
+	Err   error
+}
+
+func (e DocumentError) Error() string { return e.Where + ": " + e.Err.Error() }
+func (e DocumentError) Unwrap() error { return e.Err }
+
+// liftedFor is how long the document of a rule that was lifted is kept for
+// every endpoint to see.
+const liftedFor = 24 * time.Hour
+
+const urlForms = "firestore://PROJECT/DATABASE/COLLECTION, file:PATH or none"
+
+// OpenSource opens the source that a URL names:
+//
+//   - firestore://PROJECT/DATABASE/COLLECTION, with (default) for the default
+//     database. Nothing is sent before the first Read.
+//   - file:PATH, a file of JSON lines, which must exist.
+//   - none: a nil Source, of which [NewCache] makes a cache without rules.
+func OpenSource(url string) (Source, error) {
+	if url == "none" {
+		return nil, nil
+	}
+	store, err := openURL(url)
+	if err != nil {
+		return nil, err
+	}
+	if f, ok := store.(*File); ok {
+		if err := f.check(); err != nil {
+			return nil, err
+		}
+	}
+	return store.(Source), nil
+}
+
+// OpenStore opens the store that a URL names, as [OpenSource] does. A file need
+// not exist; Put makes it.
+func OpenStore(url string) (Store, error) {
+	if url == "none" {
+		return nil, errors.New("none holds no rules to read or write")
+	}
+	return openURL(url)
+}
+
+func openURL(url string) (Store, error) {
+	if path, ok := strings.CutPrefix(url, "file:"); ok && path != "" {
+		return NewFile(path), nil
+	}
+	if path, ok := strings.CutPrefix(url, "firestore://"); ok {
+		if parts := strings.Split(path, "/"); len(parts) == 3 {
+			return NewFirestore(parts[0], parts[1], parts[2])
+		}
+	}
+	return nil, fmt.Errorf("%q is not of the form %s", url, urlForms)
+}
+
+// normalizeAll prepares rules to be written. Of several with one kind and value
+// the last counts.
+func normalizeAll(rules []Rule, now time.Time) ([]Rule, error) {
+	position := make(map[string]int, len(rules))
+	normal := make([]Rule, 0, len(rules))
+	for _, r := range rules {
+		n, err := r.Normalize()
+		if err != nil {
+			return nil, fmt.Errorf("rule %s cannot be written: %w", quote(r.String()), err)
+		}
+		if !n.ExpiresAt.IsZero() && !n.ExpiresAt.After(now) {
+			return nil, fmt.Errorf("rule %s cannot be written: %w", quote(r.String()), ruleError("expires_at", "has passed"))
+		}
+		n.Deleted = false
+		if i, ok := position[n.String()]; ok {
+			normal[i] = n
+			continue
+		}
+		position[n.String()] = len(normal)
+		normal = append(normal, n)
+	}
+	return normal, nil
+}
+
+// normalizeNames prepares rules to be looked up by kind and value alone.
+func normalizeNames(rules []Rule) ([]Rule, error) {
+	position := make(map[string]bool, len(rules))
+	names := make([]Rule, 0, len(rules))
+	for _, r := range rules {
+		value, err := NormalizeValue(r.Kind, r.Value)
+		if err != nil {
+			return nil, fmt.Errorf("rule %s: %w", quote(r.String()), err)
+		}
+		name := Rule{Kind: r.Kind, Value: value}
+		if !position[name.String()] {
+			position[name.String()] = true
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
