@@ -1,0 +1,480 @@
+package redirect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/event"
+)
+
+// newKeyWait is how long a link that names an unknown key waits for the key
+// ring to be listed, if that is due: an instance that was idle has not heard of
+// a new key. A stranger can use it up once a minute.
+const newKeyWait = 250 * time.Millisecond
+
+// Options are the parts that a [Handler] is made of. Keys, Recorder and Delivery
+// are required.
+type Options struct {
+	Keys     *linkcore.KeyRing
+	Rules    *blocklist.Cache // nil: no rules
+	Recorder *event.Recorder
+	Delivery *event.Delivery
+
+	// DenyUnavailable answers 503 to clicks and opens as long as the rules
+	// have never been read. Without it they are answered as if there were
+	// none. Unsubscribing always works.
+	DenyUnavailable bool
+
+	// HomeURL is where / leads: a URL in the grammar of destinations. Empty: /
+	// is not found.
+	HomeURL string
+
+	// Prefix is the path that the handler is mounted under, such as "/t": the
+	// raw request target must begin with it. Empty: the handler has all paths.
+	Prefix string
+
+	// TrustForwardedProto says that a proxy in front sets X-Forwarded-Proto,
+	// which then tells whether the request came over HTTPS.
+	TrustForwardedProto bool
+
+	// Ready is what /-/ready asks. Nil: always ready.
+	Ready func() bool
+
+	// Invalid is told of every request that was refused, after its answer was
+	// written, with the reason: one of linkcore's Err values (404), or an
+	// error that wraps ErrMethod (405) or ErrOneClick (400). It is called from
+	// many goroutines at once.
+	Invalid func(*http.Request, error)
+
+	// Project is the Google Cloud project that the traces in log lines belong
+	// to. Empty: log lines name no trace.
+	Project string
+
+	Log *slog.Logger // nil: nothing is logged
+}
+
+// Why a request with a valid link was refused.
+var (
+	ErrMethod   = errors.New("the method is not one that this link or path answers")
+	ErrOneClick = errors.New("the body is not List-Unsubscribe=One-Click")
+)
+
+// A Handler answers the requests of tracked links as HTTP.md says. It may be
+// used from any number of goroutines.
+type Handler struct {
+	o      Options
+	prefix string   // without a slash at its end
+	home   []string // value of Location; nil: there is none
+	hold   bool
+
+	counters
+	awaitingKeys atomic.Bool
+	cannotFlush  sync.Once
+}
+
+// New makes a handler. The error says which option is wrong.
+func New(o Options) (*Handler, error) {
+	switch {
+	case o.Keys == nil:
+		return nil, errors.New("redirect: Options.Keys is missing: open a key ring with linkcore.OpenKeyRing")
+	case o.Recorder == nil:
+		return nil, errors.New("redirect: Options.Recorder is missing: make one with event.NewRecorder")
+	case o.Delivery == nil:
+		return nil, errors.New("redirect: Options.Delivery is missing: make one with event.NewDelivery")
+	case o.Prefix != "" && (o.Prefix[0] != '/' || strings.ContainsFunc(o.Prefix, notInPath)):
+		return nil, fmt.Errorf("redirect: Options.Prefix %q is not a path as it stands in a URL, such as /t", o.Prefix)
+	}
+	h := &Handler{
+		prefix: strings.TrimRight(o.Prefix, "/"),
+		hold:   o.Delivery.Hold(),
+	}
+	if o.HomeURL != "" {
+		if _, err := linkcore.ParseDestination(o.HomeURL); err != nil {
+			return nil, fmt.Errorf("redirect: Options.HomeURL: %w", err)
+		}
+		h.home = []string{o.HomeURL}
+	}
+	if o.Ready == nil {
+		o.Ready = func() bool { return true }
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	h.o = o
+	return h, nil
+}
+
+func notInPath(c rune) bool { return c <= ' ' || c > '~' || c == '?' || c == '#' || c == '\\' }
+
+// ServeHTTP answers one request. A panic is logged; where the answer was not
+// written yet it becomes a 503, as a link that works again a minute later is
+// better than a connection that breaks.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := exchange{Handler: h, w: w, r: r, received: time.Now()}
+	x.began = x.received
+	defer func() {
+		if p := recover(); p != nil {
+			x.panicked(p)
+		}
+	}()
+	x.serve()
+}
+
+// exchange is one request on its way to its answer.
+type exchange struct {
+	*Handler
+	w        http.ResponseWriter
+	r        *http.Request
+	received time.Time
+	began    time.Time // since when the client waits for us, not we for it
+	answered bool
+}
+
+func (x *exchange) serve() {
+	if len(x.r.RequestURI) > linkcore.MaxTarget {
+		x.invalid(linkcore.ErrTooLong)
+		return
+	}
+	target, ok := x.target(x.r.RequestURI)
+	if !ok {
+		x.invalid(linkcore.ErrNotLink)
+		return
+	}
+	path, _, hasQuery := strings.Cut(target, "?")
+	fixed := isFixed(path)
+	if fixed && (!hasQuery || strings.HasPrefix(path, "/-/")) {
+		x.fixed(path)
+		return
+	}
+	link, err := x.verify(target)
+	switch {
+	case err == nil:
+		x.link(&link)
+	case fixed && errors.Is(err, linkcore.ErrNotLink):
+		x.fixed(path)
+	default:
+		x.invalid(err)
+	}
+}
+
+// target returns what stands behind the handler's prefix in a request target of
+// origin or absolute form (RFC 9112, section 3.2), byte for byte. It always
+// begins with a slash.
+func (h *Handler) target(uri string) (string, bool) {
+	if !strings.HasPrefix(uri, "/") {
+		scheme, rest, ok := strings.Cut(uri, "://")
+		if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
+			return "", false
+		}
+		i := strings.IndexAny(rest, "/?")
+		if i < 0 {
+			i = len(rest)
+		}
+		uri = rest[i:]
+		if !strings.HasPrefix(uri, "/") {
+			uri = "/" + uri
+		}
+	}
+	if h.prefix == "" {
+		return uri, true
+	}
+	rest, ok := strings.CutPrefix(uri, h.prefix)
+	switch {
+	case !ok:
+		return "", false
+	case rest == "" || rest[0] == '?':
+		return "/" + rest, true
+	}
+	return rest, rest[0] == '/'
+}
+
+// verify checks the link.
+func (x *exchange) verify(target string) (linkcore.Link, error) {
+	link, err := x.o.Keys.Verify(x.r.Host, target)
+	if errors.Is(err, linkcore.ErrUnknownKey) {
+		if done := x.o.Keys.RefreshIfDue(); done != nil {
+			wait(done, newKeyWait)
+			return x.o.Keys.Verify(x.r.Host, target)
+		}
+	}
+	return link, err
+}
+
+func (x *exchange) link(link *linkcore.Link) {
+	switch link.Kind {
+	case linkcore.Click:
+		x.click(link)
+	case linkcore.Open:
+		x.open(link)
+	default:
+		x.unsubscribe(link)
+	}
+}
+
+func (x *exchange) click(link *linkcore.Link) {
+	if !x.mayRead() {
+		x.refuseMethod(allowRead)
+		return
+	}
+	address := x.o.Recorder.ClientAddress(x.r)
+	d, known := x.decide(link, address)
+	if !known && x.o.DenyUnavailable {
+		x.unavailable()
+		return
+	}
+	o := event.Outcome{Type: event.Click, Rule: d.Rule, Untracked: d.Untracked, Address: address}
+	location := link.Destination
+	switch d.Action {
+	case blocklist.Block:
+		o.Type = event.Blocked
+		x.blocked.Add(1)
+		x.answer(&blockedAnswer, true)
+		x.record(link, o)
+		return
+	case blocklist.Redirect:
+		o.RedirectedTo = d.Target
+		location = d.Target
+	}
+	x.redirects.Add(1)
+	x.redirect([]string{location}, true)
+	x.record(link, o)
+}
+
+func (x *exchange) open(link *linkcore.Link) {
+	if !x.mayRead() {
+		x.refuseMethod(allowRead)
+		return
+	}
+	if x.r.Method == http.MethodHead {
+		x.answer(&pixelAnswer, false)
+		return
+	}
+	address := x.o.Recorder.ClientAddress(x.r)
+	d, known := x.decide(link, address)
+	if !known && x.o.DenyUnavailable {
+		// The picture is missed by nobody, and the rules may hold the
+		// objection of the person who opened the mail.
+		x.unavailable()
+		return
+	}
+	x.opens.Add(1)
+	x.answer(&pixelAnswer, true)
+	x.record(link, event.Outcome{Type: event.Open, Rule: d.Rule, Untracked: d.Untracked, Address: address})
+}
+
+func (x *exchange) unsubscribe(link *linkcore.Link) {
+	if x.mayRead() {
+		x.answer(&unsubscribeAnswer, false)
+		return
+	}
+	if x.r.Method != http.MethodPost {
+		x.refuseMethod(allowReadPost)
+		return
+	}
+	if err := x.readOneClick(); err != nil {
+		x.answer(&notUnsubscribedAnswer, false)
+		x.refused(http.StatusBadRequest, err)
+		return
+	}
+	x.began = time.Now()
+	address := x.o.Recorder.ClientAddress(x.r)
+	// No rule stands in the way of unsubscribing, so neither does their absence.
+	d, _ := x.decide(link, address)
+	x.unsubscribes.Add(1)
+	x.answer(&unsubscribedAnswer, true)
+	x.record(link, event.Outcome{Type: event.Unsubscribe, Rule: d.Rule, Untracked: d.Untracked, Address: address})
+}
+
+// decide asks the rules; known is false if they can't be asked.
+func (x *exchange) decide(link *linkcore.Link, address netip.Addr) (d blocklist.Decision, known bool) {
+	if x.o.Rules == nil {
+		return d, true
+	}
+	defer func() {
+		// Links must always work: a defect in a part that only says no is
+		// treated as its absence.
+		if p := recover(); p != nil {
+			x.logPanic("panic in the blocklist", p)
+			d, known = blocklist.Decision{}, false
+		}
+	}()
+	index, err := x.o.Rules.Index(x.r.Context())
+	if err != nil {
+		return d, false // the cache logs that, once
+	}
+	return index.Decide(&blocklist.Request{
+		Link:      link,
+		Address:   address,
+		UserAgent: x.r.UserAgent(),
+		Now:       x.received,
+	}), true
+}
+
+// record makes the event and delivers it; the answer has left. With hold it
+// returns when the event and the refreshes that are due are done, which takes
+// the delivery's timeout at most.
+func (x *exchange) record(link *linkcore.Link, o event.Outcome) {
+	answered := time.Now()
+	e := x.o.Recorder.Record(x.r, x.received, link, o)
+	if e.Untracked {
+		x.untracked.Add(1)
+	}
+	if link.Repair != linkcore.RepairNone {
+		x.recovered.Add(1)
+	}
+	x.o.Delivery.Deliver(e)
+
+	rules, keys := x.o.Rules.RefreshIfDue(), x.o.Keys.RefreshIfDue()
+	if !x.hold {
+		return
+	}
+	// An instance may have no processor between requests, so what this request
+	// started ends within it. One request at a time is enough for that: the
+	// cache sees to it by itself.
+	if rules != nil {
+		wait(rules, x.o.Delivery.Timeout()-time.Since(answered))
+	}
+	if keys != nil && x.awaitingKeys.CompareAndSwap(false, true) {
+		wait(keys, x.o.Delivery.Timeout()-time.Since(answered))
+		x.awaitingKeys.Store(false)
+	}
+}
+
+func wait(done <-chan struct{}, limit time.Duration) {
+	if limit <= 0 {
+		return
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}
+
+func isFixed(path string) bool {
+	switch path {
+	case "/", "/favicon.ico", "/robots.txt", "/-/live", "/-/ready":
+		return true
+	}
+	return false
+}
+
+func (x *exchange) fixed(path string) {
+	if path == "/" && x.home == nil {
+		x.invalid(linkcore.ErrNotLink)
+		return
+	}
+	if !x.mayRead() {
+		x.refuseMethod(allowRead)
+		return
+	}
+	switch path {
+	case "/":
+		x.redirect(x.home, false)
+	case "/favicon.ico":
+		x.answer(&iconAnswer, false)
+	case "/robots.txt":
+		x.answer(&robotsAnswer, false)
+	case "/-/live":
+		x.answer(&okAnswer, false)
+	case "/-/ready":
+		if x.o.Ready() {
+			x.answer(&okAnswer, false)
+		} else {
+			x.answer(&notReadyAnswer, false)
+		}
+	}
+}
+
+func (x *exchange) mayRead() bool {
+	return x.r.Method == http.MethodGet || x.r.Method == http.MethodHead
+}
+
+func (x *exchange) refuseMethod(allow []string) {
+	x.w.Header()["Allow"] = allow
+	x.answer(&methodAnswer, false)
+	x.refused(http.StatusMethodNotAllowed, ErrMethod)
+}
+
+func (x *exchange) unavailable() {
+	x.counters.unavailable.Add(1)
+	x.answer(&unavailableAnswer, false)
+}
+
+func (x *exchange) invalid(cause error) {
+	x.countInvalid(cause)
+	x.answer(&invalidAnswer, false)
+	x.refused(http.StatusNotFound, cause)
+}
+
+// refused tells those who may know why a request was refused.
+func (x *exchange) refused(status int, cause error) {
+	if x.o.Log.Enabled(x.r.Context(), slog.LevelDebug) {
+		x.log(slog.LevelDebug, "request refused", status,
+			slog.String("cause", cause.Error()),
+			slog.String("host", cut(x.r.Host, 253)),
+			// Too short to hold a whole token.
+			slog.String("target_start", cut(x.r.RequestURI, 24)),
+		)
+	}
+	if x.o.Invalid != nil {
+		x.o.Invalid(x.r, cause)
+	}
+}
+
+// panicked ends an exchange whose goroutine panicked.
+func (x *exchange) panicked(p any) {
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	x.logPanic("panic while a request was answered", p)
+	if x.answered {
+		return
+	}
+	header := x.w.Header()
+	for _, name := range []string{"Location", "Allow", "Connection", "Content-Length"} {
+		delete(header, name)
+	}
+	x.unavailable()
+}
+
+// log writes a line with the fields by which Cloud Logging finds its request.
+func (x *exchange) log(level slog.Level, message string, status int, attributes ...slog.Attr) {
+	request := []any{slog.String("requestMethod", cut(x.r.Method, 32))}
+	if status != 0 {
+		request = append(request, slog.Int("status", status))
+	}
+	attributes = append(attributes, slog.Group("httpRequest", request...))
+	if trace := traceID(x.r.Header); trace != "" && x.o.Project != "" {
+		attributes = append(attributes, slog.String("logging.googleapis.com/trace", "projects/"+x.o.Project+"/traces/"+trace))
+	}
+	x.o.Log.LogAttrs(context.WithoutCancel(x.r.Context()), level, message, attributes...)
+}
+
+// traceID returns the request's trace, by W3C Trace Context or by the header
+// that Google's front ends used before it: 32 hex digits, or nothing.
+func traceID(header http.Header) string {
+	id := header.Get("Traceparent")
+	if len(id) >= 3+32 && id[2] == '-' {
+		id = id[3 : 3+32]
+	} else {
+		id, _, _ = strings.Cut(header.Get("X-Cloud-Trace-Context"), "/")
+	}
+	if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" {
+		return ""
+	}
+	return id
+}
+
+func cut(s string, n int) string { return s[:min(len(s), n)] }
