@@ -1,0 +1,119 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"example.com/linktracker/linkcore"
+)
+
+const (
+	devFolder      = ".linktracker"
+	devDestination = "https://example.com/?hello=tracked%20world"
+)
+
+// devEnvironment makes what is missing under the folder and returns an
+// environment in which every required variable has a default.
+func devEnvironment(getenv func(string) string) (func(string) string, error) {
+	keys := filepath.Join(devFolder, "keys")
+	defaults := map[string]string{
+		"LINK_KEYS":         keys,
+		"BLOCKLIST":         "file:" + filepath.Join(devFolder, "rules.jsonl"),
+		"CLICKS":            "file:" + filepath.Join(devFolder, "clicks.jsonl"),
+		"BLOCKLIST_REFRESH": "1s",
+		"TRUSTED_PROXIES":   "0",
+	}
+	if err := os.MkdirAll(keys, 0o700); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(keys)
+	if err != nil {
+		return nil, err
+	}
+	if len(entries) == 0 {
+		var secret [32]byte
+		rand.Read(secret[:])
+		if err := createFile(filepath.Join(keys, "1"), base64.StdEncoding.EncodeToString(secret[:])+"\n"); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range []string{"rules.jsonl", "clicks.jsonl"} {
+		if err := createFile(filepath.Join(devFolder, name), ""); err != nil && !errors.Is(err, os.ErrExist) {
+			return nil, err
+		}
+	}
+	return func(variable string) string {
+		if value := getenv(variable); value != "" {
+			return value
+		}
+		return defaults[variable]
+	}, nil
+}
+
+func createFile(path, content string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	return errors.Join(err, f.Close())
+}
+
+// printDevLink prints a link to click and what to try next.
+func printDevLink(w io.Writer, getenv func(string) string, address net.Addr) error {
+	ring, err := linkcore.OpenKeyRing(getenv("LINK_KEYS"), nil)
+	if err != nil {
+		return err
+	}
+	ids := ring.IDs()
+	_, port, err := net.SplitHostPort(address.String())
+	if err != nil {
+		return err
+	}
+	base := "http://localhost:" + port
+	signer, err := ring.Signer(base, ids[len(ids)-1])
+	if err != nil {
+		return err
+	}
+	fields := linkcore.Fields{Customer: "acme", Campaign: "spring26", Recipient: "r1", Sent: time.Now()}
+	click, err := signer.Sign(fields, devDestination, linkcore.Options{})
+	if err != nil {
+		return err
+	}
+	unsubscribe, err := signer.Sign(fields, "", linkcore.Options{Kind: linkcore.Unsubscribe})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, `
+A tracked link to click, which leads to %s:
+
+  %s
+
+and one that shows the unsubscribe page:
+
+  %s
+
+Events:     tail -f %s
+Block it:   go run ./cmd/linkctl block --blocklist %s host:example.com
+Make more:  go run ./cmd/linkctl sign --keys %s --signing-key %s --base-url %s https://example.com/
+
+Ctrl-C stops it.
+
+`, devDestination, click.URL, unsubscribe.URL, fileOf(getenv("CLICKS")), getenv("BLOCKLIST"), getenv("LINK_KEYS"), signer.Key(), base)
+	return err
+}
+
+// fileOf returns the path in file:PATH, or the whole where it is no file.
+func fileOf(url string) string {
+	if len(url) > 5 && url[:5] == "file:" {
+		return url[5:]
+	}
+	return url
+}

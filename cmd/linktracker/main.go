@@ -1,0 +1,131 @@
+// Linktracker is the click endpoint as a server of its own.
+//
+// It is configured by environment variables, which
+// linkcore/endpoint/CONFIG.md describes, and stops gracefully on SIGTERM and
+// SIGINT: it stops accepting, ends what is in flight, flushes its events,
+// spills the rest and exits 0. It exits 2 if its configuration cannot be
+// understood and 1 if it can't listen.
+//
+// With --dev it needs no configuration: it makes a key ring, a rules file and a
+// clicks file under ./.linktracker/ where they are missing, listens on
+// 127.0.0.1:$PORT and prints a tracked link to click.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/endpoint"
+)
+
+const (
+	// A request line of MaxTarget and the headers that browsers and proxies
+	// add. net/http allows 4 KiB more than it is told.
+	maxHeader = linkcore.MaxTarget + 48<<10
+
+	readHeaderTimeout = 10 * time.Second
+
+	// Longer than the 600 s for which Google's load balancers keep a
+	// connection, so that they never use one that is being closed.
+	idleTimeout = 620 * time.Second
+
+	// What a client that doesn't read may take beyond the delivery.
+	writeTimeout = 30 * time.Second
+)
+
+const usage = `Linktracker is the click endpoint as a server of its own.
+
+  linktracker          configured by environment variables
+  linktracker --dev    needs nothing: makes keys, rules and a clicks file under
+                       ./.linktracker/ where they are missing, listens on
+                       127.0.0.1:$PORT and prints a tracked link to click
+
+Required: LINK_KEYS (a directory), BLOCKLIST (firestore://PROJECT/DATABASE/COLLECTION,
+file:PATH or none), CLICKS (pubsub://PROJECT/TOPIC, file:PATH or stdout).
+linkcore/endpoint/CONFIG.md describes every variable.
+
+SIGTERM and SIGINT stop it gracefully. Exit codes: 0 stopped, 1 cannot listen,
+2 the configuration cannot be understood.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("linktracker", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() { fmt.Fprint(stderr, usage) }
+	dev := flags.Bool("dev", false, "")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil || flags.NArg() > 0 {
+		return 2
+	}
+	fail := func(code int, err error) int {
+		fmt.Fprintln(stderr, "linktracker:", err)
+		return code
+	}
+	host := ""
+	if *dev {
+		var err error
+		if getenv, err = devEnvironment(getenv); err != nil {
+			return fail(1, err)
+		}
+		host = "127.0.0.1"
+	}
+	c, err := endpoint.ParseConfig(getenv)
+	if err != nil {
+		return fail(2, err)
+	}
+	// Before anything is opened: a port in use must not cost a key or a rule read.
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, fmt.Sprint(c.Port)))
+	if err != nil {
+		return fail(1, fmt.Errorf("PORT: %w", err))
+	}
+	defer listener.Close()
+	e, err := endpoint.New(ctx, c, stdout)
+	if err != nil {
+		return fail(2, err)
+	}
+	server := &http.Server{
+		Handler:           e,
+		ReadHeaderTimeout: readHeaderTimeout,
+		WriteTimeout:      c.DeliveryTimeout + writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		// What net/http has to say of clients names their addresses.
+		ErrorLog: slog.NewLogLogger(e.Log.Handler(), slog.LevelDebug),
+	}
+	e.Log.Info("listening", "address", listener.Addr().String())
+	if *dev {
+		if err := printDevLink(stderr, getenv, listener.Addr()); err != nil {
+			return fail(1, err)
+		}
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		e.Stop(e.Drain)
+		return fail(1, err)
+	case <-ctx.Done():
+	}
+	e.Log.Info("stopping")
+	e.Stop(server.Shutdown)
+	return 0
+}

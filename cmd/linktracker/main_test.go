@@ -1,0 +1,395 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.com/linktracker/linkcore"
+)
+
+// TestMain is the program itself where a test has started it as a process.
+func TestMain(m *testing.M) {
+	if os.Getenv("LINKTRACKER_TEST_MAIN") == "1" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// server is the program as a process of its own.
+type server struct {
+	*exec.Cmd
+	address string // host:port
+	folder  string // its working folder
+	stderr  output
+
+	mu     sync.Mutex
+	lines  []map[string]any // its log
+	logged chan struct{}    // closed when standard output has ended
+}
+
+// output is a buffer that is read while a process still writes to it.
+type output struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buffer.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buffer.String()
+}
+
+// start starts the server and waits until it listens.
+func start(t testing.TB, args []string, environment ...string) *server {
+	t.Helper()
+	s := command(t, args, environment...)
+	out, err := s.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Process.Kill(); s.Wait() })
+	listening := make(chan string, 1)
+	go func() {
+		defer close(s.logged)
+		lines := bufio.NewScanner(out)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			var line map[string]any
+			if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
+				line = map[string]any{"message": "not JSON: " + lines.Text()}
+			}
+			s.mu.Lock()
+			s.lines = append(s.lines, line)
+			s.mu.Unlock()
+			if line["message"] == "listening" {
+				listening <- line["address"].(string)
+			}
+		}
+	}()
+	select {
+	case address := <-listening:
+		_, port, _ := net.SplitHostPort(address)
+		s.address = net.JoinHostPort("127.0.0.1", port)
+	case <-s.logged:
+		s.Wait()
+		t.Fatalf("the server ended: %v\n%s", s.ProcessState, s.stderr.String())
+	case <-time.After(30 * time.Second):
+		t.Fatalf("the server does not listen\n%s", s.stderr.String())
+	}
+	return s
+}
+
+// command returns the server not yet started.
+func command(t testing.TB, args []string, environment ...string) *server {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{Cmd: exec.Command(program, args...), folder: t.TempDir(), logged: make(chan struct{})}
+	s.Dir = s.folder
+	s.Cmd.Stderr = &s.stderr
+	for _, e := range os.Environ() {
+		name, _, _ := strings.Cut(e, "=")
+		if name != "PORT" && name != "GORACE" {
+			s.Env = append(s.Env, e)
+		}
+	}
+	s.Env = append(s.Env, "LINKTRACKER_TEST_MAIN=1", "PORT=0", "TRUSTED_PROXIES=0", "GORACE=atexit_sleep_ms=0")
+	s.Env = append(s.Env, environment...)
+	return s
+}
+
+// log returns the lines with a message, so far.
+func (s *server) log(message string) (found []map[string]any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, line := range s.lines {
+		if line["message"] == message {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+// stop sends SIGTERM and returns the exit code and how long the stop took.
+func (s *server) stop(t testing.TB) (int, time.Duration) {
+	t.Helper()
+	begin := time.Now()
+	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-s.logged
+	var exit *exec.ExitError
+	if err := s.Wait(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return s.ProcessState.ExitCode(), time.Since(begin)
+}
+
+// keyFolder makes a key ring with one key, and a signer for the server.
+func keyFolder(t testing.TB) (folder string, ring *linkcore.KeyRing) {
+	t.Helper()
+	folder = t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "1"), []byte("RCCCPP3m8cJrMPkOx90B5Ih1NKIPCw0Ew27YDnHg/Xc=\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ring, err := linkcore.OpenKeyRing(folder, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return folder, ring
+}
+
+// link returns the target of a link on the host 127.0.0.1.
+func link(t testing.TB, ring *linkcore.KeyRing, f linkcore.Fields, destination string, o linkcore.Options) string {
+	t.Helper()
+	signer, err := ring.Signer("http://127.0.0.1", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tracked, err := signer.Sign(f, destination, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimPrefix(tracked.URL, "http://127.0.0.1")
+}
+
+var httpClient = &http.Client{
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	Transport:     &http.Transport{MaxIdleConnsPerHost: 256},
+	Timeout:       time.Minute,
+}
+
+// headers returns the status and how long it took to arrive; a held response
+// may be open for longer.
+func (s *server) headers(t testing.TB, target string) (int, time.Duration) {
+	t.Helper()
+	begin := time.Now()
+	response, err := httpClient.Get("http://" + s.address + target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	return response.StatusCode, time.Since(begin)
+}
+
+// get returns the status and the Location once the response has ended.
+func (s *server) get(t testing.TB, target string) (int, string) {
+	t.Helper()
+	response, err := httpClient.Get("http://" + s.address + target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, response.Body)
+	response.Body.Close()
+	return response.StatusCode, response.Header.Get("Location")
+}
+
+func TestDev(t *testing.T) {
+	s := start(t, []string{"--dev"})
+	var found []string
+	waitFor(t, "the link", func() bool {
+		found = regexp.MustCompile(`http://localhost:\d+(/c1\S+)\n`).FindStringSubmatch(s.stderr.String())
+		return found != nil
+	})
+	request, _ := http.NewRequest("GET", "http://"+s.address, nil)
+	request.URL.Opaque = found[1]
+	request.Host = "localhost:1234"
+	response, err := httpClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusFound || response.Header.Get("Location") != devDestination {
+		t.Errorf("%s to %s", response.Status, response.Header.Get("Location"))
+	}
+	if code, _ := s.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	clicks, err := os.ReadFile(filepath.Join(s.folder, devFolder, "clicks.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var event map[string]any
+	if err := json.Unmarshal(clicks, &event); err != nil || event["destination"] != devDestination || event["customer"] != "acme" {
+		t.Errorf("clicks: %s, %v", clicks, err)
+	}
+	info, err := os.Stat(filepath.Join(s.folder, devFolder, "keys", "1"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the key file is %v, %v", info.Mode(), err)
+	}
+
+	// Run again, it uses what is there.
+	again := command(t, []string{"--dev"})
+	before, _ := os.ReadFile(filepath.Join(s.folder, devFolder, "keys", "1"))
+	again.Dir = s.folder
+	again.Cmd.Stdout = io.Discard
+	if err := again.Start(); err != nil {
+		t.Fatal(err)
+	}
+	again.Process.Signal(syscall.SIGTERM)
+	again.Wait()
+	after, _ := os.ReadFile(filepath.Join(s.folder, devFolder, "keys", "1"))
+	if !bytes.Equal(before, after) {
+		t.Error("the key was overwritten")
+	}
+}
+
+// What can't be understood stops the start: exit code 2, one line.
+func TestRefusesToStart(t *testing.T) {
+	keys, _ := keyFolder(t)
+	missing := filepath.Join(t.TempDir(), "missing")
+	for _, c := range []struct{ name, value, message string }{
+		{"LINK_KEYS", missing, "no such file"},
+		{"LINK_KEYS", t.TempDir(), "linkctl keys new"},
+		{"BLOCKLIST", "mysql://x", "firestore://"},
+		{"BLOCKLIST", "firestore://project", "firestore://"},
+		{"CLICKS", "kafka://x", "pubsub://"},
+		{"CLICKS", "pubsub://project", "pubsub://"},
+		{"CLICKS", "file:" + missing + "/clicks", "no such file"},
+		{"CLICKS", "file:", "file:"},
+		{"PORT", "http", "65535"},
+		{"DELIVERY", "maybe", "hold, background"},
+	} {
+		t.Run(c.name+"="+c.value, func(t *testing.T) {
+			t.Parallel()
+			s := command(t, nil, "LINK_KEYS="+keys, "BLOCKLIST=none", "CLICKS=stdout", c.name+"="+c.value)
+			err := s.Run()
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != 2 {
+				t.Errorf("%v, want exit code 2", err)
+			}
+			text := s.stderr.String()
+			if strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "linktracker: "+c.name+": ") || !strings.Contains(text, c.message) {
+				t.Errorf("%q must be one line with %q", text, c.message)
+			}
+		})
+	}
+	for _, args := range [][]string{{"--nonsense"}, {"serve"}} {
+		s := command(t, args)
+		if err := s.Run(); s.ProcessState.ExitCode() != 2 {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	help := command(t, []string{"--help"})
+	if err := help.Run(); err != nil || !strings.Contains(help.stderr.String(), "CLICKS") {
+		t.Errorf("--help: %v %s", err, help.stderr.String())
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	keys, _ := keyFolder(t)
+	listener, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	s := command(t, nil, "LINK_KEYS="+keys, "BLOCKLIST=none", "CLICKS=stdout", "PORT="+port)
+	if s.Run(); s.ProcessState.ExitCode() != 1 || !strings.Contains(s.stderr.String(), "PORT") {
+		t.Errorf("%v: %s", s.ProcessState, s.stderr.String())
+	}
+}
+
+// load clicks from several clients until it is told to stop, and returns how
+// many clicks were answered by a whole redirect.
+func (s *server) load(ctx context.Context, t testing.TB, target string, clients int) (answered int) {
+	t.Helper()
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	for range clients {
+		wait.Go(func() {
+			for ctx.Err() == nil {
+				response, err := httpClient.Get("http://" + s.address + target)
+				if err != nil {
+					return // the server has stopped
+				}
+				if response.StatusCode == http.StatusFound {
+					mu.Lock()
+					answered++
+					mu.Unlock()
+				}
+				io.Copy(io.Discard, response.Body)
+				response.Body.Close()
+			}
+		})
+	}
+	wait.Wait()
+	return answered
+}
+
+// stat adds up a count over all stats lines.
+func (s *server) stat(name string) (sum int) {
+	for _, line := range s.log("stats") {
+		n, _ := line[name].(float64)
+		sum += int(n)
+	}
+	return sum
+}
+
+func (s *server) spilledIDs(t testing.TB) map[string]bool {
+	t.Helper()
+	ids := map[string]bool{}
+	for _, line := range s.log("event spilled") {
+		event, _ := line["event"].(map[string]any)
+		id, _ := event["event_id"].(string)
+		if id == "" {
+			t.Errorf("a spilled line without its event: %v", line)
+		}
+		ids[id] = true
+	}
+	return ids
+}
+
+func waitFor(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("timed out waiting for %s", what)
+		}
+		time.Sleep(5 * time.Millisecond) // between looks at another process
+	}
+}
+
+func fileEvents(t testing.TB, path string) []map[string]any {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []map[string]any
+	for line := range bytes.Lines(data) {
+		var event map[string]any
+		if err := json.Unmarshal(line, &event); err != nil {
+			t.Fatalf("%v: %q", err, line)
+		}
+		events = append(events, event)
+	}
+	return events
+}

@@ -1,0 +1,96 @@
+package endpoint
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func environment(pairs ...string) func(string) string {
+	variables := map[string]string{"LINK_KEYS": "keys", "BLOCKLIST": "none", "CLICKS": "stdout"}
+	for i := 0; i < len(pairs); i += 2 {
+		variables[pairs[i]] = pairs[i+1]
+	}
+	return func(name string) string { return variables[name] }
+}
+
+func TestParseConfigRefuses(t *testing.T) {
+	networks := filepath.Join(t.TempDir(), "networks")
+	if err := os.WriteFile(networks, []byte("192.0.2.0/24\nnonsense\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ variable, value, accepted string }{
+		{"LINK_KEYS", "", "directory"},
+		{"BLOCKLIST", "", "firestore://"},
+		{"CLICKS", "", "pubsub://"},
+		{"PORT", "http", "65535"},
+		{"PORT", "65536", "65535"},
+		{"PORT", "-1", "65535"},
+		{"DELIVERY", "Hold", "hold, background"},
+		{"DELIVERY_TIMEOUT", "5", "15s"},
+		{"DELIVERY_TIMEOUT", "0s", "1ms"},
+		{"DELIVERY_TIMEOUT", "-5s", "1ms"},
+		{"HOLD_MAX", "0", "1"},
+		{"HOLD_MAX", "many", "whole number"},
+		{"BLOCKLIST_REFRESH", "15", "15s"},
+		{"BLOCKLIST_REFRESH", "1ns", "100ms"},
+		{"BLOCKLIST_RELOAD", "daily", "10m"},
+		{"BLOCKLIST_MAX_AGE", "x", "1s"},
+		{"BLOCKLIST_WAIT", "-1s", "0s"},
+		{"BLOCKLIST_START_WAIT", "11m", "10m"},
+		{"BLOCKLIST_UNAVAILABLE", "maybe", "allow, deny"},
+		{"TRUSTED_PROXIES", "-1", "100"},
+		{"COUNTRY_HEADER", "X Region", "header"},
+		{"COUNTRY_HEADER", "X-Region:", "header"},
+		{"PRIVACY_SIGNALS", "anonymize", "record, anonymise"},
+		{"CLIENT_IP", "half", "full, truncated, none"},
+		{"SCANNER_NETWORKS", filepath.Join(t.TempDir(), "missing"), "192.0.2.0/24"},
+		{"SCANNER_NETWORKS", networks, "line 2"},
+		{"SCANNER_NETWORKS", t.TempDir(), "192.0.2.0/24"},
+		{"HOME_URL", "example.com", "http"},
+		{"HOME_URL", "ftp://example.com", "http"},
+		{"LOG_LEVEL", "trace", "info, debug, warn, error"},
+	} {
+		_, err := ParseConfig(environment(c.variable, c.value))
+		var configError *ConfigError
+		if !errors.As(err, &configError) || configError.Variable != c.variable {
+			t.Errorf("%s=%q: %v", c.variable, c.value, err)
+			continue
+		}
+		text := err.Error()
+		if !strings.HasPrefix(text, c.variable+": ") || !strings.Contains(text, c.value) || !strings.Contains(text, c.accepted) || strings.Contains(text, "\n") {
+			t.Errorf("%s=%q: %q must be one line with the value and %q", c.variable, c.value, text, c.accepted)
+		}
+	}
+}
+
+func TestParseConfig(t *testing.T) {
+	c, err := ParseConfig(environment())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Port != 8080 || c.Delivery != "hold" || c.DeliveryTimeout != 5*time.Second || c.HoldMax != 40 ||
+		c.BlocklistRefresh != 15*time.Second || c.BlocklistReload != 10*time.Minute || c.BlocklistMaxAge != 5*time.Minute ||
+		c.BlocklistWait != 250*time.Millisecond || c.BlocklistStartWait != 3*time.Second || c.DenyUnavailable ||
+		c.TrustedProxies != 1 || c.PrivacySignals != "record" || c.ClientIP != "full" || c.LogLevel != 0 {
+		t.Errorf("defaults %+v", c)
+	}
+	networks := filepath.Join(t.TempDir(), "networks")
+	if err := os.WriteFile(networks, []byte("# scanners\n\n192.0.2.77/24 # one\n2001:db8::/32\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err = ParseConfig(environment(
+		"PORT", "0", "DELIVERY", "background", "BLOCKLIST_WAIT", "0s", "BLOCKLIST_UNAVAILABLE", "deny", "TRUSTED_PROXIES", "0",
+		"CLIENT_IP", "truncated", "PRIVACY_SIGNALS", "anonymise", "LOG_LEVEL", "warn", "SCANNER_NETWORKS", networks, "HOME_URL", "https://example.com/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Port != 0 || c.Delivery != "background" || c.BlocklistWait != 0 || !c.DenyUnavailable || c.TrustedProxies != 0 ||
+		c.ClientIP != "truncated" || c.PrivacySignals != "anonymise" || c.LogLevel != 4 || c.HomeURL == "" ||
+		len(c.ScannerNetworks) != 2 || c.ScannerNetworks[0].String() != "192.0.2.0/24" {
+		t.Errorf("%+v", c)
+	}
+}

@@ -1,0 +1,247 @@
+// Package endpoint joins the parts of the click endpoint: it reads the
+// environment (CONFIG.md), opens key ring, blocklist and event sink, and makes
+// the handler of them. The function and the server of cmd/linktracker are two
+// doors to the same [Endpoint]:
+//
+//	e, err := endpoint.FromEnvironment(ctx, os.Getenv, os.Stdout)
+//	http.ListenAndServe(":8080", e)
+//	e.Close(ctx) // ends what is in flight, flushes, spills
+//
+// An endpoint serves at once, also while its first load of the blocklist is
+// under way; nothing that it opens is waited for over the network.
+package endpoint
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/redirect"
+)
+
+// StopTimeout bounds a stop. Cloud Run gives 10 seconds after SIGTERM.
+const StopTimeout = 8 * time.Second
+
+// spillTime is kept of a stop for spilling what the sink did not take.
+const spillTime = time.Second
+
+// keyCheck is how often the key ring is asked whether it is due. On an instance
+// that has no CPU between requests, requests ask instead.
+const keyCheck = 10 * time.Second
+
+// An Endpoint is the handler with all its parts, running.
+type Endpoint struct {
+	Log *slog.Logger
+
+	handler  *redirect.Handler
+	keys     *linkcore.KeyRing
+	rules    *blocklist.Cache
+	sink     event.Sink
+	delivery *event.Delivery
+	stats    stats
+
+	inFlight atomic.Int64
+	stopping atomic.Bool
+	stop     context.CancelFunc
+	tickers  sync.WaitGroup
+}
+
+// FromEnvironment is [ParseConfig] and [New]. Its error is one line, a
+// [*ConfigError] that names the variable.
+func FromEnvironment(ctx context.Context, getenv func(string) string, stdout io.Writer) (*Endpoint, error) {
+	c, err := ParseConfig(getenv)
+	if err != nil {
+		return nil, err
+	}
+	return New(ctx, c, stdout)
+}
+
+// New opens what the configuration points to and starts the endpoint. Logs,
+// spilled events and, with CLICKS=stdout, events go to stdout, each line in one
+// write. What can't be opened is a [*ConfigError]. The context's values are
+// used, not its end: an endpoint runs until [Endpoint.Close].
+func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err error) {
+	log := newLog(stdout, c.LogLevel)
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	e = &Endpoint{Log: log, stop: stop}
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
+	if e.keys, err = linkcore.OpenKeyRing(c.Keys, log); err != nil {
+		return nil, &ConfigError{"LINK_KEYS", err.Error()}
+	}
+	recorder, err := event.NewRecorder(event.Options{
+		TrustedProxies: c.TrustedProxies,
+		CountryHeader:  c.CountryHeader,
+		PrivacySignals: c.PrivacySignals,
+		ClientIP:       c.ClientIP,
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.sink, err = event.OpenSink(ctx, c.Clicks, event.SinkOptions{Timeout: c.DeliveryTimeout, Stdout: stdout})
+	if err != nil {
+		return nil, &ConfigError{"CLICKS", err.Error()}
+	}
+	source, err := blocklist.OpenSource(c.Blocklist)
+	if err != nil {
+		return nil, &ConfigError{"BLOCKLIST", err.Error()}
+	}
+	wait := c.BlocklistWait
+	if wait == 0 {
+		wait = -1
+	}
+	e.rules = blocklist.NewCache(source, blocklist.Options{
+		Refresh: c.BlocklistRefresh,
+		Reload:  c.BlocklistReload,
+		MaxAge:  c.BlocklistMaxAge,
+		Wait:    wait,
+		Log:     log,
+	})
+	e.delivery = event.NewDelivery(e.sink, event.DeliveryOptions{
+		Mode:    c.Delivery,
+		Timeout: c.DeliveryTimeout,
+		HoldMax: c.HoldMax,
+		Spill:   stdout,
+		Log:     log,
+	})
+	e.handler, err = redirect.New(redirect.Options{
+		Keys:                e.keys,
+		Rules:               e.rules,
+		Recorder:            recorder,
+		Delivery:            e.delivery,
+		DenyUnavailable:     c.DenyUnavailable,
+		HomeURL:             c.HomeURL,
+		TrustForwardedProto: c.TrustedProxies > 0,
+		Ready:               e.ready(c.BlocklistStartWait),
+		Project:             project(c),
+		Log:                 log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.rules.Start(ctx)
+	e.tickers.Go(func() {
+		ticker := time.NewTicker(keyCheck)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				e.keys.RefreshIfDue()
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return e, nil
+}
+
+// ready returns what /-/ready asks: the keys are loaded by then, so only the
+// first load of the blocklist is awaited, and that not for ever.
+func (e *Endpoint) ready(wait time.Duration) func() bool {
+	start := time.Now()
+	return func() bool {
+		select {
+		case <-e.rules.Ready():
+			return true
+		default:
+			return time.Since(start) >= wait
+		}
+	}
+}
+
+// project finds the Google Cloud project that traces belong to: the one of the
+// topic or of the blocklist.
+func project(c Config) string {
+	for _, url := range []string{c.Clicks, c.Blocklist} {
+		if _, rest, ok := strings.Cut(url, "://"); ok {
+			name, _, _ := strings.Cut(rest, "/")
+			return name
+		}
+	}
+	return ""
+}
+
+// ServeHTTP answers a request as redirect/HTTP.md says.
+func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e.inFlight.Add(1)
+	defer e.inFlight.Add(-1)
+	if e.stopping.Load() {
+		refuse(w)
+		return
+	}
+	e.stats.arm(e)
+	e.handler.ServeHTTP(w, r)
+}
+
+// refuse ends a connection without an answer: whoever is in front then tries
+// another instance. A click that was answered now could not be delivered.
+func refuse(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	conn.Close()
+}
+
+// Stop ends the endpoint within [StopTimeout]: end is called first, to stop
+// accepting and to wait for the requests in flight until its context ends;
+// [Endpoint.Close] follows. What goes wrong is logged.
+func (e *Endpoint) Stop(end func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.Background(), StopTimeout)
+	defer cancel()
+	answered, cancelAnswered := context.WithTimeout(ctx, StopTimeout-spillTime)
+	defer cancelAnswered()
+	if err := end(answered); err != nil {
+		e.Log.Warn("stopping with requests in flight", "error", err.Error())
+	}
+	if err := e.Close(ctx); err != nil {
+		e.Log.Error("not everything ended", "error", err.Error())
+	}
+}
+
+// Close ends the endpoint: every event whose request was answered is delivered
+// or, if that takes until the context ends, spilled when it returns, and the
+// last stats line is written. Requests that still come get no answer.
+func (e *Endpoint) Close(ctx context.Context) error {
+	err := e.delivery.Close(ctx)
+	// Events are spilled at once from here on, so requests end quickly.
+	e.stopping.Store(true)
+	drained, cancel := context.WithTimeout(context.WithoutCancel(ctx), spillTime)
+	defer cancel()
+	if e.Drain(drained) != nil {
+		err = errors.Join(err, errors.New("requests are still in flight"))
+	}
+	e.stop()
+	e.tickers.Wait()
+	err = errors.Join(err, e.rules.Close())
+	e.stats.write(e)
+	return err
+}
+
+// Drain waits until no request is in flight, for a server that can't stop
+// accepting by itself. It returns the context's error if that ends first.
+func (e *Endpoint) Drain(ctx context.Context) error {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for e.inFlight.Load() > 0 {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}

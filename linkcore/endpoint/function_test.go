@@ -1,0 +1,305 @@
+package endpoint_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	// The program below imports it, which is not seen from here otherwise.
+	_ "github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
+)
+
+// program is what the platform's build puts around a function.
+const program = `package main
+
+import (
+	"log"
+	"os"
+
+	_ "example.com/linktracker"
+	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
+)
+
+func main() {
+	if err := funcframework.StartHostPort("127.0.0.1", os.Getenv("PORT")); err != nil {
+		log.Fatal(err)
+	}
+}
+`
+
+var buildFunction = sync.OnceValues(func() (string, error) {
+	folder, err := os.MkdirTemp("", "linktracker-function-")
+	if err != nil {
+		return "", err
+	}
+	source := filepath.Join(folder, "main.go")
+	if err := os.WriteFile(source, []byte(program), 0o600); err != nil {
+		return "", err
+	}
+	binary := filepath.Join(folder, "function")
+	out, err := exec.Command("go", "build", "-o", binary, source).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return binary, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binary, err := buildFunction(); err == nil {
+		os.RemoveAll(filepath.Dir(binary))
+	}
+	os.Exit(code)
+}
+
+// function is a running function.
+type function struct {
+	*exec.Cmd
+	address string
+	stdout  bytes.Buffer
+	stderr  bytes.Buffer
+}
+
+type vectors struct {
+	Keys     map[string]string
+	Valid    []struct{ Kind, Host, Target, Destination string }
+	Invalid  []struct{ Why, Host, Target string }
+	Repaired []struct{ Mangling, Host, Target, Destination string }
+}
+
+func loadVectors(t *testing.T) (v vectors) {
+	t.Helper()
+	data, err := os.ReadFile("../testdata/link-vectors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// startFunction starts the function as the platform does, with the vectors' keys.
+func startFunction(t *testing.T, v vectors, environment ...string) *function {
+	t.Helper()
+	binary, err := buildFunction()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := t.TempDir()
+	for id, secret := range v.Keys {
+		if err := os.WriteFile(filepath.Join(keys, id), []byte(secret), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &function{Cmd: exec.Command(binary), address: listener.Addr().String()}
+	_, port, _ := net.SplitHostPort(f.address)
+	listener.Close()
+	f.Env = append(os.Environ(), "PORT="+port, "FUNCTION_TARGET=Redirect", "LINK_KEYS="+keys, "BLOCKLIST=none")
+	f.Env = append(f.Env, environment...)
+	f.Stdout, f.Stderr = &f.stdout, &f.stderr
+	if err := f.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Process.Kill(); f.Wait() })
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		conn, err := net.Dial("tcp", f.address)
+		if err == nil {
+			conn.Close()
+			return f
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the function does not listen: %v\n%s", err, f.stderr.String())
+		}
+		time.Sleep(time.Millisecond) // between attempts to connect
+	}
+}
+
+// A client sends targets as they are, which net/http's would re-encode.
+type client struct {
+	conn net.Conn
+	in   *bufio.Reader
+}
+
+func dial(t *testing.T, address string) *client {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(time.Minute))
+	return &client{conn, bufio.NewReader(conn)}
+}
+
+func (c *client) get(t *testing.T, host, target string) *http.Response {
+	t.Helper()
+	if _, err := fmt.Fprintf(c.conn, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", target, host); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(c.in, nil)
+	if err != nil {
+		t.Fatalf("GET %s: %v", target, err)
+	}
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		t.Fatalf("GET %s: %v", target, err)
+	}
+	return response
+}
+
+// follow gets a target and follows the redirects that the framework's ServeMux
+// makes to a cleaned path on the same host.
+func (c *client) follow(t *testing.T, host, target string) *http.Response {
+	t.Helper()
+	for range 5 {
+		response := c.get(t, host, target)
+		location := response.Header.Get("Location")
+		if response.StatusCode/100 != 3 || !strings.HasPrefix(location, "/") {
+			return response
+		}
+		target = location
+	}
+	t.Fatalf("%s goes round in circles", target)
+	return nil
+}
+
+// lostInTheMux tells whether the framework's ServeMux makes a link
+// unrecoverable, before any handler sees it: it cleans the path of a link that
+// a gateway has decoded, and encodes the path once more, but not the query. So
+// dot segments of the destination are gone, and where both path and query of
+// the destination hold escapes, half of them are doubled. The server of
+// cmd/linktracker has no ServeMux and recovers them.
+func lostInTheMux(target, destination string) bool {
+	path, query, _ := strings.Cut(target, "?")
+	if strings.Contains(path, "/../") || strings.Contains(path, "/./") {
+		return true
+	}
+	destinationPath, destinationQuery, _ := strings.Cut(destination, "?")
+	decoded := strings.HasSuffix(path, strings.TrimPrefix(destinationPath, "https:/"))
+	return decoded && strings.Contains(path, "//") && query == destinationQuery &&
+		strings.Contains(destinationPath, "%") && strings.Contains(destinationQuery, "%")
+}
+
+// Every vector passes through the Functions Framework and its ServeMux.
+func TestVectorsThroughTheFunction(t *testing.T) {
+	v := loadVectors(t)
+	clicks := filepath.Join(t.TempDir(), "clicks")
+	f := startFunction(t, v, "CLICKS=file:"+clicks)
+	c := dial(t, f.address)
+	refused := func(target string) bool { _, err := url.ParseRequestURI(target); return err != nil }
+	events, lost := 0, 0
+	for _, e := range v.Valid {
+		response := c.follow(t, e.Host, e.Target)
+		want := http.StatusOK
+		if e.Kind == "c" {
+			want = http.StatusFound
+		}
+		if response.StatusCode != want || e.Kind == "c" && response.Header.Get("Location") != e.Destination {
+			t.Errorf("%s %s: %s to %q", e.Host, e.Target, response.Status, response.Header.Get("Location"))
+		}
+		if e.Kind != "u" {
+			events++
+		}
+	}
+	for _, e := range v.Repaired {
+		// net/http refuses a path with a percent sign that begins no escape
+		// before any handler sees it.
+		if refused(e.Target) {
+			other := dial(t, f.address)
+			if response := other.get(t, e.Host, e.Target); response.StatusCode != http.StatusBadRequest {
+				t.Errorf("%s: %s: %s", e.Mangling, e.Target, response.Status)
+			}
+			continue
+		}
+		response := c.follow(t, e.Host, e.Target)
+		if lostInTheMux(e.Target, e.Destination) {
+			lost++
+			if response.StatusCode != http.StatusNotFound {
+				t.Errorf("%s: %s is not lost: %s", e.Mangling, e.Target, response.Status)
+			}
+			continue
+		}
+		events++
+		if response.StatusCode != http.StatusFound || response.Header.Get("Location") != e.Destination {
+			t.Errorf("%s: %s: %s to %q", e.Mangling, e.Target, response.Status, response.Header.Get("Location"))
+		}
+	}
+	if lost != 5 {
+		t.Errorf("%d links are lost", lost)
+	}
+	for _, e := range v.Invalid {
+		if e.Host == "" || strings.Contains(e.Host, ",") || refused(e.Target) {
+			continue
+		}
+		// What is cleaned may become a link, as `//` before a token does.
+		response := c.get(t, e.Host, e.Target)
+		location := response.Header.Get("Location")
+		if response.StatusCode != http.StatusNotFound && !(response.StatusCode/100 == 3 && strings.HasPrefix(location, "/")) {
+			t.Errorf("%s: %s: %s to %q", e.Why, e.Target, response.Status, location)
+		}
+	}
+	stop(t, f)
+	if lines := countLines(t, clicks); lines != events {
+		t.Errorf("%d events for %d clicks and opens", lines, events)
+	}
+}
+
+// stop sends SIGTERM and waits for exit code 0.
+func stop(t *testing.T, f *function) {
+	t.Helper()
+	if err := f.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v\n%s%s", err, f.stdout.String(), f.stderr.String())
+	}
+	if !strings.Contains(f.stdout.String(), `"message":"stats"`) {
+		t.Errorf("no stats line at the end: %s", f.stdout.String())
+	}
+}
+
+func countLines(t *testing.T, path string) int {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Count(data, []byte("\n"))
+}
+
+// A configuration that can't be understood stops the function with one line.
+func TestFunctionRefusesItsConfiguration(t *testing.T) {
+	binary, err := buildFunction()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary)
+	cmd.Env = append(os.Environ(), "LINK_KEYS="+t.TempDir(), "BLOCKLIST=none", "CLICKS=stdout")
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 2 {
+		t.Errorf("%v, want exit code 2", err)
+	}
+	if text := string(out); strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "linktracker: LINK_KEYS: ") {
+		t.Errorf("it prints %q", text)
+	}
+}
