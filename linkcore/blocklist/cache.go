@@ -38,9 +38,9 @@ const (
 	// readsPerSecond is what reloads cost on average at most, in documents.
 	readsPerSecond = 2
 
-	// quietSeconds is how long a refresh may hear nothing before it is given
+	// patience is how many seconds a refresh may hear nothing before it is given
 	// up. While documents arrive it may take as long as it needs.
-	quietSeconds = 10
+	patience = 10
 
 	// Between failed refreshes the pause doubles from the first to the last.
 	firstPause = time.Second
@@ -70,6 +70,7 @@ type Cache struct {
 	source Source
 	o      Options
 	now    func() instant
+	quiet  int // seconds; see patience
 
 	current atomic.Pointer[snapshot] // nil until all was read once
 	flight  atomic.Pointer[flight]   // the refresh in flight
@@ -154,6 +155,7 @@ func NewCache(source Source, o Options) *Cache {
 			t := time.Now()
 			return instant{wall: t.Round(0), mono: t.Sub(epoch)}
 		},
+		quiet:     patience,
 		ready:     make(chan struct{}),
 		documents: map[documentKey]*rule{},
 		index:     new(Index).apply(nil, 0),
@@ -302,17 +304,17 @@ func (c *Cache) begin(must bool) *flight {
 }
 
 // errQuiet is the cause of a refresh that was given up.
-var errQuiet = fmt.Errorf("nothing was heard for %d seconds", quietSeconds)
+var errQuiet = errors.New("nothing was heard for too long")
 
 // run refreshes once.
 func (c *Cache) run(f *flight) {
 	ctx, cancel := context.WithCancelCause(c.ctx)
 	var watch sync.WaitGroup
-	watch.Go(func() { f.watch(ctx, cancel) })
+	watch.Go(func() { f.watch(ctx, c.quiet, cancel) })
 	start := c.now()
 	err := c.refresh(ctx, f, start)
 	if err != nil && context.Cause(ctx) == errQuiet {
-		err = fmt.Errorf("%w (%w)", errQuiet, err)
+		err = fmt.Errorf("nothing was heard for %d seconds: %w", c.quiet, err)
 	}
 	cancel(nil)
 	watch.Wait()
@@ -350,7 +352,7 @@ func (c *Cache) run(f *flight) {
 // watch gives the refresh up when it makes no progress. It counts seconds one
 // by one instead of looking at a clock, so that a process that was stopped for
 // a while does not give up what it had no time for.
-func (f *flight) watch(ctx context.Context, cancel context.CancelCauseFunc) {
+func (f *flight) watch(ctx context.Context, patience int, cancel context.CancelCauseFunc) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	seen, quiet := uint64(0), 0
@@ -362,7 +364,7 @@ func (f *flight) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 		}
 		if p := f.progress.Load(); p != seen {
 			seen, quiet = p, 0
-		} else if quiet++; quiet >= quietSeconds {
+		} else if quiet++; quiet >= patience {
 			cancel(errQuiet)
 			return
 		}

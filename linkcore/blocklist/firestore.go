@@ -20,9 +20,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// pageSize is how many documents one query yields at most. A query that runs
-// for minutes may be ended by the server, and cannot be continued.
-const pageSize = 10000
+// maxPage is how many documents one query yields at most. A query that runs for
+// minutes may be ended by the server, and cannot be continued.
+const maxPage = 10000
 
 // batchSize is how many documents are asked for by id at once.
 const batchSize = 500
@@ -38,6 +38,8 @@ var allFields = append([]string{"reason", "created_by", "created_at"}, matchFiel
 // expires_at, kind and value must not be taken away.
 type Firestore struct {
 	project, database, collection string
+
+	pageSize int // see maxPage
 
 	mu     sync.Mutex
 	client *firestore.Client
@@ -55,7 +57,7 @@ func NewFirestore(project, database, collection string) (*Firestore, error) {
 			return nil, fmt.Errorf("%q is no name of a Firestore %s", part.value, part.name)
 		}
 	}
-	return &Firestore{project: project, database: database, collection: collection}, nil
+	return &Firestore{project: project, database: database, collection: collection, pageSize: maxPage}, nil
 }
 
 // open returns the client and its collection, and makes them at the first call.
@@ -148,7 +150,7 @@ func (f *Firestore) Read(ctx context.Context, since time.Time, yield func(Docume
 	} else {
 		query = query.Where("updated_at", ">=", since).OrderBy("updated_at", firestore.Asc).OrderBy(firestore.DocumentID, firestore.Asc)
 	}
-	err = pages(ctx, query, func(d *firestore.DocumentSnapshot) []any {
+	err = f.pages(ctx, query, func(d *firestore.DocumentSnapshot) []any {
 		document := documentOf(d, matchFields)
 		yield(document)
 		if since.IsZero() {
@@ -164,8 +166,8 @@ func (f *Firestore) Read(ctx context.Context, since time.Time, yield func(Docume
 
 // pages runs a query page by page. visit returns the document's values of what
 // the query is ordered by.
-func pages(ctx context.Context, query firestore.Query, visit func(*firestore.DocumentSnapshot) []any) error {
-	query = query.Limit(pageSize)
+func (f *Firestore) pages(ctx context.Context, query firestore.Query, visit func(*firestore.DocumentSnapshot) []any) error {
+	query = query.Limit(f.pageSize)
 	page := query
 	for {
 		n := 0
@@ -184,7 +186,7 @@ func pages(ctx context.Context, query firestore.Query, visit func(*firestore.Doc
 			last = visit(d)
 		}
 		documents.Stop()
-		if n < pageSize {
+		if n < f.pageSize {
 			return nil
 		}
 		page = query.StartAfter(last...)
@@ -200,10 +202,12 @@ type unreadable struct{}
 func documentOf(d *firestore.DocumentSnapshot, fields []string) Document {
 	document := Document{ID: d.Ref.ID, Fields: make(map[string]any, len(fields))}
 	for _, field := range fields {
-		switch v, err := d.DataAtPath(firestore.FieldPath{field}); {
+		v, err := d.DataAtPath(firestore.FieldPath{field})
+		var absent *firestore.FieldNotFoundError
+		switch {
 		case err == nil:
 			document.Fields[field] = v
-		case status.Code(err) != codes.NotFound:
+		case !errors.As(err, &absent):
 			document.Fields[field] = unreadable{}
 		}
 	}
@@ -392,7 +396,7 @@ func (f *Firestore) Lift(ctx context.Context, rules ...Rule) ([]Rule, error) {
 	}
 	for kind := range unseen {
 		query := collection.Where("kind", "==", string(kind)).OrderBy(firestore.DocumentID, firestore.Asc)
-		err := pages(ctx, query, func(d *firestore.DocumentSnapshot) []any {
+		err := f.pages(ctx, query, func(d *firestore.DocumentSnapshot) []any {
 			see([]*firestore.DocumentSnapshot{d}, nil)
 			return []any{d.Ref.ID}
 		})
@@ -433,7 +437,7 @@ func (f *Firestore) List(ctx context.Context) (rules []Rule, skipped []DocumentE
 		return nil, nil, err
 	}
 	query := collection.Select(allFields...).OrderBy(firestore.DocumentID, firestore.Asc)
-	err = pages(ctx, query, func(d *firestore.DocumentSnapshot) []any {
+	err = f.pages(ctx, query, func(d *firestore.DocumentSnapshot) []any {
 		r, err := documentOf(d, allFields).Rule()
 		if err != nil {
 			skipped = append(skipped, DocumentError{Where: d.Ref.ID, Err: err})

@@ -1,0 +1,1038 @@
+package blocklist
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/linktracker/linkcore"
+)
+
+// A collection is a source in memory that counts what is read. It does what
+// Firestore does, by the same rules, on the test's clock.
+type collection struct {
+	mu        sync.Mutex
+	documents map[string]map[string]any
+	reads     []string // "all N", "since DURATION-AGO N", "count N"
+	err       error    // of every call
+	fail      func(since time.Time) error
+	hang      bool
+	slow      time.Duration // a document
+	closed    bool
+}
+
+func newCollection(t testing.TB, rules ...string) *collection {
+	c := &collection{documents: map[string]map[string]any{}}
+	for _, s := range rules {
+		c.put(t, s)
+	}
+	return c
+}
+
+// put writes a rule now.
+func (c *collection) put(t testing.TB, s string) {
+	r := ruleOf(t, s)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fields := map[string]any{"kind": string(r.Kind), "value": r.Value, "action": string(r.Action), "deleted": r.Deleted, "updated_at": time.Now().Round(0)}
+	if r.Action == Redirect {
+		fields["target"] = r.Target
+	}
+	if !r.ExpiresAt.IsZero() {
+		fields["expires_at"] = r.ExpiresAt
+	}
+	if !r.StartsAt.IsZero() {
+		fields["starts_at"] = r.StartsAt
+	}
+	id := r.ID
+	if id == "" {
+		id = r.DocumentID()
+	}
+	c.documents[id] = fields
+}
+
+// set writes any document.
+func (c *collection) set(id string, fields map[string]any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.documents[id] = fields
+}
+
+func (c *collection) remove(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.documents, id)
+}
+
+func (c *collection) setErr(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+}
+
+// log returns what was read since it was last called.
+func (c *collection) log() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := strings.Join(c.reads, ", ")
+	c.reads = nil
+	return s
+}
+
+func (c *collection) begin(ctx context.Context) error {
+	c.mu.Lock()
+	hang, err := c.hang, c.err
+	c.mu.Unlock()
+	if hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return err
+}
+
+func (c *collection) Read(ctx context.Context, since time.Time, yield func(Document)) (bool, error) {
+	if err := c.begin(ctx); err != nil {
+		return false, err
+	}
+	c.mu.Lock()
+	ids := slices.Sorted(maps.Keys(c.documents))
+	var documents []Document
+	for _, id := range ids {
+		at, _ := c.documents[id]["updated_at"].(time.Time)
+		if since.IsZero() || !at.IsZero() && !at.Before(since) {
+			documents = append(documents, Document{ID: id, Fields: maps.Clone(c.documents[id])})
+		}
+	}
+	if since.IsZero() {
+		c.reads = append(c.reads, fmt.Sprintf("all %d", len(documents)))
+	} else {
+		c.reads = append(c.reads, fmt.Sprintf("%v %d", time.Since(since), len(documents)))
+	}
+	slow, fail := c.slow, c.fail
+	c.mu.Unlock()
+	for _, d := range documents {
+		if slow > 0 {
+			select {
+			case <-time.After(slow):
+			case <-ctx.Done():
+				return false, ctx.Err()
+			}
+		}
+		yield(d)
+	}
+	if fail != nil {
+		if err := fail(since); err != nil {
+			return false, err
+		}
+	}
+	return since.IsZero(), nil
+}
+
+func (c *collection) Count(ctx context.Context, now time.Time) (int, error) {
+	if err := c.begin(ctx); err != nil {
+		return 0, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, fields := range c.documents {
+		if at, ok := fields["expires_at"].(time.Time); !ok || at.After(now) {
+			n++
+		}
+	}
+	c.reads = append(c.reads, fmt.Sprintf("count %d", n))
+	return n, nil
+}
+
+func (c *collection) Close() error {
+	c.closed = true
+	return nil
+}
+
+// A logBook is where a cache under test logs to.
+type logBook struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBook) logger() *slog.Logger {
+	return slog.New(slog.NewJSONHandler(l, &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+// lines returns what was logged at that level since it was last asked.
+func (l *logBook) lines(level slog.Level) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var lines, rest []string
+	for line := range strings.Lines(l.b.String()) {
+		var entry struct{ Level, Msg string }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			panic(err)
+		}
+		if entry.Level == level.String() {
+			lines = append(lines, entry.Msg)
+		} else {
+			rest = append(rest, line)
+		}
+	}
+	l.b.Reset()
+	l.b.WriteString(strings.Join(rest, ""))
+	return lines
+}
+
+// atNoon sleeps until a time that rules of tests can name: they count from it.
+func atNoon() {
+	time.Sleep(time.Until(noon))
+}
+
+func startCache(t testing.TB, source Source, o Options) (*Cache, *logBook) {
+	book := &logBook{}
+	o.Log = book.logger()
+	c := NewCache(source, o)
+	t.Cleanup(func() { c.Close() })
+	c.Start(t.Context())
+	synctest.Wait()
+	return c, book
+}
+
+// blocked tells whether the cache blocks the destination.
+func blocked(t testing.TB, c *Cache, destination string) bool {
+	t.Helper()
+	x, err := c.Index(t.Context())
+	if err != nil {
+		t.Fatalf("Index: %v", err)
+	}
+	return x.Decide(&Request{Link: &linkcore.Link{Destination: destination}, Now: time.Now()}).Action == Block
+}
+
+func wantBlocked(t testing.TB, c *Cache, host string, want bool) {
+	t.Helper()
+	if got := blocked(t, c, "https://"+host+"/"); got != want {
+		t.Errorf("%s blocked: %v, want %v", host, got, want)
+	}
+}
+
+func wantLog(t testing.TB, source *collection, want string) {
+	t.Helper()
+	if got := source.log(); got != want {
+		t.Errorf("read %q, want %q", got, want)
+	}
+}
+
+func TestCacheFollowsChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		atNoon()
+		source := newCollection(t, "host:a.example", "host:b.example")
+		c, book := startCache(t, source, Options{})
+		<-c.Ready()
+		wantBlocked(t, c, "a.example", true)
+		wantBlocked(t, c, "c.example", false)
+		wantLog(t, source, "all 2")
+		if got := book.lines(slog.LevelInfo); len(got) != 1 || got[0] != "blocklist loaded" {
+			t.Errorf("logged %q", got)
+		}
+
+		// What was just read is read again until it is 45 s old: 30 s and a
+		// refresh.
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		wantLog(t, source, "45s 2")
+		time.Sleep(45 * time.Second)
+		synctest.Wait()
+		wantLog(t, source, "45s 2, 45s 2, 45s 0")
+
+		source.put(t, "host:c.example")
+		time.Sleep(14 * time.Second)
+		synctest.Wait()
+		wantBlocked(t, c, "c.example", false)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		wantBlocked(t, c, "c.example", true)
+		wantBlocked(t, c, "a.example", true)
+
+		// Lifted.
+		source.put(t, "host:c.example lifted expires=24h")
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		wantBlocked(t, c, "c.example", false)
+		if s := c.Stats(); s.Rules != 2 || s.Documents != 3 || s.Age != 0 || s.Skipped != 0 || s.RefreshFailures != 0 {
+			t.Errorf("stats %+v", s)
+		}
+
+		// A document that changes its value leaves its old place.
+		source.put(t, "host:d.example id=hand")
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		source.put(t, "host:e.example id=hand")
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		wantBlocked(t, c, "d.example", false)
+		wantBlocked(t, c, "e.example", true)
+	})
+}
+
+// TestCacheReadsNothing is the promise that a large import is not read over and
+// over.
+func TestCacheReadsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newCollection(t)
+		c, _ := startCache(t, source, Options{})
+		<-c.Ready()
+		time.Sleep(20 * time.Second)
+		for i := range 10_000 {
+			source.put(t, fmt.Sprintf("host:h%d.example", i))
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		wantBlocked(t, c, "h9999.example", true)
+		source.log()
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		wantLog(t, source, strings.TrimSuffix(strings.Repeat("45s 0, ", 8), ", "))
+	})
+}
+
+func TestCacheTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		atNoon()
+		source := newCollection(t, "host:a.example starts=1m expires=2m", "host:b.example expires=90s")
+		c, _ := startCache(t, source, Options{Refresh: time.Hour, MaxAge: 10 * time.Hour})
+		<-c.Ready()
+		for _, step := range []struct {
+			at   time.Duration
+			a, b bool
+		}{
+			{0, false, true}, {59 * time.Second, false, true}, {60 * time.Second, true, true},
+			{89 * time.Second, true, true}, {90 * time.Second, true, false}, {119 * time.Second, true, false}, {120 * time.Second, false, false},
+		} {
+			time.Sleep(time.Until(noon.Add(step.at)))
+			wantBlocked(t, c, "a.example", step.a)
+			wantBlocked(t, c, "b.example", step.b)
+		}
+		wantLog(t, source, "all 2") // no refresh was needed for it
+
+		// The next reload takes them out of the index.
+		if got := c.Stats().Rules; got != 2 {
+			t.Errorf("%d rules, want 2", got)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := c.Stats().Rules; got != 0 {
+			t.Errorf("%d rules, want 0", got)
+		}
+	})
+}
+
+func TestCacheReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		atNoon()
+		source := newCollection(t, "host:a.example", "host:b.example")
+		c, _ := startCache(t, source, Options{})
+		<-c.Ready()
+		// Deleted and written by hand, without updated_at.
+		source.remove(ruleOf(t, "host:a.example").DocumentID())
+		source.set("hand", map[string]any{"kind": "host", "value": "C.example"})
+		time.Sleep(10*time.Minute - time.Second)
+		synctest.Wait()
+		wantBlocked(t, c, "a.example", true)
+		wantBlocked(t, c, "c.example", false)
+		source.log()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		wantLog(t, source, "all 2")
+		wantBlocked(t, c, "a.example", false)
+		wantBlocked(t, c, "b.example", true)
+		wantBlocked(t, c, "c.example", true)
+	})
+}
+
+// TestCacheReloadStretched checks that reloads cost two documents a second on
+// average, and that a count finds out what a reload would have.
+func TestCacheReloadStretched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		atNoon()
+		source := newCollection(t)
+		for i := range 2400 { // 20 minutes
+			source.put(t, fmt.Sprintf("host:h%d.example", i))
+		}
+		c, book := startCache(t, source, Options{})
+		<-c.Ready()
+		book.lines(slog.LevelInfo)
+		whole := func() (n int) {
+			for s := range strings.SplitSeq(source.log(), ", ") {
+				if strings.HasPrefix(s, "all") {
+					n++
+				}
+			}
+			return n
+		}
+		whole()
+		time.Sleep(20*time.Minute - time.Second)
+		synctest.Wait()
+		if n := whole(); n != 0 {
+			t.Errorf("%d reloads in 20 minutes, want 0", n)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := whole(); n != 1 {
+			t.Errorf("%d reloads after 20 minutes, want 1", n)
+		}
+
+		// A count each 10 minutes; one that differs reloads.
+		source.remove(ruleOf(t, "host:h7.example").DocumentID())
+		time.Sleep(10*time.Minute - time.Second)
+		synctest.Wait()
+		wantBlocked(t, c, "h7.example", true)
+		source.log()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		wantLog(t, source, "45s 0, count 2399, 30s 0, count 2399, all 2399")
+		wantBlocked(t, c, "h7.example", false)
+		if got := book.lines(slog.LevelInfo); len(got) != 1 || !strings.Contains(got[0], "without updated_at") {
+			t.Errorf("logged %q", got)
+		}
+
+		// Documents that expired may go at any time, and cost no reload.
+		for i := range 100 {
+			source.put(t, fmt.Sprintf("host:t%d.example expires=45m", i))
+		}
+		time.Sleep(5 * time.Minute)
+		for i := range 100 {
+			source.put(t, fmt.Sprintf("host:t%d.example expires=35m", i))
+		}
+		time.Sleep(5 * time.Minute) // they have expired
+		for i := range 50 {
+			source.remove(ruleOf(t, fmt.Sprintf("host:t%d.example", i)).DocumentID())
+		}
+		source.log()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := source.log(); strings.Contains(got, "all") {
+			t.Errorf("read %q", got)
+		}
+	})
+}
+
+// TestCacheCountsAll checks that lifted documents and those that nobody
+// understands are counted, so that they start no reload.
+func TestCacheCountsAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		atNoon()
+		source := newCollection(t, "host:a.example", "host:b.example lifted expires=24h", "host:c.example starts=24h", "host:d.example expires=-1h")
+		source.set("odd", map[string]any{"color": "red"})
+		source.set("odd too", map[string]any{"kind": "host", "value": 7, "expires_at": noon.Add(-time.Hour)})
+		source.set("odd as well", map[string]any{"kind": "host", "value": "x.example", "expires_at": "tomorrow"})
+		source.set("lifted and odd", map[string]any{"deleted": true})
+		for i := range 2400 {
+			source.put(t, fmt.Sprintf("host:h%d.example", i))
+		}
+		c, book := startCache(t, source, Options{})
+		<-c.Ready()
+		source.log()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if got := source.log(); strings.Contains(got, "all") || !strings.Contains(got, "count") {
+			t.Errorf("read %q", got)
+		}
+		if s := c.Stats(); s.Skipped != 3 || s.Documents != 2408 || s.Rules != 2402 {
+			t.Errorf("stats %+v", s)
+		}
+		if got := book.lines(slog.LevelWarn); len(got) != 3 {
+			t.Errorf("logged %q", got)
+		}
+	})
+}
+
+// TestCacheCountsWhileWriting checks that documents written between the refresh
+// and the count are not taken for a difference.
+func TestCacheCountsWhileWriting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		atNoon()
+		source := newCollection(t)
+		for i := range 2400 {
+			source.put(t, fmt.Sprintf("host:h%d.example", i))
+		}
+		n := 0
+		busy := &busyCollection{collection: source, before: func() {
+			for range 3 + n%5 {
+				source.put(t, fmt.Sprintf("host:n%d.example", n))
+				n++
+			}
+		}}
+		c, _ := startCache(t, busy, Options{})
+		<-c.Ready()
+		source.log()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if got := source.log(); strings.Contains(got, "all") || strings.Count(got, "count") != 2 {
+			t.Errorf("read %q", got)
+		}
+	})
+}
+
+type busyCollection struct {
+	*collection
+	before func()
+}
+
+func (b *busyCollection) Count(ctx context.Context, now time.Time) (int, error) {
+	b.before()
+	return b.collection.Count(ctx, now)
+}
+
+func TestCacheCountFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newCollection(t)
+		for i := range 8000 { // a reload is due after 67 minutes
+			source.put(t, fmt.Sprintf("host:h%d.example", i))
+		}
+		c, book := startCache(t, &uncountable{source}, Options{Refresh: time.Minute})
+		<-c.Ready()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := book.lines(slog.LevelWarn); len(got) != 1 {
+			t.Errorf("logged %q", got)
+		}
+		if s := c.Stats(); s.RefreshFailures != 0 || s.Age > time.Minute {
+			t.Errorf("stats %+v", s)
+		}
+	})
+}
+
+type uncountable struct{ *collection }
+
+func (*uncountable) Count(context.Context, time.Time) (int, error) {
+	return 0, errors.New("no index")
+}
+
+func TestCacheSkips(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		atNoon()
+		source := newCollection(t, "host:a.example")
+		source.set("odd", map[string]any{"kind": "host", "value": "", "updated_at": noon})
+		c, book := startCache(t, source, Options{})
+		<-c.Ready()
+		wantBlocked(t, c, "a.example", true)
+		time.Sleep(30 * time.Minute) // refreshes and reloads
+		synctest.Wait()
+		if got := book.lines(slog.LevelWarn); len(got) != 1 || c.Stats().Skipped != 1 {
+			t.Errorf("logged %q, %d skipped; want one each", got, c.Stats().Skipped)
+		}
+		// It is put right, and broken again.
+		source.set("odd", map[string]any{"kind": "host", "value": "b.example", "updated_at": time.Now()})
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		wantBlocked(t, c, "b.example", true)
+		if got := book.lines(slog.LevelWarn); len(got) != 0 || c.Stats().Skipped != 0 {
+			t.Errorf("logged %q, %d skipped; want none", got, c.Stats().Skipped)
+		}
+		source.set("odd", map[string]any{"kind": "hosts", "value": "b.example", "updated_at": time.Now()})
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		wantBlocked(t, c, "b.example", false)
+		if got := book.lines(slog.LevelWarn); len(got) != 1 || c.Stats().Skipped != 1 {
+			t.Errorf("logged %q, %d skipped; want one each", got, c.Stats().Skipped)
+		}
+		source.remove("odd")
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if got := c.Stats().Skipped; got != 0 {
+			t.Errorf("%d skipped, want none", got)
+		}
+	})
+}
+
+// TestCacheFuture checks that a date ahead wins nothing.
+func TestCacheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		atNoon()
+		source := newCollection(t)
+		source.set("a", map[string]any{"kind": "host", "value": "x.example", "action": "redirect", "target": "https://a.example/", "updated_at": noon.Add(100 * time.Hour)})
+		c, _ := startCache(t, source, Options{})
+		<-c.Ready()
+		target := func() string {
+			x, err := c.Index(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return x.Decide(&Request{Link: &linkcore.Link{Destination: "https://x.example/"}, Now: time.Now()}).Target
+		}
+		if got := target(); got != "https://a.example/" {
+			t.Errorf("target %q", got)
+		}
+		before := c.current.Load().index
+		time.Sleep(time.Minute)
+		source.set("b", map[string]any{"kind": "host", "value": "x.example", "action": "redirect", "target": "https://b.example/", "updated_at": time.Now()})
+		if c.current.Load().index != before {
+			t.Error("a document that lies ahead changes the index at every refresh")
+		}
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		if got := target(); got != "https://b.example/" {
+			t.Errorf("target %q, want that of the later write", got)
+		}
+	})
+}
+
+func TestCacheFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newCollection(t, "host:a.example")
+		c, book := startCache(t, source, Options{})
+		<-c.Ready()
+		book.lines(slog.LevelInfo)
+		source.setErr(errors.New("down"))
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		if got := c.Stats().RefreshFailures; got != 1 {
+			t.Errorf("%d failures, want 1", got)
+		}
+		// 1, 2, 4, 8, 16, 32 s, then each minute.
+		time.Sleep(63 * time.Second)
+		synctest.Wait()
+		if got := c.Stats().RefreshFailures; got != 7 {
+			t.Errorf("%d failures, want 7", got)
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if got := c.Stats().RefreshFailures; got != 17 {
+			t.Errorf("%d failures, want 17", got)
+		}
+		// The copy is older than MaxAge now, and stays in use without waiting.
+		start := time.Now()
+		wantBlocked(t, c, "a.example", true)
+		if d := time.Since(start); d != 0 {
+			t.Errorf("a request waited %v while refreshes fail", d)
+		}
+		if got := c.Stats().Age; got < 11*time.Minute {
+			t.Errorf("age %v", got)
+		}
+		if got := book.lines(slog.LevelError); len(got) != 1 || !strings.Contains(got[0], "stays in use") {
+			t.Errorf("logged %q, want one line", got)
+		}
+		source.put(t, "host:b.example")
+		source.setErr(nil)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		wantBlocked(t, c, "b.example", true)
+		if got := book.lines(slog.LevelInfo); len(got) != 1 || got[0] != "blocklist refreshed again" {
+			t.Errorf("logged %q, want one line", got)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := slices.Concat(book.lines(slog.LevelInfo), book.lines(slog.LevelError)); len(got) != 0 || c.Stats().RefreshFailures != 17 {
+			t.Errorf("logged %q, %d failures", got, c.Stats().RefreshFailures)
+		}
+	})
+}
+
+// TestCacheReloadFails checks that what keeps everything from being read does
+// not keep changes out.
+func TestCacheReloadFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newCollection(t, "host:a.example")
+		c, _ := startCache(t, source, Options{})
+		<-c.Ready()
+		source.mu.Lock()
+		source.fail = func(since time.Time) error {
+			if since.IsZero() {
+				return errors.New("quota")
+			}
+			return nil
+		}
+		source.mu.Unlock()
+		time.Sleep(10*time.Minute + time.Second)
+		synctest.Wait()
+		source.put(t, "host:b.example")
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		wantBlocked(t, c, "a.example", true)
+		wantBlocked(t, c, "b.example", true)
+		if got := c.Stats().RefreshFailures; got != 1 {
+			t.Errorf("%d failures, want 1", got)
+		}
+		source.mu.Lock()
+		source.fail = nil
+		source.mu.Unlock()
+		source.log()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if got := source.log(); strings.Count(got, "all") != 1 {
+			t.Errorf("read %q, want one reload", got)
+		}
+	})
+}
+
+func TestCacheNeverRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newCollection(t, "host:a.example")
+		source.setErr(errors.New("down"))
+		c, book := startCache(t, source, Options{})
+		<-c.Ready()
+		if x, err := c.Index(t.Context()); x != nil || !errors.Is(err, ErrUnavailable) {
+			t.Errorf("Index = %v, %v, want ErrUnavailable", x, err)
+		}
+		if got := book.lines(slog.LevelError); len(got) != 1 || !strings.Contains(got[0], "cannot be read") {
+			t.Errorf("logged %q, want one line", got)
+		}
+		source.setErr(nil)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		wantBlocked(t, c, "a.example", true)
+	})
+}
+
+func TestCacheHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newCollection(t, "host:a.example")
+		source.hang = true
+		c, book := startCache(t, source, Options{})
+
+		// While the first load is under way a request waits, but not longer
+		// than it should.
+		start := time.Now()
+		if _, err := c.Index(t.Context()); !errors.Is(err, ErrUnavailable) || time.Since(start) != DefaultWait {
+			t.Errorf("Index: %v after %v", err, time.Since(start))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		start = time.Now()
+		if _, err := c.Index(ctx); !errors.Is(err, ErrUnavailable) || time.Since(start) != time.Millisecond {
+			t.Errorf("Index: %v after %v", err, time.Since(start))
+		}
+		// It is given up, and nobody waits any more.
+		<-c.Ready()
+		if got := book.lines(slog.LevelError); len(got) != 1 {
+			t.Errorf("logged %q, want one line", got)
+		}
+		time.Sleep(2 * time.Second) // the next try hangs
+		start = time.Now()
+		if _, err := c.Index(t.Context()); !errors.Is(err, ErrUnavailable) || time.Since(start) != 0 {
+			t.Errorf("Index: %v after %v", err, time.Since(start))
+		}
+		source.mu.Lock()
+		source.hang = false
+		source.mu.Unlock()
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		wantBlocked(t, c, "a.example", true)
+	})
+}
+
+// TestCacheSlow checks that a load may take as long as it needs while
+// documents arrive.
+func TestCacheSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newCollection(t)
+		for i := range 100 {
+			source.put(t, fmt.Sprintf("host:h%d.example", i))
+		}
+		source.slow = 9 * time.Second
+		c, _ := startCache(t, source, Options{})
+		start := time.Now()
+		<-c.Ready()
+		if d := time.Since(start); d != 900*time.Second {
+			t.Errorf("loaded in %v", d)
+		}
+		wantBlocked(t, c, "h99.example", true)
+		if got := c.Stats().RefreshFailures; got != 0 {
+			t.Errorf("%d failures", got)
+		}
+	})
+}
+
+func TestCacheProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newCollection(t)
+		for i := range 100_000 {
+			source.documents[fmt.Sprint(i)] = map[string]any{"kind": "host", "value": fmt.Sprintf("h%d.example", i)}
+		}
+		c, book := startCache(t, source, Options{})
+		<-c.Ready()
+		want := []string{"blocklist is loading", "blocklist is loading", "blocklist is loading", "blocklist is loading", "blocklist is loading", "blocklist loaded"}
+		if got := book.lines(slog.LevelInfo); !slices.Equal(got, want) {
+			t.Errorf("logged %q", got)
+		}
+		if got := c.Stats().Rules; got != 100_000 {
+			t.Errorf("%d rules", got)
+		}
+	})
+}
+
+// TestCacheIdle is an instance that was not running between requests: no ticker
+// refreshes the copy.
+func TestCacheIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newCollection(t, "host:a.example")
+		book := &logBook{}
+		c := NewCache(source, Options{Log: book.logger()})
+		defer c.Close()
+		wantBlocked(t, c, "a.example", true) // the first request reads
+		wantLog(t, source, "all 1")
+
+		time.Sleep(DefaultMaxAge)
+		source.put(t, "host:b.example")
+		wantBlocked(t, c, "b.example", false) // not too old
+		if ch := c.RefreshIfDue(); ch == nil {
+			t.Error("no refresh though one was due")
+		} else {
+			<-ch
+		}
+		wantBlocked(t, c, "b.example", true)
+		source.log()
+
+		time.Sleep(DefaultMaxAge + 1)
+		source.put(t, "host:c.example")
+		wantBlocked(t, c, "c.example", true) // too old: the request waits
+		source.mu.Lock()
+		source.hang = true
+		source.mu.Unlock()
+		time.Sleep(DefaultMaxAge + 1)
+		start := time.Now()
+		wantBlocked(t, c, "c.example", true)
+		if d := time.Since(start); d != DefaultWait {
+			t.Errorf("a request waited %v, want %v", d, DefaultWait)
+		}
+		source.mu.Lock()
+		source.hang = false
+		source.mu.Unlock()
+		time.Sleep(time.Minute)
+		source.log()
+
+		// Lifted rules vanish after a day, so after 12 hours all is read.
+		c.RefreshIfDue()
+		synctest.Wait()
+		c.nextWhole += 1000 * time.Hour
+		time.Sleep(11 * time.Hour)
+		source.log()
+		<-c.RefreshIfDue()
+		if got := source.log(); strings.Contains(got, "all") {
+			t.Errorf("read %q after 11 hours", got)
+		}
+		time.Sleep(12 * time.Hour)
+		<-c.RefreshIfDue()
+		wantLog(t, source, "all 3")
+	})
+}
+
+func TestCacheWaitOptions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newCollection(t)
+		source.hang = true
+		for _, tt := range []struct{ wait, want time.Duration }{{0, DefaultWait}, {-1, 0}, {time.Second, time.Second}} {
+			c := NewCache(source, Options{Wait: tt.wait})
+			start := time.Now()
+			c.Index(t.Context())
+			if d := time.Since(start); d != tt.want {
+				t.Errorf("wait %v: waited %v, want %v", tt.wait, d, tt.want)
+			}
+			c.Close()
+		}
+	})
+}
+
+func TestRefreshIfDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newCollection(t)
+		source.put(t, "host:a.example")
+		source.slow = 8 * time.Second
+		c := NewCache(source, Options{})
+		first := c.RefreshIfDue()
+		if first == nil {
+			t.Fatal("no refresh")
+		}
+		if c.RefreshIfDue() != nil {
+			t.Error("a second request is held for the same refresh at once")
+		}
+		time.Sleep(5 * time.Second)
+		if got := c.RefreshIfDue(); got != first {
+			t.Error("nobody is held for a refresh that takes long")
+		}
+		<-first
+		if c.RefreshIfDue() != nil {
+			t.Error("a refresh before one is due")
+		}
+		time.Sleep(15*time.Second - 8*time.Second)
+		if ch := c.RefreshIfDue(); ch == nil {
+			t.Error("no refresh though one is due")
+		} else {
+			<-ch
+		}
+		wantLog(t, source, "all 1, 45s 1")
+		c.Close()
+		if !source.closed {
+			t.Error("the source is open")
+		}
+		if c.RefreshIfDue() != nil {
+			t.Error("a refresh after Close")
+		}
+		wantBlocked(t, c, "a.example", true)
+	})
+}
+
+func TestOneRefreshInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newCollection(t, "host:a.example")
+		source.slow = 100 * time.Millisecond
+		c, _ := startCache(t, source, Options{})
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				wantBlocked(t, c, "a.example", true)
+				c.RefreshIfDue()
+			})
+		}
+		wg.Wait()
+		wantLog(t, source, "all 1")
+	})
+}
+
+// TestClockJumps sets the wall clock while the other goes on.
+func TestClockJumps(t *testing.T) {
+	for _, jump := range []time.Duration{-48 * time.Hour, -10 * time.Minute, 10 * time.Minute, 48 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			atNoon()
+			source := newCollection(t, "host:a.example")
+			c := NewCache(source, Options{})
+			defer c.Close()
+			real := c.now
+			var shift time.Duration
+			c.now = func() instant {
+				i := real()
+				i.wall = i.wall.Add(shift)
+				return i
+			}
+			for _, shift = range []time.Duration{0, jump, 0} {
+				for i := range 4 {
+					host := fmt.Sprintf("h%d-%d.example", int64(shift), i)
+					source.put(t, "host:"+host)
+					time.Sleep(15 * time.Second)
+					if ch := c.RefreshIfDue(); ch != nil {
+						<-ch
+					}
+					if c.now().since(c.lastStart) > 0 {
+						t.Errorf("jump %v: no refresh", jump)
+					}
+					if shift == 0 || i == 0 {
+						// While the clock is wrong for long, changes may wait for
+						// a reload.
+						wantBlocked(t, c, host, true)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestNilCache(t *testing.T) {
+	c := NewCache(nil, Options{})
+	c.Start(t.Context())
+	<-c.Ready()
+	x, err := c.Index(t.Context())
+	if err != nil || x.Decide(request()) != (Decision{}) {
+		t.Errorf("Index = %v, %v", x, err)
+	}
+	if c.RefreshIfDue() != nil || c.Stats() != (Stats{}) || c.Close() != nil {
+		t.Error("a nil cache does something")
+	}
+}
+
+func TestCloseWhileReading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newCollection(t)
+		source.hang = true
+		c, book := startCache(t, source, Options{})
+		start := time.Now()
+		if err := c.Close(); err != nil || time.Since(start) != 0 {
+			t.Errorf("Close: %v after %v", err, time.Since(start))
+		}
+		if err := c.Close(); err != nil {
+			t.Errorf("Close again: %v", err)
+		}
+		if got := book.lines(slog.LevelError); len(got) != 0 || c.Stats().RefreshFailures != 0 {
+			t.Errorf("logged %q", got)
+		}
+	})
+}
+
+// endless yields n documents without holding them.
+type endless struct{ n int }
+
+func (e endless) Read(ctx context.Context, since time.Time, yield func(Document)) (bool, error) {
+	for i, r := range many(e.n) {
+		fields := map[string]any{"kind": string(r.Kind), "value": r.Value, "action": string(r.Action), "updated_at": noon}
+		if r.Action == Redirect {
+			fields["target"] = r.Target
+		}
+		if i%100 == 0 {
+			fields["expires_at"] = noon.Add(100 * 365 * 24 * time.Hour)
+		}
+		yield(Document{ID: r.DocumentID(), Fields: fields})
+	}
+	return true, nil
+}
+func (endless) Count(context.Context, time.Time) (int, error) { return 0, errors.ErrUnsupported }
+func (endless) Close() error                                  { return nil }
+
+// TestMemory holds the copy of 100,000 rules, with all that a refresh needs,
+// below 40 MiB.
+func TestMemory(t *testing.T) {
+	const n, limit = 100_000, 40 << 20
+	before := heap()
+	c := NewCache(endless{n}, Options{})
+	defer c.Close()
+	<-c.RefreshIfDue()
+	if got := c.Stats().Rules; got != n {
+		t.Fatalf("%d rules", got)
+	}
+	if used := heap() - before; used > limit {
+		t.Errorf("%d rules take %d bytes, more than %d", n, used, limit)
+	} else {
+		t.Logf("%d rules take %.1f MiB, %d bytes each", n, float64(used)/(1<<20), used/n)
+	}
+	runtime.KeepAlive(c)
+}
+
+func BenchmarkLoad(b *testing.B) {
+	for _, n := range []int{100_000, 1_000_000} {
+		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
+			var used uint64
+			for b.Loop() {
+				before := heap()
+				c := NewCache(endless{n}, Options{})
+				<-c.RefreshIfDue()
+				used = heap() - before
+				c.Close()
+			}
+			b.ReportMetric(float64(used)/float64(n), "heap-B/rule")
+		})
+	}
+}
+
+func BenchmarkCacheIndex(b *testing.B) {
+	c := NewCache(endless{1000}, Options{})
+	defer c.Close()
+	<-c.RefreshIfDue()
+	b.ReportAllocs()
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			c.Index(b.Context())
+		}
+	})
+}
