@@ -1,0 +1,245 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/emulatortest"
+)
+
+// hanging returns the address of a server that accepts and never answers.
+func hanging(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { conn.Close() })
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// refusing returns an address that nobody listens at.
+func refusing(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// BenchmarkStart is the time from exec to the first redirect, of the program as
+// it is deployed.
+func BenchmarkStart(b *testing.B) {
+	program := filepath.Join(b.TempDir(), "linktracker")
+	if out, err := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, ".").CombinedOutput(); err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+	keys, ring := keyFolder(b)
+	target := link(b, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+	rules := filepath.Join(b.TempDir(), "rules")
+	if err := os.WriteFile(rules, nil, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	for _, c := range []struct {
+		name        string
+		environment []string
+	}{
+		{"files", []string{"CLICKS=file:" + filepath.Join(b.TempDir(), "clicks"), "BLOCKLIST=file:" + rules}},
+		{"emulators", nil},
+		{"refusing", []string{"PUBSUB_EMULATOR_HOST=" + refusing(b), "FIRESTORE_EMULATOR_HOST=" + refusing(b)}},
+		{"hanging", []string{"PUBSUB_EMULATOR_HOST=" + hanging(b), "FIRESTORE_EMULATOR_HOST=" + hanging(b)}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			environment := append([]string{"CLICKS=pubsub://p/clicks", "BLOCKLIST=firestore://p/(default)/blocklist"}, c.environment...)
+			if c.name == "emulators" {
+				topic, _ := newTopic(b)
+				environment = append(environment, "CLICKS="+topic, "FIRESTORE_EMULATOR_HOST="+emulatortest.Firestore(b))
+			}
+			// Emulators that have just started take longer over their first query.
+			startToRedirect(b, program, target, append(environment, "LINK_KEYS="+keys))
+			var took []time.Duration
+			for b.Loop() {
+				took = append(took, startToRedirect(b, program, target, append(environment, "LINK_KEYS="+keys)))
+			}
+			report(b, took, time.Millisecond, "ms")
+		})
+	}
+}
+
+func startToRedirect(b *testing.B, program, target string, environment []string) time.Duration {
+	address := refusing(b)
+	_, port, _ := net.SplitHostPort(address)
+	cmd := command(b, nil, append(environment, "PORT="+port)...).Cmd
+	cmd.Path, cmd.Args = program, []string{program}
+	cmd.Stdout, cmd.Stderr = nil, nil
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	for {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			if time.Since(begin) > 10*time.Second {
+				b.Fatal(err)
+			}
+			time.Sleep(200 * time.Microsecond)
+			continue
+		}
+		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", target)
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		took := time.Since(begin)
+		conn.Close()
+		if err != nil {
+			continue // nobody listens yet, and the port was connected to itself
+		}
+		if response.StatusCode != http.StatusFound {
+			b.Fatal(response.Status)
+		}
+		return took
+	}
+}
+
+// A front stands before an emulator, until it hangs or refuses.
+type front struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+	hangs atomic.Bool
+}
+
+func newFront(t testing.TB, emulator string) *front {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &front{Listener: listener}
+	t.Cleanup(f.refuse)
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", emulator)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			f.mu.Lock()
+			f.conns = append(f.conns, client, server)
+			f.mu.Unlock()
+			go f.copy(server, client)
+			go f.copy(client, server)
+		}
+	}()
+	return f
+}
+
+func (f *front) copy(to, from net.Conn) {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		if err != nil {
+			return
+		}
+		if !f.hangs.Load() {
+			to.Write(buffer[:n])
+		}
+	}
+}
+
+func (f *front) hang() { f.hangs.Store(true) }
+
+func (f *front) refuse() {
+	f.Close()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, conn := range f.conns {
+		conn.Close()
+	}
+}
+
+// BenchmarkFirstByte is the time from a request to its headers, one click after
+// the other on new connections, of a server that runs while what is behind it
+// works, refuses or hangs.
+func BenchmarkFirstByte(b *testing.B) {
+	keys, ring := keyFolder(b)
+	target := link(b, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+	for _, c := range []struct {
+		name  string
+		fault func(pubsub, firestore *front)
+	}{
+		{"normal", func(_, _ *front) {}},
+		{"pubsub-refuses", func(pubsub, _ *front) { pubsub.refuse() }},
+		{"pubsub-hangs", func(pubsub, _ *front) { pubsub.hang() }},
+		{"firestore-refuses", func(_, firestore *front) { firestore.refuse() }},
+		{"firestore-hangs", func(_, firestore *front) { firestore.hang() }},
+		{"both-hang", func(pubsub, firestore *front) { pubsub.hang(); firestore.hang() }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			topic, received := newTopic(b)
+			pubsub, firestore := newFront(b, emulatortest.PubSub(b)), newFront(b, emulatortest.Firestore(b))
+			s := start(b, nil, "LINK_KEYS="+keys, "CLICKS="+topic, "BLOCKLIST=firestore://"+emulatortest.Project(b)+"/(default)/blocklist", "BLOCKLIST_REFRESH=100ms",
+				"PUBSUB_EMULATOR_HOST="+pubsub.Addr().String(), "FIRESTORE_EMULATOR_HOST="+firestore.Addr().String())
+			waitFor(b, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
+			s.headers(b, target)
+			waitFor(b, "the first event", func() bool { return received.len() == 1 })
+			c.fault(pubsub, firestore)
+			var took []time.Duration
+			for b.Loop() {
+				took = append(took, s.firstByte(b, target))
+			}
+			report(b, took, time.Microsecond, "µs")
+		})
+	}
+}
+
+func (s *server) firstByte(b *testing.B, target string) time.Duration {
+	conn, err := net.Dial("tcp", s.address)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	begin := time.Now()
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", target)
+	var first [12]byte
+	if _, err := io.ReadFull(conn, first[:]); err != nil || string(first[9:]) != "302" {
+		b.Fatalf("%q, %v", first, err)
+	}
+	return time.Since(begin)
+}
+
+func report(b *testing.B, took []time.Duration, unit time.Duration, name string) {
+	slices.Sort(took)
+	at := func(quantile float64) float64 {
+		return float64(took[int(quantile*float64(len(took)-1))]) / float64(unit)
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(at(0.5), name+"-p50")
+	b.ReportMetric(at(0.99), name+"-p99")
+}
