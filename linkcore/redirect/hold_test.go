@@ -177,8 +177,7 @@ func TestHeldForRefresh(t *testing.T) {
 				time.Sleep(time.Minute) // a refresh is due
 				answer := func() <-chan time.Duration {
 					took := make(chan time.Duration, 1)
-					r := httptest.NewRequest("GET", "http://"+host+"/", nil)
-					r.RequestURI = p.target(t, linkcore.Click, linkcore.Fields{})
+					r := request("GET", p.target(t, linkcore.Click, linkcore.Fields{}))
 					start := time.Now()
 					go func() {
 						p.ServeHTTP(httptest.NewRecorder(), r)
@@ -240,10 +239,8 @@ func TestNewKey(t *testing.T) {
 		link, err := signer.Sign(linkcore.Fields{}, destination, linkcore.Options{})
 		check(t, err)
 		status := func() int {
-			r := httptest.NewRequest("GET", link.URL, nil)
-			r.RequestURI = strings.TrimPrefix(link.URL, "https://"+host)
 			w := httptest.NewRecorder()
-			p.ServeHTTP(w, r)
+			p.ServeHTTP(w, request("GET", strings.TrimPrefix(link.URL, "https://"+host)))
 			return w.Code
 		}
 		if got := status(); got != 404 {
@@ -252,6 +249,32 @@ func TestNewKey(t *testing.T) {
 		time.Sleep(time.Minute)
 		if got := status(); got != 302 {
 			t.Errorf("%d once it is due", got)
+		}
+	})
+}
+
+// TestHeldForKeys: with hold a key ring that was due is listed when the response
+// ends.
+func TestHeldForKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		directory := t.TempDir()
+		write := func(id string, secret []byte) {
+			check(t, os.WriteFile(filepath.Join(directory, id), []byte(base64.StdEncoding.EncodeToString(secret)), 0o600))
+		}
+		write("1", secret)
+		p := newParts(t, event.Hold, func(_ *parts, o *Options) {
+			var err error
+			o.Keys, err = linkcore.OpenKeyRing(directory, nil)
+			check(t, err)
+		})
+		write("2", []byte(strings.Repeat("n", 32)))
+		for _, want := range []int{1, 2} {
+			w := httptest.NewRecorder()
+			p.ServeHTTP(w, request("GET", p.target(t, linkcore.Click, linkcore.Fields{})))
+			if n := len(p.o.Keys.IDs()); w.Code != 302 || n != want {
+				t.Errorf("%d, and %d keys when the response ended, want %d", w.Code, n, want)
+			}
+			time.Sleep(time.Minute)
 		}
 	})
 }
@@ -271,9 +294,7 @@ func TestWriterWithoutFlush(t *testing.T) {
 	p := newParts(t, event.Hold, func(_ *parts, o *Options) { o.Log = log.logger(0) })
 	for range 2 {
 		w := &plainWriter{header: http.Header{}}
-		r := httptest.NewRequest("GET", "http://"+host+"/", nil)
-		r.RequestURI = p.target(t, linkcore.Click, linkcore.Fields{})
-		p.ServeHTTP(w, r)
+		p.ServeHTTP(w, request("GET", p.target(t, linkcore.Click, linkcore.Fields{})))
 		if w.status != 302 || w.header.Get("Location") != destination {
 			t.Errorf("%d to %q", w.status, w.header.Get("Location"))
 		}

@@ -240,7 +240,7 @@ func TestVectors(t *testing.T) {
 		}
 		return response, string(body)
 	}
-	event_ := func(v vector) {
+	recorded := func(v vector) {
 		t.Helper()
 		events := p.sink.take()
 		if len(events) != 1 || events[0].Destination != v.Destination {
@@ -258,12 +258,12 @@ func TestVectors(t *testing.T) {
 			if response.StatusCode != 302 || response.Header.Get("Location") != v.Destination || body != "" {
 				t.Errorf("%.80s: %d to %q", v.Target, response.StatusCode, response.Header.Get("Location"))
 			}
-			event_(v)
+			recorded(v)
 		case "o":
 			if response.StatusCode != 200 || body != string(pixel) {
 				t.Errorf("%.80s: %d", v.Target, response.StatusCode)
 			}
-			event_(v)
+			recorded(v)
 		case "u":
 			if response.StatusCode != 200 || body != string(unsubscribePage) {
 				t.Errorf("%.80s: %d", v.Target, response.StatusCode)
@@ -297,7 +297,7 @@ func TestVectors(t *testing.T) {
 			t.Errorf("%.80s: %d to %q, want %q", v.Target, response.StatusCode, response.Header.Get("Location"), v.Destination)
 			continue
 		}
-		event_(v)
+		recorded(v)
 	}
 	if len(vectors.Valid) < 500 || len(vectors.Invalid) < 700 || len(vectors.Repaired) < 700 || malformed != 2 {
 		t.Errorf("%d valid, %d invalid, %d repaired, %d of them malformed", len(vectors.Valid), len(vectors.Invalid), len(vectors.Repaired), malformed)
