@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/linktracker/linkcore/blocklist"
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// What the verbs of the blocklist have in common.
+
+const rulesHelp = `
+A rule is written KIND:VALUE. The kinds, the most specific first:
+
+  link:CUSTOMER/LINK            one link of one mail
+  url:URL                       one destination
+  prefix:URL                    destinations that begin so
+  recipient:CUSTOMER/RECIPIENT  a recipient's links
+  campaign:CUSTOMER/CAMPAIGN    a whole mailing
+  customer:CUSTOMER             all that a customer sends
+  host:NAME                     destinations on a host and its subdomains
+  key:ID                        every link signed with a key
+  ip:ADDRESS or CIDR            clicks that come from a network
+  agent:TEXT                    clicks by browsers whose user agent holds the text
+
+An empty customer is written /LINK, /RECIPIENT, /CAMPAIGN. Values are brought to a
+normal form before they are written, and that is what is printed.
+
+--blocklist says where the rules are: firestore://PROJECT/DATABASE/COLLECTION, with
+(default) for the default database, or file:PATH.`
+
+// storeTimeout bounds one call of a store: one list, or one batch of writes.
+const storeTimeout = 2 * time.Minute
+
+func blocklistFlag(c *cobra.Command) {
+	c.Flags().String("blocklist", "", "`URL` of the blocklist (BLOCKLIST)")
+}
+
+// withStore opens the blocklist that the flag or the environment names.
+func (t *tool) withStore(c *cobra.Command, use func(blocklist.Store) error) error {
+	url, err := t.required(c, "blocklist", "BLOCKLIST", "the blocklist")
+	if err != nil {
+		return err
+	}
+	store, err := blocklist.OpenStore(url)
+	if err != nil {
+		return usagef("the blocklist (--blocklist, BLOCKLIST): %w", err)
+	}
+	err = use(store)
+	if closeErr := store.Close(); err == nil && closeErr != nil {
+		err = closeErr
+	}
+	return advise(err)
+}
+
+// storeContext bounds one call of a store.
+func storeContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, storeTimeout)
+}
+
+// advise says what to do about an error of Firestore where that is known.
+func advise(err error) error {
+	if err == nil {
+		return nil
+	}
+	advice := ""
+	switch code := status.Code(err); {
+	case strings.Contains(err.Error(), "could not find default credentials"), code == codes.Unauthenticated:
+		advice = "sign in with `gcloud auth application-default login`"
+	case code == codes.PermissionDenied:
+		advice = "your account needs the role roles/datastore.user on this project"
+	case code == codes.NotFound:
+		advice = "check the project and the database in --blocklist or BLOCKLIST"
+	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded, code == codes.Unavailable:
+		advice = "Firestore did not answer; try again"
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, advice)
+}
+
+// parseRules reads the rules that the arguments or standard input give. Every
+// rule that is malformed is told on standard error before it fails, and check
+// may refuse more of them.
+func (t *tool) parseRules(c *cobra.Command, args []string, check func(*blocklist.Rule) error) ([]blocklist.Rule, error) {
+	var rules []blocklist.Rule
+	seen := map[string]bool{}
+	count, refused := 0, 0
+	var last error
+	for it, err := range t.items(c.Context(), args, "rules", true) {
+		if err != nil && !errors.Is(err, errLineTooLong) {
+			return nil, err
+		}
+		count++
+		var rule blocklist.Rule
+		if err == nil {
+			rule, err = blocklist.ParseRule(it.text)
+			if err != nil {
+				err = fmt.Errorf("%q: %w", it.text, err)
+			} else if check != nil {
+				err = check(&rule)
+			}
+		}
+		if err != nil {
+			if refused++; refused > 1 {
+				t.complain("%v", last)
+			}
+			last = it.errorf("%w", err)
+			continue
+		}
+		if !seen[rule.String()] {
+			seen[rule.String()] = true
+			rules = append(rules, rule)
+		}
+	}
+	switch {
+	case refused == 0:
+		return rules, nil
+	case count == 1:
+		return nil, usageError{last}
+	}
+	t.complain("%v", last)
+	return nil, usagef("%d of %d rules were refused, so nothing was written", refused, count)
+}
+
+// parseWhen reads a time, or how long from now it is: 72h, 30d.
+func parseWhen(flag, value string, now time.Time) (time.Time, error) {
+	if at, err := time.Parse(time.RFC3339, value); err == nil {
+		return at.UTC(), nil
+	}
+	var after time.Duration
+	var err error
+	if days, ok := strings.CutSuffix(value, "d"); ok {
+		var n uint64
+		// 100 years: more is a slip, and would not fit.
+		if n, err = strconv.ParseUint(days, 10, 16); err == nil && n > 36500 {
+			err = strconv.ErrRange
+		}
+		after = time.Duration(n) * 24 * time.Hour
+	} else {
+		after, err = time.ParseDuration(value)
+	}
+	if err != nil || after <= 0 {
+		return time.Time{}, usagef("--%s %q: give a time such as 2026-07-31T09:00:00Z, or how long from now, such as 72h or 30d", flag, value)
+	}
+	return now.Add(after).UTC().Truncate(time.Second), nil
+}
+
+// effect says what a rule does and when.
+func effect(r blocklist.Rule) string {
+	var s string
+	switch r.Action {
+	case blocklist.Redirect:
+		s = "redirected to " + r.Target
+	case blocklist.Untracked:
+		s = "not tracked"
+	default:
+		s = "blocked"
+	}
+	if !r.StartsAt.IsZero() {
+		s += " from " + stamp(r.StartsAt)
+	}
+	if !r.ExpiresAt.IsZero() {
+		s += " until " + stamp(r.ExpiresAt)
+	}
+	return s
+}

@@ -1,0 +1,302 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"example.com/linktracker/linkcore"
+	"github.com/spf13/cobra"
+)
+
+func (t *tool) inspectCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "inspect [URL...]",
+		Short: "Take tracked links apart and check them",
+		Long: `Takes tracked links apart: what each part says, and what is wrong with it. That
+needs no key; what a sealed link hides is not shown then, and nothing is proved.
+
+With a key ring it also says whether the link verifies and with which key, which
+repair was needed to read a link that was mangled on its way, what a sealed link
+holds, and why not if it does not verify. What it shows then is what was signed;
+label and added query are never signed.
+
+A URL may be given as it was found, with what surrounds it: a line of a mail, an
+href attribute. Everything before http:// or https:// is left out.
+
+Where the links begin with a path, --base-url (LINK_BASE_URL) says with which. It
+also tells whether a link that does not verify was made for that host.
+
+The exit code is 0 if every link verifies or, without keys, is well formed, and 1
+if one does not.`,
+		Example: `  linkctl inspect https://links.example.com/c1.acme.spring26.r83jf.a1b2c3d4e5f.t4x8k1.9fQx0yVb3mT1nK7sW2pLdA/https%3A%2F%2Fexample.com%2F
+  linkctl sign --customer acme https://example.com/pricing | linkctl inspect --keys ring
+  linkctl seal --customer acme https://example.com/pricing | linkctl inspect --json`,
+	}
+	c.Flags().String("keys", "", "`DIR` of the key ring (LINK_KEYS; without one links are not checked)")
+	c.Flags().String("base-url", "", "`URL` where this installation's links begin (LINK_BASE_URL; not needed)")
+	asJSON := c.Flags().Bool("json", false, "one JSON object a line")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		checker, err := t.checker(c)
+		if err != nil {
+			return err
+		}
+		first, bad := true, false
+		for it, err := range t.items(c.Context(), args, "URLs", false) {
+			var report inspection
+			if err == nil {
+				report = checker.inspect(it.text)
+			} else if errors.Is(err, errLineTooLong) {
+				report = inspection{Problems: []string{it.errorf("%w", err).Error()}}
+			} else {
+				return err
+			}
+			bad = bad || !report.good()
+			if *asJSON {
+				err = t.writeJSON(report)
+			} else {
+				if !first {
+					t.stdout.WriteByte('\n')
+				}
+				err = report.writeTo(t)
+			}
+			if err != nil {
+				return fmt.Errorf("write standard output: %w", err)
+			}
+			first = false
+		}
+		if bad {
+			return errNo
+		}
+		return nil
+	}
+	return c
+}
+
+// An inspection is what is known of one URL.
+type inspection struct {
+	URL         string          `json:"url"`
+	Form        linkcore.Form   `json:"form,omitempty"`
+	Kind        string          `json:"kind,omitempty"` // empty while a box hides it
+	Sealed      bool            `json:"sealed"`
+	Host        string          `json:"host,omitempty"`
+	Key         string          `json:"key,omitempty"`
+	Customer    string          `json:"customer,omitempty"`
+	Campaign    string          `json:"campaign,omitempty"`
+	Recipient   string          `json:"recipient,omitempty"`
+	Link        string          `json:"link,omitempty"`
+	Sent        string          `json:"sent,omitempty"`
+	Destination string          `json:"destination,omitempty"`
+	Metadata    json.RawMessage `json:"metadata,omitempty"`
+	BoxBytes    int             `json:"box_bytes,omitempty"` // of content, sealed
+	Label       string          `json:"label,omitempty"`
+	Query       string          `json:"query,omitempty"`
+
+	WellFormed bool            `json:"well_formed"`
+	Problems   []string        `json:"problems,omitempty"`
+	Verified   *bool           `json:"verified,omitempty"` // nil: there were no keys
+	Repair     linkcore.Repair `json:"repair,omitempty"`
+	Reason     string          `json:"reason,omitempty"` // why it does not verify
+}
+
+// good tells whether the link verifies or, if that was not tried, is well
+// formed.
+func (i *inspection) good() bool {
+	if i.Verified != nil {
+		return *i.Verified
+	}
+	return i.WellFormed
+}
+
+// A checker inspects URLs.
+type checker struct {
+	ring   *linkcore.KeyRing // nil: there are no keys
+	host   string            // of the base URL; may be empty
+	prefix string            // path of the base URL, without a slash at its end
+}
+
+func (t *tool) checker(c *cobra.Command) (*checker, error) {
+	var k checker
+	if base := t.setting(c, "base-url", "LINK_BASE_URL"); base != "" {
+		u, err := url.Parse(base)
+		if err == nil {
+			k.host, err = linkcore.NormalizeHost(u.Host)
+		}
+		if err != nil {
+			return nil, usagef("the base URL %q is no URL such as https://links.example.com", base)
+		}
+		k.prefix = strings.TrimSuffix(u.EscapedPath(), "/")
+	}
+	if t.setting(c, "keys", "LINK_KEYS") != "" {
+		ring, err := t.keyRing(c)
+		if err != nil {
+			return nil, err
+		}
+		k.ring = ring
+	}
+	return &k, nil
+}
+
+var scheme = regexp.MustCompile(`(?i)https?://`)
+
+// findURL returns the URL in a piece of text: what begins with the first scheme,
+// up to the quote that was opened just before it.
+func findURL(text string) string {
+	at := scheme.FindStringIndex(text)
+	if at == nil || at[0] == 0 {
+		return text
+	}
+	found := text[at[0]:]
+	closing := map[byte]string{'"': `"`, '\'': "'", '<': ">"}[text[at[0]-1]]
+	if closing != "" {
+		found, _, _ = strings.Cut(found, closing)
+	}
+	return found
+}
+
+func (k *checker) inspect(text string) inspection {
+	text = findURL(text)
+	i := inspection{URL: text}
+	authority, target, err := linkcore.SplitURL(text)
+	if err != nil {
+		i.Problems = []string{err.Error()}
+		return i
+	}
+	if rest, ok := strings.CutPrefix(target, k.prefix); ok && k.prefix != "" {
+		switch {
+		case rest == "":
+			rest = "/"
+		case rest[0] == '?':
+			rest = "/" + rest
+		}
+		if rest[0] == '/' {
+			target = rest
+		}
+	}
+	a, err := linkcore.Inspect("https://" + authority + target)
+	if err != nil {
+		i.Problems = []string{err.Error()}
+		return i
+	}
+	i.take(&a)
+	if k.ring == nil {
+		return i
+	}
+
+	link, err := k.ring.Verify(authority, target)
+	verified := err == nil
+	i.Verified = &verified
+	if !verified {
+		i.Reason = k.explain(err, target)
+		return i
+	}
+	i.takeVerified(&link)
+	return i
+}
+
+// take takes over what can be seen without keys.
+func (i *inspection) take(a *linkcore.Anatomy) {
+	i.Form, i.Sealed, i.Host, i.Key = a.Form, a.Sealed, a.Host, a.Key
+	if a.Form != "" && !a.Sealed {
+		i.Kind = a.Kind.String()
+	}
+	i.takeFields(&a.Fields)
+	i.Destination = a.Destination
+	i.BoxBytes = a.Plaintext
+	i.Label, i.Query = a.Label, a.Query
+	i.Problems = a.Problems
+	i.WellFormed = len(a.Problems) == 0
+}
+
+// takeVerified takes over what was signed, which for a mangled link is not what
+// was seen.
+func (i *inspection) takeVerified(l *linkcore.Link) {
+	i.Kind = l.Kind.String()
+	i.takeFields(&l.Fields)
+	i.Destination = l.Destination
+	if l.Metadata != "" {
+		i.Metadata = json.RawMessage(l.Metadata)
+	}
+	i.Label, i.Query = l.Label, l.Query
+	i.Repair = l.Repair
+}
+
+func (i *inspection) takeFields(f *linkcore.Fields) {
+	i.Customer, i.Campaign, i.Recipient, i.Link = f.Customer, f.Campaign, f.Recipient, f.Link
+	i.Sent = stamp(f.Sent)
+}
+
+// explain says why a link does not verify, with what else is known here.
+func (k *checker) explain(err error, target string) string {
+	switch {
+	case errors.Is(err, linkcore.ErrUnknownKey):
+		return fmt.Sprintf("%v, which has %s", err, strings.Join(k.ring.IDs(), ", "))
+	case k.host == "":
+	default:
+		if _, otherErr := k.ring.Verify(k.host, target); otherErr == nil {
+			return fmt.Sprintf("the host was changed: the link was made for %s", k.host)
+		}
+	}
+	return err.Error()
+}
+
+// writeTo writes the inspection for people.
+func (i *inspection) writeTo(t *tool) error {
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(t.stdout, "  %-12s %s\n", name, printable(value))
+		}
+	}
+	fmt.Fprintln(t.stdout, printable(i.URL))
+	row("form", string(i.Form))
+	switch {
+	case i.Kind != "" && i.Sealed:
+		row("kind", i.Kind+", sealed")
+	case i.Sealed:
+		row("kind", "sealed: a key is needed to see more")
+	default:
+		row("kind", i.Kind)
+	}
+	row("host", i.Host)
+	row("key", i.Key)
+	row("customer", i.Customer)
+	row("campaign", i.Campaign)
+	row("recipient", i.Recipient)
+	row("link", i.Link)
+	row("sent", i.Sent)
+	row("destination", i.Destination)
+	row("metadata", string(i.Metadata))
+	if i.BoxBytes > 0 {
+		row("box", fmt.Sprintf("%d bytes of content", i.BoxBytes))
+	}
+	row("label", i.Label)
+	row("added query", i.Query)
+	switch {
+	case i.Verified == nil:
+		for _, problem := range i.Problems {
+			row("problem", problem)
+		}
+		row("well formed", yesNo(i.WellFormed))
+		row("verified", "not tried: without a key ring (--keys, LINK_KEYS) anyone may have made it")
+	case *i.Verified:
+		// What a repair mended is no problem any more.
+		row("repair", string(i.Repair))
+		row("verified", "yes, with key "+i.Key)
+	default:
+		for _, problem := range i.Problems {
+			row("problem", problem)
+		}
+		row("verified", "no: "+i.Reason)
+	}
+	return t.stdout.Flush()
+}
+
+func yesNo(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
+}

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"unicode"
+
+	"example.com/linktracker/linkcore"
+)
+
+// The vectors of the format, as far as a line of text can hold them.
+type vectors struct {
+	Keys  map[string]string
+	Valid []struct {
+		Kind, Host, Target, Key, Destination string
+		Sealed                               bool
+		Fields                               struct{ Customer, Campaign, Recipient, Link string }
+	}
+	Repaired []struct{ Host, Target, Destination, Repair string }
+	Invalid  []struct{ Host, Target, Why string }
+}
+
+func readVectors(t *testing.T) vectors {
+	t.Helper()
+	content, err := os.ReadFile("../../linkcore/testdata/link-vectors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v vectors
+	if err := json.Unmarshal(content, &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// asLine returns the vector's URL, if its target is an origin-form one that
+// survives on a line of text.
+func asLine(host, target string) (string, bool) {
+	line := "https://" + host + target
+	ok := strings.HasPrefix(target, "/") && !strings.ContainsFunc(line, func(r rune) bool { return r == '#' || unicode.IsSpace(r) }) &&
+		host != "" && !strings.ContainsAny(host, "/?#") && len(line) <= maxLine
+	return line, ok
+}
+
+func inspectAll(t *testing.T, b *bench, lines []string) []inspection {
+	t.Helper()
+	got := b.run(strings.Join(lines, "\n"), "inspect", "--json")
+	if got.stderr != "" {
+		t.Fatal(got.stderr)
+	}
+	all := make([]inspection, 0, len(lines))
+	for line := range strings.Lines(got.stdout) {
+		var i inspection
+		if err := json.Unmarshal([]byte(line), &i); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		all = append(all, i)
+	}
+	if len(all) != len(lines) {
+		t.Fatalf("%d answers to %d links", len(all), len(lines))
+	}
+	return all
+}
+
+func TestInspectVectors(t *testing.T) {
+	v := readVectors(t)
+	b := newBench(t)
+	b.set("LINK_BASE_URL", "")
+	for id, secret := range v.Keys {
+		writeFile(t, b.get("LINK_KEYS")+"/"+id, secret)
+	}
+
+	var lines []string
+	var at []int
+	for n, vector := range v.Valid {
+		if line, ok := asLine(vector.Host, vector.Target); ok {
+			lines, at = append(lines, line), append(at, n)
+		}
+	}
+	if len(lines) < 400 {
+		t.Fatalf("only %d valid vectors fit on a line", len(lines))
+	}
+	for n, i := range inspectAll(t, b, lines) {
+		want := v.Valid[at[n]]
+		if !i.good() || i.Kind[:1] != want.Kind || i.Sealed != want.Sealed || i.Key != want.Key || i.Destination != want.Destination ||
+			i.Customer != want.Fields.Customer || i.Campaign != want.Fields.Campaign || i.Recipient != want.Fields.Recipient || i.Link != want.Fields.Link {
+			t.Errorf("%s: %+v", lines[n], i)
+		}
+	}
+
+	lines, at = nil, nil
+	for n, vector := range v.Repaired {
+		if line, ok := asLine(vector.Host, vector.Target); ok {
+			lines, at = append(lines, line), append(at, n)
+		}
+	}
+	if len(lines) < 400 {
+		t.Fatalf("only %d repaired vectors fit on a line", len(lines))
+	}
+	for n, i := range inspectAll(t, b, lines) {
+		want := v.Repaired[at[n]]
+		if !i.good() || i.Destination != want.Destination || string(i.Repair) != want.Repair {
+			t.Errorf("%s: %+v", lines[n], i)
+		}
+	}
+
+	lines, at = nil, nil
+	for n, vector := range v.Invalid {
+		if line, ok := asLine(vector.Host, vector.Target); ok {
+			lines, at = append(lines, line), append(at, n)
+		}
+	}
+	if len(lines) < 400 {
+		t.Fatalf("only %d invalid vectors fit on a line", len(lines))
+	}
+	for n, i := range inspectAll(t, b, lines) {
+		if i.good() || i.Verified == nil || i.Reason == "" {
+			t.Errorf("%s (%s): %+v", lines[n], v.Invalid[at[n]].Why, i)
+		}
+	}
+}
+
+func TestInspect(t *testing.T) {
+	b := newBench(t)
+	good := "https://links.example.com/c1.acme...xr1YhNga3Cc.1.w9Eo8A3Fu8geDoBb-3m91A/https%3A%2F%2Fexample.com"
+	const parts = `  form         path
+  kind         click
+  host         links.example.com
+  key          1
+  customer     acme
+  link         xr1YhNga3Cc
+  sent         1970-01-01T00:00:01Z
+  destination  https://example.com
+`
+	const untried = "  verified     not tried: without a key ring (--keys, LINK_KEYS) anyone may have made it\n"
+	shortened := strings.Replace(good, "91A/", "91/", 1)
+	for _, test := range []struct {
+		name    string
+		url     string
+		flags   []string
+		without bool // keys
+		code    int
+		want    string
+	}{
+		{name: "verifies", url: good, want: good + "\n" + parts + "  repair       none\n  verified     yes, with key 1\n"},
+		{name: "well formed", url: good, without: true, want: good + "\n" + parts + "  well formed  yes\n" + untried},
+		{name: "surrounded", url: `<a href=3D"` + good + `" class="x">`, want: good + "\n" + parts + "  repair       none\n  verified     yes, with key 1\n"},
+		{name: "surrounded by brackets", url: "see <" + good + "> and go", want: good + "\n" + parts + "  repair       none\n  verified     yes, with key 1\n"},
+		{name: "added and trailing", url: good + ".?utm_source=mail", want: good + ".?utm_source=mail\n" + parts +
+			"  added query  utm_source=mail\n  repair       trailing\n  verified     yes, with key 1\n"},
+		{name: "changed", url: good + "x", code: exitNo,
+			want: good + "x\n" + strings.Replace(parts, "  destination  https://example.com", "  destination  https://example.comx", 1) +
+				"  verified     no: " + linkcore.ErrTag.Error() + "\n"},
+		{name: "cut", url: shortened, code: exitNo,
+			want: shortened + "\n  host         links.example.com\n  problem      the first path segment is no token: its tag has not 22 characters of base64url: it was cut, or something was added to it\n  verified     no: " + linkcore.ErrNotLink.Error() + "\n"},
+		{name: "cut, without keys", url: shortened, without: true, code: exitNo,
+			want: shortened + "\n  host         links.example.com\n  problem      the first path segment is no token: its tag has not 22 characters of base64url: it was cut, or something was added to it\n  well formed  no\n" + untried},
+		{name: "unknown key", url: strings.Replace(good, "/c1.", "/c9.", 1), code: exitNo,
+			want: strings.Replace(good, "/c1.", "/c9.", 1) + "\n" + strings.Replace(parts, "key          1", "key          9", 1) +
+				"  verified     no: the key that the token names is not in the key ring, which has 1\n"},
+		{name: "other host", url: strings.Replace(good, "links.", "www.", 1), code: exitNo,
+			want: strings.Replace(good, "links.", "www.", 1) + "\n" + strings.Replace(parts, "links.", "www.", 1) +
+				"  verified     no: the host was changed: the link was made for links.example.com\n"},
+		{name: "no URL", url: "hello", code: exitNo,
+			want: "hello\n  problem      a tracked URL begins with https:// or http://\n  well formed  no\n" + untried},
+		{name: "hostile", url: "https://links.example.com/\x1b[2J\u202Ex?\xff", without: true, code: exitNo,
+			want: `https://links.example.com/\x1b[2J\u202ex?\xff` + "\n  host         links.example.com\n  problem      the first path segment is no token: it begins with \"\\x1b\", not with the kind c, o, u or s\n  well formed  no\n" + untried},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := &bench{t, b.environ}
+			if test.without {
+				b.set("LINK_KEYS", "")
+			}
+			b.want(outcome{code: test.code, stdout: test.want}, "", "inspect", test.url)
+			b.want(outcome{code: test.code, stdout: test.want}, "\n"+test.url+"\r\n", "inspect")
+		})
+	}
+
+	// Several are told apart by a blank line, and one that is bad is enough.
+	got := b.run("", "inspect", good, shortened, good)
+	if got.code != exitNo || strings.Count(got.stdout, "\n\nhttps://") != 2 {
+		t.Errorf("exits with %d\n%s", got.code, got.stdout)
+	}
+	got = b.run(good+"\n"+strings.Repeat("x", maxLine+1)+"\n"+good+"\n", "inspect", "--json")
+	if got.code != exitNo || strings.Count(got.stdout, `"verified":true`) != 2 || !strings.Contains(got.stdout, `"problems":["line 2: is longer than 65536 bytes"]`) {
+		t.Errorf("exits with %d\n%s", got.code, got.stdout)
+	}
+}
+
+func TestInspectSealed(t *testing.T) {
+	b := newBench(t)
+	sealed := strings.TrimSpace(b.succeed("", "seal", "--customer", "acme", "--recipient", "r83jf", "--link", "l", "--sent", "2026-07-31T09:00:00Z",
+		"--metadata", `{"variant": "b"}`, "--label", "sale", "https://example.com/pricing"))
+	const box = "  box          67 bytes of content\n  label        sale\n"
+	b.want(outcome{code: exitYes, stdout: sealed + `
+  form         path
+  kind         click, sealed
+  host         links.example.com
+  key          1
+  customer     acme
+  recipient    r83jf
+  link         l
+  sent         2026-07-31T09:00:00Z
+  destination  https://example.com/pricing
+  metadata     {"variant": "b"}
+` + box + `  repair       none
+  verified     yes, with key 1
+`}, "", "inspect", sealed)
+
+	b.set("LINK_KEYS", "")
+	b.want(outcome{code: exitYes, stdout: sealed + `
+  form         path
+  kind         sealed: a key is needed to see more
+  host         links.example.com
+  key          1
+` + box + `  well formed  yes
+  verified     not tried: without a key ring (--keys, LINK_KEYS) anyone may have made it
+`}, "", "inspect", sealed)
+}
+
+// Where the handler is mounted under a path, its links begin with that path.
+func TestInspectUnderPath(t *testing.T) {
+	b := newBench(t)
+	b.set("LINK_BASE_URL", "https://links.example.com/t/x/")
+	for _, form := range []string{"path", "query"} {
+		link := b.succeed("", "sign", "--form", form, "https://example.com/")
+		if !strings.HasPrefix(link, "https://links.example.com/t/x/") {
+			t.Errorf("signed %s", link)
+		}
+		if got := b.run(link, "inspect"); got.code != exitYes || got.stderr != "" {
+			t.Errorf("inspect exits with %d\n%s%s", got.code, got.stdout, got.stderr)
+		}
+	}
+	// Any other path is none of ours.
+	link := strings.Replace(b.succeed("", "sign", "https://example.com/"), "/t/x/", "/t/xy/", 1)
+	if got := b.run(link, "inspect"); got.code != exitNo {
+		t.Errorf("inspect exits with %d\n%s%s", got.code, got.stdout, got.stderr)
+	}
+}
+
+// Whatever stands on a line, inspect answers with lines that a terminal prints
+// as they are, and never says yes without a tag that matches.
+func FuzzInspect(f *testing.F) {
+	ring, err := linkcore.NewKeyRing(map[string][]byte{"1": make([]byte, 32)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("https://links.example.com/c1.acme...xr1YhNga3Cc.1.w9Eo8A3Fu8geDoBb-3m91A/https%3A%2F%2Fexample.com", "")
+	f.Add("https://links.example.com/t?id=s1.xxxx/", "/t")
+	f.Add("href=\"http://x/\x1b\"", "/")
+	f.Fuzz(func(t *testing.T, text, prefix string) {
+		k := &checker{ring: ring, host: "links.example.com", prefix: strings.TrimSuffix(prefix, "/")}
+		report := k.inspect(text)
+		if report.good() {
+			t.Fatalf("%q verifies", text)
+		}
+		var out strings.Builder
+		tool := newTool(&out)
+		if err := report.writeTo(tool); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out.String()) {
+			for _, r := range strings.TrimSuffix(line, "\n") {
+				if !unicode.IsPrint(r) {
+					t.Fatalf("%q is printed as %q", text, line)
+				}
+			}
+		}
+		if err := tool.writeJSON(report); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

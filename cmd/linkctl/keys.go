@@ -1,0 +1,294 @@
+package main
+
+import (
+	"bytes"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"example.com/linktracker/linkcore"
+	"github.com/spf13/cobra"
+)
+
+func (t *tool) keysCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "keys",
+		Short: "Make secrets, list the key ring",
+		Long: `The key ring is a directory with one file a key: the file's name is the key's id,
+its content the secret in base64. Every key of the ring verifies links; one of
+them signs new ones.
+
+A new key must reach every endpoint before it signs. A key leaves the ring only
+if its secret leaked: with it go all links that it ever signed.`,
+		Args: cobra.ArbitraryArgs, // for whichVerb to refuse
+		RunE: t.whichVerb,
+
+		SuggestionsMinimumDistance: 2,
+	}
+	c.AddCommand(t.keysNewCommand(), t.keysListCommand())
+	return c
+}
+
+const keysFlagHelp = "`DIR` of the key ring (LINK_KEYS)"
+
+// keyRing opens the key ring that the flag or the environment names. What is
+// wrong with single files is said on standard error; the other keys work.
+func (t *tool) keyRing(c *cobra.Command) (*linkcore.KeyRing, error) {
+	dir, err := t.required(c, "keys", "LINK_KEYS", "the key ring")
+	if err != nil {
+		return nil, err
+	}
+	ring, err := linkcore.OpenKeyRing(dir, nil)
+	if err != nil {
+		return nil, err
+	}
+	problems := ring.Problems()
+	for _, name := range slices.Sorted(maps.Keys(problems)) {
+		t.complain("warning: key file %s is not used: %s", name, problems[name])
+	}
+	return ring, nil
+}
+
+func (t *tool) keysNewCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "new",
+		Short: "Make a secret, in the key ring or for Secret Manager",
+		Long: `Makes a secret of 32 random bytes, writes it into the key ring directory as a new
+file that only its owner can read, and prints the key's id. Nothing is ever
+overwritten. The directory is made if only its last part is missing.
+
+The id is the number after the highest in the directory, so that the number of a
+key that was taken out is not used again, or what --id says.
+
+With --print the secret goes to standard output instead, in the form that Secret
+Manager is to hold; the number of the version made there is then the key's id.`,
+		Example: `  linkctl keys new --keys ring
+  linkctl keys new --keys ring --id 2026a
+  linkctl keys new --print | gcloud secrets versions add link-key --data-file=-`,
+		Args: cobra.NoArgs,
+	}
+	c.Flags().String("keys", "", keysFlagHelp)
+	id := c.Flags().String("id", "", "`ID` of the new key, 1 to 16 of a-z 0-9 (default the next free number)")
+	toOutput := c.Flags().Bool("print", false, "print the secret instead of writing it to the key ring")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *toOutput {
+			if c.Flag("keys").Changed || c.Flag("id").Changed {
+				return usagef("--print writes to no key ring: leave --keys and --id out")
+			}
+			_, err := t.stdout.WriteString(newSecret())
+			return err
+		}
+		dir, err := t.required(c, "keys", "LINK_KEYS", "the key ring")
+		if err != nil {
+			return err
+		}
+		if c.Flag("id").Changed && !keyID.MatchString(*id) {
+			return usagef("--id %q: a key's id is 1 to 16 of a-z 0-9", *id)
+		}
+		name, err := makeKey(dir, *id)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(t.stdout, name)
+		t.note("wrote %s; give it to every endpoint before anything signs with it", filepath.Join(dir, name))
+		return nil
+	}
+	return c
+}
+
+// keyID is the syntax of a key's id, as link-format has it.
+var keyID = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
+
+// newSecret returns a secret as a key file holds it.
+func newSecret() string {
+	secret := make([]byte, 32)
+	rand.Read(secret) // never fails
+	return base64.StdEncoding.EncodeToString(secret) + "\n"
+}
+
+// makeKey writes a new secret into dir and returns its id: the one given or, if
+// that is "", the next free number.
+func makeKey(dir, id string) (string, error) {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("make the key ring directory: %w", err)
+	}
+	if id != "" {
+		err := writeKey(filepath.Join(dir, id))
+		if errors.Is(err, fs.ErrExist) {
+			err = fmt.Errorf("key %s exists: nothing was changed; choose another --id", id)
+		}
+		return id, err
+	}
+	for {
+		id, err := nextID(dir)
+		if err != nil {
+			return "", err
+		}
+		err = writeKey(filepath.Join(dir, id))
+		if errors.Is(err, fs.ErrExist) {
+			continue // someone else just took it
+		}
+		return id, err
+	}
+}
+
+// nextID returns the number after the highest that is a name in dir, "1" if
+// there is none.
+func nextID(dir string) (string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", fmt.Errorf("list the key ring: %w", err)
+	}
+	var highest uint64
+	for _, entry := range entries {
+		if !keyID.MatchString(entry.Name()) {
+			continue
+		}
+		if n, err := strconv.ParseUint(entry.Name(), 10, 64); err == nil {
+			highest = max(highest, n)
+		}
+	}
+	next := strconv.FormatUint(highest+1, 10)
+	if !keyID.MatchString(next) {
+		return "", usagef("the key ring has no number left after %d: give --id", highest)
+	}
+	return next, nil
+}
+
+// writeKey writes a new secret to a file that must not exist.
+func writeKey(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("write the key: %w", err)
+	}
+	_, err = f.WriteString(newSecret())
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		os.Remove(path)
+		return fmt.Errorf("write the key: %w", err)
+	}
+	return nil
+}
+
+// A listedKey is one file of the key ring.
+type listedKey struct {
+	ID          string `json:"id,omitempty"`
+	File        string `json:"file"`
+	Fingerprint string `json:"fingerprint,omitempty"`
+	Problem     string `json:"problem,omitempty"`
+}
+
+func (t *tool) keysListCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List the key ring's keys, and what is wrong with it",
+		Long: `Lists the files of the key ring: the id of each key, a fingerprint of its secret,
+and why a file cannot be used. Files whose name begins with a dot are skipped, as
+the endpoint skips them.
+
+The fingerprint is the same wherever the same secret is, under any id, and tells
+nothing of it, so it may be shown to anyone: it answers whether two machines
+have the same key.
+
+The exit code is 1 if a file cannot be used or two keys are one secret.`,
+		Example: `  linkctl keys list
+  linkctl keys list --keys ring --json`,
+		Args: cobra.NoArgs,
+	}
+	c.Flags().String("keys", "", keysFlagHelp)
+	asJSON := c.Flags().Bool("json", false, "one JSON object a line")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		dir, err := t.required(c, "keys", "LINK_KEYS", "the key ring")
+		if err != nil {
+			return err
+		}
+		keys, err := listKeys(dir)
+		if err != nil {
+			return err
+		}
+		wrong := false
+		lines := table{}
+		lines.row("ID", "FILE", "FINGERPRINT", "PROBLEM")
+		for _, k := range keys {
+			wrong = wrong || k.Problem != ""
+			if *asJSON {
+				if err := t.writeJSON(k); err != nil {
+					return err
+				}
+			}
+			lines.row(k.ID, k.File, k.Fingerprint, k.Problem)
+		}
+		if !*asJSON {
+			if err := lines.writeTo(t.stdout); err != nil {
+				return err
+			}
+		}
+		if wrong {
+			return errNo
+		}
+		return nil
+	}
+	return c
+}
+
+// listKeys lists a key ring's files by name. It is an error if no key loads.
+func listKeys(dir string) ([]listedKey, error) {
+	ring, err := linkcore.OpenKeyRing(dir, nil)
+	if err != nil {
+		return nil, err
+	}
+	var keys []listedKey
+	for name, problem := range ring.Problems() {
+		keys = append(keys, listedKey{File: filepath.Join(dir, name), Problem: problem})
+	}
+	owner := map[string]string{} // id by fingerprint
+	for _, id := range ring.IDs() {
+		k := listedKey{ID: id, File: filepath.Join(dir, id)}
+		if k.Fingerprint, err = fingerprint(k.File); err != nil {
+			k.Problem = err.Error()
+		} else if other, ok := owner[k.Fingerprint]; ok {
+			k.Problem = "it is the same secret as key " + other
+		}
+		owner[k.Fingerprint] = id
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b listedKey) int { return strings.Compare(a.File, b.File) })
+	return keys, nil
+}
+
+// fingerprint tells secrets apart: 64 bits that are derived from the secret as
+// its keys are, so that they say nothing of it. The file is one that the key
+// ring accepted.
+func fingerprint(path string) (string, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	// To one alphabet, without padding: a secret has one fingerprint however it
+	// is written.
+	encoded := strings.TrimRight(string(bytes.TrimSpace(content)), "=")
+	encoded = strings.NewReplacer("-", "+", "_", "/").Replace(encoded)
+	secret, err := base64.RawStdEncoding.DecodeString(encoded)
+	if err != nil {
+		return "", errors.New("the file was changed while it was read")
+	}
+	digest, err := hkdf.Key(sha256.New, secret, nil, "linkctl fingerprint", 8)
+	return hex.EncodeToString(digest), err
+}

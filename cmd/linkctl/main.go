@@ -1,0 +1,304 @@
+// Linkctl is the operators' and developers' tool for tracked links. It makes
+// links and takes them apart, keeps the key ring, and blocks what must not be
+// reached any more:
+//
+//	linkctl keys new      make a secret, in the key ring or for Secret Manager
+//	linkctl keys list     the key ring's keys, and what is wrong with it
+//	linkctl sign          make tracked links whose parts can be read
+//	linkctl seal          make tracked links whose parts are hidden
+//	linkctl inspect       take tracked links apart and check them
+//	linkctl block         block or redirect links, or stop tracking them
+//	linkctl unblock       lift rules
+//	linkctl rules         list rules
+//
+// What a verb works on is given as arguments or, without any, on standard
+// input, one a line. Results go to standard output, everything else to
+// standard error. The exit code is 0 for yes, 1 for no, 2 for a command that is
+// not understood; "linkctl help exit-codes" says it verb by verb, and
+// "linkctl help VERB" is each verb's manual, with examples.
+//
+// A setting is a flag or an environment variable, and the flag wins: --keys
+// (LINK_KEYS), --signing-key (LINK_SIGNING_KEY), --base-url (LINK_BASE_URL),
+// --blocklist (BLOCKLIST). They are the endpoint's own, so that one
+// configuration serves both.
+//
+// Each verb has a file here; main.go has what they share.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// From the first signal on, the next one kills: a write that hangs must not
+	// keep anyone from his prompt.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
+}
+
+// The exit codes; interrupted is what a shell reports for SIGINT.
+const (
+	exitYes         = 0
+	exitNo          = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+// A usageError is a command that cannot be carried out as it was given. Nothing
+// was done.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// errNo is the answer "no" where standard output or standard error already says
+// why.
+var errNo = errors.New("no")
+
+// A tool is one run of the program, with what it talks to.
+type tool struct {
+	stdin   io.Reader
+	stdout  *bufio.Writer
+	stderr  io.Writer
+	environ []string
+	now     func() time.Time
+}
+
+// run is the program: args without its name. It returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, environ []string) int {
+	t := &tool{
+		stdin:   stdin,
+		stdout:  bufio.NewWriter(stdout),
+		stderr:  stderr,
+		environ: environ,
+		now:     time.Now,
+	}
+	return t.run(ctx, args)
+}
+
+func (t *tool) run(ctx context.Context, args []string) int {
+	root := t.rootCommand()
+	root.SetArgs(append([]string{}, args...)) // nil would mean os.Args
+	root.SetIn(t.stdin)
+	root.SetOut(t.stdout)
+	root.SetErr(t.stderr)
+	command, err := root.ExecuteContextC(ctx)
+
+	if flushErr := t.stdout.Flush(); flushErr != nil && (err == nil || err == errNo) {
+		err = fmt.Errorf("write standard output: %w", flushErr)
+	}
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitYes
+	case ctx.Err() != nil:
+		t.complain("interrupted")
+		return exitInterrupted
+	case err == errNo:
+		return exitNo
+	case errors.As(err, &usage):
+		t.complain("%v (%s --help explains)", err, command.CommandPath())
+		return exitUsage
+	}
+	t.complain("%v", err)
+	return exitNo
+}
+
+// getenv returns the value of an environment variable, or "".
+func (t *tool) getenv(name string) string {
+	for _, entry := range t.environ {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// complain writes one line to standard error, after what standard output has so
+// far, so that both make sense on one terminal.
+func (t *tool) complain(format string, args ...any) {
+	t.stdout.Flush() // an error stays with the writer, and run reports it
+	message := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; ")
+	fmt.Fprintf(t.stderr, "linkctl: %s\n", printable(message))
+}
+
+// note writes one line to standard error that is no complaint.
+func (t *tool) note(format string, args ...any) {
+	t.stdout.Flush()
+	fmt.Fprintf(t.stderr, "%s\n", printable(fmt.Sprintf(format, args...)))
+}
+
+// setting returns what the flag says or, where it was not given, the
+// environment.
+func (t *tool) setting(c *cobra.Command, flag, variable string) string {
+	if f := c.Flag(flag); f.Changed {
+		return f.Value.String()
+	}
+	return t.getenv(variable)
+}
+
+// required is setting for what a verb cannot do without; what names it in the
+// error.
+func (t *tool) required(c *cobra.Command, flag, variable, what string) (string, error) {
+	value := t.setting(c, flag, variable)
+	if value == "" {
+		return "", usagef("%s is not set: give --%s or set %s", what, flag, variable)
+	}
+	return value, nil
+}
+
+const rootHelp = `Linkctl makes tracked links and takes them apart, keeps the key ring that signs
+them, and keeps the blocklist that stops them.
+
+What a verb works on is given as arguments or, without any, on standard input,
+one a line. Results go to standard output, everything else to standard error.
+
+A setting is a flag or an environment variable, and the flag wins:
+
+  --keys         LINK_KEYS         directory of the key ring, one file a key
+  --signing-key  LINK_SIGNING_KEY  id of the key that signs new links
+  --base-url     LINK_BASE_URL     where new links begin, https://links.example.com
+  --blocklist    BLOCKLIST         where rules are: firestore://... or file:PATH
+
+The exit code is 0 for yes, 1 for no, 2 for a command that is not understood;
+"linkctl help exit-codes" has the details.`
+
+const rootExample = `  linkctl keys new --keys first-ring
+  linkctl sign --keys first-ring --base-url https://links.example.com https://example.com/pricing
+  linkctl block --blocklist file:first-rules.jsonl --reason phishing host:phish.example`
+
+const exitCodesHelp = `Exit codes, for scripts:
+
+  0  yes. All that was asked for was done; every link that was inspected is good.
+  1  no. The command was understood, and the answer is no or it could not be done:
+       keys list  a file of the ring cannot be used
+       sign, seal a destination was refused; the others were signed
+       inspect    a link is not well formed or, with keys, does not verify
+       unblock    there was no such rule; those that there were are lifted
+       rules      no rule fits the filter
+     and wherever a directory, the network or standard output failed.
+  2  usage. The command or its input cannot be understood, a setting is missing,
+     or block was given a rule that is malformed, or too wide without --force.
+     Nothing was done.
+  130  interrupted by Ctrl-C or SIGTERM. Lines that were printed are done.`
+
+// usageTemplate follows the text of a manual.
+const usageTemplate = `Usage:
+  {{if .HasAvailableSubCommands}}{{.CommandPath}} VERB{{else}}{{.UseLine}}{{end}}
+{{- if .HasExample}}
+
+Examples:
+{{.Example}}{{end}}
+{{- if .HasAvailableSubCommands}}
+
+Verbs:
+{{- range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}
+{{- if .HasAvailableLocalFlags}}
+
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}
+{{- if .HasAvailableSubCommands}}
+
+"linkctl help VERB" is the manual of a verb.{{end}}
+`
+
+func (t *tool) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:     "linkctl",
+		Short:   "Make, check and block tracked links",
+		Long:    rootHelp,
+		Example: rootExample,
+		RunE:    t.whichVerb,
+
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		SuggestionsMinimumDistance: 2,
+	}
+	root.SetUsageTemplate(usageTemplate)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(
+		t.keysCommand(),
+		t.signCommand(),
+		t.sealCommand(),
+		t.inspectCommand(),
+		t.blockCommand(),
+		t.unblockCommand(),
+		t.rulesCommand(),
+		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp},
+	)
+	root.Args = cobra.ArbitraryArgs // for whichVerb to refuse
+	root.SetHelpCommand(&cobra.Command{
+		Use:   "help [VERB]",
+		Short: "The manual of a verb",
+		RunE: func(_ *cobra.Command, args []string) error {
+			topic, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef("there is no verb and no topic %q", strings.Join(args, " "))
+			}
+			topic.InitDefaultHelpFlag()
+			return topic.Help()
+		},
+		ValidArgsFunction: func(_ *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			var names []cobra.Completion
+			if topic, rest, err := root.Find(args); err == nil && len(rest) == 0 {
+				for _, child := range topic.Commands() {
+					if strings.HasPrefix(child.Name(), prefix) {
+						names = append(names, cobra.CompletionWithDesc(child.Name(), child.Short))
+					}
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+	})
+	complete(root)
+	return root
+}
+
+// whichVerb answers a command that only groups others.
+func (t *tool) whichVerb(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		hint := ""
+		if names := c.SuggestionsFor(args[0]); len(names) > 0 {
+			hint = ": did you mean " + strings.Join(names, " or ") + "?"
+		}
+		return usagef("there is no verb %q%s", args[0], hint)
+	}
+	c.SetOut(t.stderr)
+	if err := c.Help(); err != nil {
+		return err
+	}
+	return usagef("no verb was given")
+}
+
+// complete sets what all commands have alike: flags in the order in which their
+// texts make sense, and a usageError for a wrong number of arguments.
+func complete(c *cobra.Command) {
+	c.Flags().SortFlags = false
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usageError{err}
+			}
+			return nil
+		}
+	}
+	for _, child := range c.Commands() {
+		complete(child)
+	}
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// printable returns s with what is not printable, the bytes that are no UTF-8
+// included, escaped as in a Go string: rules and links are strangers' bytes, and
+// a terminal obeys some of them. A line end is escaped too, so a line stays one.
+func printable(s string) string {
+	clean := true
+	for i, r := range s {
+		if r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD") || !unicode.IsPrint(r) {
+			clean = false
+			break
+		}
+	}
+	if clean {
+		return s
+	}
+	var b []byte
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			b = fmt.Appendf(b, `\x%02x`, s[0])
+		case unicode.IsPrint(r):
+			b = append(b, s[:n]...)
+		default:
+			quoted := strconv.QuoteRune(r)
+			b = append(b, quoted[1:len(quoted)-1]...)
+		}
+		s = s[n:]
+	}
+	return string(b)
+}
+
+// stamp is how times are shown: RFC 3339 in UTC, as the flags take them; empty
+// for none.
+func stamp(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return at.UTC().Format(time.RFC3339)
+}
+
+// A table is rows of cells that are aligned when they are written.
+type table struct {
+	rows [][]string
+}
+
+func (t *table) row(cells ...string) {
+	for i, cell := range cells {
+		cells[i] = printable(cell)
+	}
+	t.rows = append(t.rows, cells)
+}
+
+// writeTo writes the table, its columns two spaces apart, each as wide as its
+// widest cell. A column that is empty in every row but the first, the heading,
+// is left out; other empty cells hold a dash.
+func (t *table) writeTo(w io.Writer) error {
+	if len(t.rows) == 0 {
+		return nil
+	}
+	width := make([]int, len(t.rows[0]))
+	for n, row := range t.rows {
+		for i, cell := range row {
+			if n > 0 && cell != "" {
+				width[i] = max(width[i], len([]rune(cell)), len(t.rows[0][i]))
+			}
+		}
+	}
+	if len(t.rows) == 1 {
+		return nil
+	}
+	for _, row := range t.rows {
+		var line strings.Builder
+		for i, cell := range row {
+			if width[i] == 0 {
+				continue
+			}
+			if line.Len() > 0 {
+				line.WriteString("  ")
+			}
+			if cell == "" {
+				cell = "-"
+			}
+			fmt.Fprintf(&line, "%-*s", width[i], cell)
+		}
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeJSON writes v as one line.
+func (t *tool) writeJSON(v any) error {
+	e := json.NewEncoder(t.stdout)
+	e.SetEscapeHTML(false) // URLs are for eyes too
+	return e.Encode(v)
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/linktracker/linkcore/blocklist"
+	"github.com/spf13/cobra"
+)
+
+func (t *tool) rulesCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "rules",
+		Short: "List rules",
+		Long: `Lists the rules that do something now or will: of each the rule, what it does,
+since and until when, by whom and why. With --all also those that were lifted or
+have expired and are not gone yet.
+
+With --json each rule is one JSON object a line, its fields named as in the
+blocklist. That is also what a blocklist of the form file:PATH holds, so it makes
+a copy that endpoints can read.
+
+A document that cannot be understood is told on standard error. With a filter the
+exit code is 1 if no rule fits it.`,
+		Example: `  linkctl rules
+  linkctl rules --kind host --value phish.example
+  linkctl rules --all --json > copy.jsonl
+  linkctl rules --blocklist file:copy.jsonl`,
+		Args: cobra.NoArgs,
+	}
+	blocklistFlag(c)
+	flags := c.Flags()
+	kind := flags.String("kind", "", "only rules of this `KIND`")
+	value := flags.String("value", "", "only rules whose value holds this `TEXT`, in any case")
+	all := flags.Bool("all", false, "also rules that were lifted or have expired")
+	asJSON := flags.Bool("json", false, "one JSON object a line")
+	var kinds []cobra.Completion
+	for _, k := range blocklist.Kinds() {
+		kinds = append(kinds, string(k))
+	}
+	completeFrom(c, "kind", kinds...)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if c.Flag("kind").Changed && !slices.Contains(blocklist.Kinds(), blocklist.Kind(*kind)) {
+			return usagef("--kind %q: give one of %s", *kind, strings.Join(kinds, ", "))
+		}
+		return t.withStore(c, func(store blocklist.Store) error {
+			ctx, cancel := storeContext(c.Context())
+			defer cancel()
+			rules, skipped, err := store.List(ctx)
+			if err != nil {
+				return err
+			}
+			for _, document := range skipped {
+				t.complain("warning: not understood, so it does nothing: %v", document)
+			}
+			now := t.now()
+			rules = slices.DeleteFunc(rules, func(r blocklist.Rule) bool {
+				state := stateOf(r, now)
+				return !*all && (state == lifted || state == expired) ||
+					*kind != "" && string(r.Kind) != *kind ||
+					!strings.Contains(strings.ToLower(r.Value), strings.ToLower(*value))
+			})
+			sortRules(rules)
+			if *asJSON {
+				for _, r := range rules {
+					if err := t.writeJSON(recordOf(r)); err != nil {
+						return err
+					}
+				}
+			} else if err := ruleTable(rules, now).writeTo(t.stdout); err != nil {
+				return err
+			}
+			if len(rules) == 0 {
+				if *kind != "" || *value != "" {
+					t.complain("no rule fits")
+					return errNo
+				}
+				t.note("there are no rules")
+			}
+			return nil
+		})
+	}
+	return c
+}
+
+// The states of a rule.
+const (
+	live    = "live"
+	waiting = "waiting" // for its beginning
+	expired = "expired"
+	lifted  = "lifted"
+)
+
+func stateOf(r blocklist.Rule, now time.Time) string {
+	switch {
+	case r.Deleted:
+		return lifted
+	case !r.ExpiresAt.IsZero() && !now.Before(r.ExpiresAt):
+		return expired
+	case !r.Live(now):
+		return waiting
+	}
+	return live
+}
+
+// sortRules sorts rules by kind, the most specific first, then by value.
+func sortRules(rules []blocklist.Rule) {
+	rank := map[blocklist.Kind]int{}
+	for i, kind := range blocklist.Kinds() {
+		rank[kind] = i
+	}
+	slices.SortStableFunc(rules, func(a, b blocklist.Rule) int {
+		if a.Kind != b.Kind {
+			return rank[a.Kind] - rank[b.Kind]
+		}
+		return strings.Compare(a.Value, b.Value)
+	})
+}
+
+func ruleTable(rules []blocklist.Rule, now time.Time) *table {
+	lines := &table{}
+	lines.row("RULE", "ACTION", "STATE", "STARTS", "EXPIRES", "CREATED", "BY", "TARGET", "REASON")
+	for _, r := range rules {
+		expires := stamp(r.ExpiresAt)
+		if r.Deleted {
+			expires = "" // when the document goes, which is nobody's concern
+		}
+		lines.row(r.String(), string(r.Action), stateOf(r, now), stamp(r.StartsAt), expires,
+			stamp(r.CreatedAt), r.CreatedBy, r.Target, r.Reason)
+	}
+	return lines
+}
+
+// A record is a rule as the blocklist's files hold it.
+type record struct {
+	Kind      blocklist.Kind   `json:"kind"`
+	Value     string           `json:"value"`
+	Action    blocklist.Action `json:"action"`
+	Target    string           `json:"target,omitempty"`
+	Reason    string           `json:"reason,omitempty"`
+	CreatedBy string           `json:"created_by,omitempty"`
+	CreatedAt *time.Time       `json:"created_at,omitempty"`
+	UpdatedAt *time.Time       `json:"updated_at,omitempty"`
+	StartsAt  *time.Time       `json:"starts_at,omitempty"`
+	ExpiresAt *time.Time       `json:"expires_at,omitempty"`
+	Deleted   bool             `json:"deleted,omitempty"`
+}
+
+func recordOf(r blocklist.Rule) record {
+	at := func(t time.Time) *time.Time {
+		if t.IsZero() {
+			return nil
+		}
+		t = t.UTC()
+		return &t
+	}
+	return record{
+		Kind:      r.Kind,
+		Value:     r.Value,
+		Action:    r.Action,
+		Target:    r.Target,
+		Reason:    r.Reason,
+		CreatedBy: r.CreatedBy,
+		CreatedAt: at(r.CreatedAt),
+		UpdatedAt: at(r.UpdatedAt),
+		StartsAt:  at(r.StartsAt),
+		ExpiresAt: at(r.ExpiresAt),
+		Deleted:   r.Deleted,
+	}
+}

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"example.com/linktracker/linkcore"
+	"github.com/spf13/cobra"
+)
+
+const signHelp = `Signs a tracked link for each destination and prints it, one a line, in the order
+of the destinations. Whoever reads such a link can read its parts: customer,
+campaign, recipient and destination. They are signed, not hidden; linkctl seal
+hides them.
+` + makingHelp
+
+const sealHelp = `Makes a tracked link for each destination whose parts are encrypted, and prints it,
+one a line, in the order of the destinations. Whoever reads such a link sees where
+it leads to first, which key made it and how long its parts are, nothing else.
+` + makingHelp
+
+const makingHelp = `
+Each destination is signed as it comes, so a long list can be piped through. One
+that is refused is named on standard error, with its line, nothing is printed
+for it, the others are signed all the same, and the exit code is 1. Blank lines
+are skipped. What may become a nuisance, such as a link longer than a mail's
+line, is a warning on standard error and changes nothing else.
+
+Without --link each link gets a random id of its own. An id that is given names
+one link, so it is refused for several destinations.
+
+With --kind open or unsubscribe there is no destination: the one link that is
+printed is the picture's, or the unsubscribe page's.`
+
+func (t *tool) signCommand() *cobra.Command {
+	return t.makingCommand(&cobra.Command{
+		Use:   "sign [DESTINATION...]",
+		Short: "Make tracked links whose parts can be read",
+		Long:  signHelp,
+		Example: `  linkctl sign https://example.com/pricing
+  linkctl sign --customer acme --campaign spring26 --recipient r83jf --sent now https://example.com/pricing?a=1
+  linkctl sign --form query --label sale https://example.com/
+  linkctl sign --kind unsubscribe --customer acme --recipient r83jf
+  printf '%s\n' https://example.com/a https://example.com/b | linkctl sign --customer acme`,
+	}, (*linkcore.Signer).Sign)
+}
+
+func (t *tool) sealCommand() *cobra.Command {
+	c := t.makingCommand(&cobra.Command{
+		Use:   "seal [DESTINATION...]",
+		Short: "Make tracked links whose parts are hidden",
+		Long: sealHelp + `
+
+--metadata is carried to the event as it is: a JSON object of at most 512 bytes.`,
+		Example: `  linkctl seal --customer acme --recipient r83jf https://example.com/pricing
+  linkctl seal --customer acme --metadata '{"variant":"b"}' https://example.com/pricing
+  linkctl seal --kind open --customer acme --recipient r83jf --label p.gif
+  printf '%s\n' https://example.com/a https://example.com/b | linkctl seal --customer acme`,
+	}, (*linkcore.Signer).Seal)
+	c.Flags().String("metadata", "", "a `JSON` object for the event")
+	return c
+}
+
+var (
+	kinds = map[string]linkcore.Kind{"click": linkcore.Click, "open": linkcore.Open, "unsubscribe": linkcore.Unsubscribe}
+	forms = map[string]linkcore.Form{"path": linkcore.PathForm, "query": linkcore.QueryForm}
+)
+
+// makeLink is Signer.Sign or Signer.Seal.
+type makeLink func(*linkcore.Signer, linkcore.Fields, string, linkcore.Options) (linkcore.Tracked, error)
+
+// makingCommand completes a verb that makes links.
+func (t *tool) makingCommand(c *cobra.Command, link makeLink) *cobra.Command {
+	flags := c.Flags()
+	flags.String("keys", "", keysFlagHelp)
+	flags.String("signing-key", "", "`ID` of the key that signs (LINK_SIGNING_KEY; not needed while there is one)")
+	flags.String("base-url", "", "`URL` where the links begin: https://links.example.com (LINK_BASE_URL)")
+	flags.String("customer", "", "the sender's `ID` of the customer, at most 64 of A-Z a-z 0-9 _ -")
+	flags.String("campaign", "", "the sender's `ID` of the campaign, likewise")
+	flags.String("recipient", "", "the sender's `ID` of the recipient, likewise")
+	flags.String("link", "", "`ID` of the link, likewise (default random)")
+	flags.String("sent", "", "`WHEN` the mail is sent: a time such as 2026-07-31T09:00:00Z, or now (default not said)")
+	flags.String("label", "", "cosmetic `TEXT` in the link, not signed")
+	flags.String("kind", "click", "`KIND` of link: click, open or unsubscribe")
+	flags.String("form", "path", "`FORM` of the URL: path or query")
+	completeFrom(c, "kind", "click", "open", "unsubscribe")
+	completeFrom(c, "form", "path", "query")
+	completeFrom(c, "sent", "now")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return t.makeLinks(c, args, link)
+	}
+	return c
+}
+
+// completeFrom lets the shell complete a flag's value.
+func completeFrom(c *cobra.Command, flag string, values ...cobra.Completion) {
+	err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	if err != nil {
+		panic(err) // there is no such flag
+	}
+}
+
+func (t *tool) makeLinks(c *cobra.Command, args []string, link makeLink) error {
+	fields, options, err := t.linkFlags(c)
+	if err != nil {
+		return err
+	}
+	signer, err := t.signer(c)
+	if err != nil {
+		return err
+	}
+
+	if options.Kind != linkcore.Click {
+		if len(args) > 0 {
+			return usagef("a link of kind %s has no destination: leave %q out", options.Kind, args[0])
+		}
+		args = []string{""}
+	}
+	items := t.items(c.Context(), args, "destinations", false)
+	if fields.Link != "" {
+		items = single(items)
+	}
+
+	refused := false
+	told := map[linkcore.Warning]bool{}
+	for it, err := range items {
+		var tracked linkcore.Tracked
+		if err == nil {
+			tracked, err = link(signer, fields, it.text, options)
+			if aboutFlag(c, err) {
+				return usagef("--%w", err)
+			}
+		} else if !errors.Is(err, errLineTooLong) {
+			return err
+		}
+		if err != nil {
+			refused = true
+			t.complain("%v", it.errorf("%w", err))
+			continue
+		}
+		for _, warning := range tracked.Warnings {
+			switch warning {
+			case linkcore.WarnHTTP, linkcore.WarnRunApp, linkcore.WarnNoLabel:
+				// The same for every destination.
+				if !told[warning] {
+					told[warning] = true
+					t.complain("warning: %s", warning)
+				}
+			default:
+				t.complain("%v", it.errorf("warning: %s", warning))
+			}
+		}
+		t.stdout.WriteString(tracked.URL)
+		if err := t.stdout.WriteByte('\n'); err != nil {
+			return fmt.Errorf("write standard output: %w", err)
+		}
+	}
+	if refused {
+		return errNo
+	}
+	return nil
+}
+
+// linkFlags reads what all links of this call have in common.
+func (t *tool) linkFlags(c *cobra.Command) (linkcore.Fields, linkcore.Options, error) {
+	value := func(name string) string {
+		if f := c.Flag(name); f != nil {
+			return f.Value.String()
+		}
+		return "" // sign has no --metadata
+	}
+	fields := linkcore.Fields{
+		Customer:  value("customer"),
+		Campaign:  value("campaign"),
+		Recipient: value("recipient"),
+		Link:      value("link"),
+	}
+	options := linkcore.Options{Label: value("label"), Metadata: value("metadata")}
+
+	// A variable that was not set must not become a random id, or no time.
+	if c.Flag("link").Changed && fields.Link == "" {
+		return fields, options, usagef("--link is empty: leave it out for a random id")
+	}
+	if c.Flag("sent").Changed {
+		if value("sent") == "now" {
+			fields.Sent = t.now()
+		} else {
+			sent, err := time.Parse(time.RFC3339, value("sent"))
+			if err != nil || sent.Unix() < 1 {
+				return fields, options, usagef("--sent %q: give a time such as 2026-07-31T09:00:00Z, or now", value("sent"))
+			}
+			fields.Sent = sent
+		}
+	}
+	var ok bool
+	if options.Kind, ok = kinds[value("kind")]; !ok {
+		return fields, options, usagef("--kind %q: give click, open or unsubscribe", value("kind"))
+	}
+	if options.Form, ok = forms[value("form")]; !ok {
+		return fields, options, usagef("--form %q: give path or query", value("form"))
+	}
+	return fields, options, nil
+}
+
+// signer opens the key ring and chooses the key that the flags or the
+// environment name.
+func (t *tool) signer(c *cobra.Command) (*linkcore.Signer, error) {
+	base, err := t.required(c, "base-url", "LINK_BASE_URL", "the base URL of the links")
+	if err != nil {
+		return nil, err
+	}
+	ring, err := t.keyRing(c)
+	if err != nil {
+		return nil, err
+	}
+	key := t.setting(c, "signing-key", "LINK_SIGNING_KEY")
+	if ids := ring.IDs(); key == "" && len(ids) > 1 {
+		return nil, usagef("the key ring has the keys %s: say which one signs with --signing-key or LINK_SIGNING_KEY", strings.Join(ids, ", "))
+	}
+	signer, err := ring.Signer(base, key)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return signer, nil
+}
+
+// aboutFlag tells whether a link could not be made for a field that is a flag:
+// such an error is the same for every destination.
+func aboutFlag(c *cobra.Command, err error) bool {
+	var field *linkcore.FieldError
+	return errors.As(err, &field) && c.Flag(field.Field) != nil
+}
+
+// single passes on a list of one item. Of a longer one nothing is passed on but
+// an error: an id that is given names one link.
+func single(items iter.Seq2[item, error]) iter.Seq2[item, error] {
+	return func(yield func(item, error) bool) {
+		var first item
+		var firstErr error
+		n := 0
+		for it, err := range items {
+			if n++; n == 2 {
+				yield(item{}, usagef("--link names one link, and there are several destinations: leave it out, or sign them one by one"))
+				return
+			}
+			first, firstErr = it, err
+		}
+		yield(first, firstErr)
+	}
+}

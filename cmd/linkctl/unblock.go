@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+
+	"example.com/linktracker/linkcore/blocklist"
+	"github.com/spf13/cobra"
+)
+
+func (t *tool) unblockCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "unblock [KIND:VALUE...]",
+		Short: "Lift rules",
+		Long: `Lifts the rules of these kinds and values, whatever they do: block, redirect or
+stop tracking. They are given as arguments or, without any, on standard input, one
+a line; blank lines and lines that begin with # are skipped. All are checked
+before any is lifted. Every endpoint follows within seconds.
+
+The exit code is 1 if there was no such rule; the others are lifted all the same.
+A rule that was lifted stays in the blocklist for a day: linkctl rules --all.
+` + rulesHelp,
+		Example: `  linkctl block host:mistake.example
+  linkctl unblock host:mistake.example`,
+		ValidArgsFunction: completeKinds,
+	}
+	blocklistFlag(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return t.withStore(c, func(store blocklist.Store) error {
+			rules, err := t.parseRules(c, args, nil)
+			if err != nil {
+				return err
+			}
+			return t.lift(c, store, rules)
+		})
+	}
+	return c
+}
+
+func (t *tool) lift(c *cobra.Command, store blocklist.Store, rules []blocklist.Rule) error {
+	anyMissing := false
+	for len(rules) > 0 {
+		batch := rules[:min(putBatch, len(rules))]
+		rules = rules[len(batch):]
+		ctx, cancel := storeContext(c.Context())
+		missing, err := store.Lift(ctx, batch...)
+		cancel()
+		if err != nil {
+			return err
+		}
+		isMissing := make(map[string]bool, len(missing))
+		for _, r := range missing {
+			isMissing[r.String()] = true
+			anyMissing = true
+		}
+		for _, r := range batch {
+			if isMissing[r.String()] {
+				t.complain("%s: there is no such rule", r)
+				continue
+			}
+			fmt.Fprintf(t.stdout, "%s: lifted\n", printable(r.String()))
+		}
+		if err := t.stdout.Flush(); err != nil {
+			return fmt.Errorf("write standard output: %w", err)
+		}
+	}
+	if anyMissing {
+		return errNo
+	}
+	return nil
+}
