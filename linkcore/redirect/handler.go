@@ -119,6 +119,10 @@ func notInPath(c rune) bool { return c <= ' ' || c > '~' || c == '?' || c == '#'
 // ServeHTTP answers one request. A panic is logged; where the answer was not
 // written yet it becomes a 503, as a link that works again a minute later is
 // better than a connection that breaks.
+//
+// Measured on one core of an AMD EPYC, with all parts and a sink that drops: a
+// click takes 2.4 µs and 9 allocations with hold, 2.3 µs and 10 in the
+// background, on top of net/http (BenchmarkClick).
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := exchange{Handler: h, w: w, r: r, received: time.Now()}
 	x.began = x.received

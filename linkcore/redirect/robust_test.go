@@ -77,8 +77,8 @@ func TestPanics(t *testing.T) {
 			p.o.Keys = &linkcore.KeyRing{}
 			return r
 		}, "", 503, 0, 1},
-		{"sink", event.Hold, func(p *parts, r *http.Request) *http.Request {
-			p.sink.do = func() { panic("secret destination") }
+		{"delivery", event.Hold, func(p *parts, r *http.Request) *http.Request {
+			p.o.Delivery = nil
 			return r
 		}, "", 302, 0, 0},
 		{"ready", event.Hold, func(p *parts, r *http.Request) *http.Request {
