@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
-	"slices"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,8 +35,14 @@ const (
 	// What may be under way in the background at once.
 	maxBackground = 10_000
 
-	// How often it is logged at most that deliveries fail, or work again.
-	logInterval = 10 * time.Second
+	// How often at most it is logged that deliveries fail or work again, and that
+	// single events are refused or lost: not once a click.
+	logInterval     = 10 * time.Second
+	problemInterval = time.Minute
+
+	// How long writing the line of a spilled event may take: a log whose reader
+	// is that slow is as good as none.
+	spillTimeout = time.Second
 
 	// How long a stop waits for sinks that do not heed their context.
 	abortTimeout = time.Second
@@ -48,7 +53,7 @@ type DeliveryOptions struct {
 	Mode    Mode          // default Hold
 	Timeout time.Duration // of one event; default 5 s
 	HoldMax int           // responses held at once; default 40
-	Spill   io.Writer     // gets each spilled event as one line in one write
+	Spill   io.Writer     // gets each spilled event as one line in one write; default os.Stdout
 	Log     *slog.Logger  // nil: nothing is logged
 }
 
@@ -56,9 +61,17 @@ type DeliveryOptions struct {
 // time: it writes the whole event as one structured log line, from which it is
 // replayed later. So each event is delivered or spilled; one whose
 // acknowledgement comes too late is both, and is counted as spilled.
+//
+// While the last deliveries failed or timed out, events are spilled without an
+// attempt, except for one a second that tries the sink. In mode [Hold] they are
+// also spilled while as many responses are held as there may be, in mode
+// [Background] while 10,000 events are under way.
+//
+// Its methods may be called from any number of goroutines.
 type Delivery struct {
-	sink Sink
-	o    DeliveryOptions
+	sink  Sink
+	o     DeliveryOptions
+	lines *lineWriter
 
 	delivered atomic.Uint64
 	spilled   atomic.Uint64
@@ -69,6 +82,8 @@ type Delivery struct {
 	failures atomic.Int64 // deliveries that failed since the last that did not
 	probeAt  atomic.Int64 // nanoseconds since start
 	loggedAt atomic.Int64 // nanoseconds since start; 0: that it works is known
+	refusals notice
+	losses   notice
 
 	ctx    context.Context // ends when what is under way is to be spilled
 	abort  context.CancelFunc
@@ -98,12 +113,12 @@ func NewDelivery(sink Sink, o DeliveryOptions) *Delivery {
 		o.HoldMax = 40
 	}
 	if o.Spill == nil {
-		o.Spill = io.Discard
+		o.Spill = os.Stdout
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Delivery{sink: sink, o: o, start: time.Now()}
+	d := &Delivery{sink: sink, o: o, lines: newLineWriter(o.Spill), start: time.Now()}
 	d.ctx, d.abort = context.WithCancel(context.Background())
 	return d
 }
@@ -138,22 +153,16 @@ func (d *Delivery) Deliver(e *Event) {
 	}
 	switch {
 	case reason != "":
+		// Not while it takes a place: events that are being spilled must not
+		// keep out the one that tries the sink.
+		d.underWay.Add(-1)
 		d.spill(e, reason)
-		d.leave()
+		d.pending.Done()
 	case d.o.Mode == Hold:
 		d.publish(e)
-		d.leave()
 	default:
-		go func() {
-			d.publish(e)
-			d.leave()
-		}()
+		go d.publish(e)
 	}
-}
-
-func (d *Delivery) leave() {
-	d.underWay.Add(-1)
-	d.pending.Done()
 }
 
 // admits tells whether the sink is to be tried: always while it works, once a
@@ -162,14 +171,14 @@ func (d *Delivery) admits() bool {
 	if d.failures.Load() < failuresToOpen {
 		return true
 	}
-	at, now := d.probeAt.Load(), int64(time.Since(d.start))
+	at, now := d.probeAt.Load(), d.now()
 	return now >= at && d.probeAt.CompareAndSwap(at, now+int64(probeInterval))
 }
 
 func (d *Delivery) publish(e *Event) {
-	ctx, cancel := context.WithTimeout(d.ctx, d.o.Timeout)
-	err := d.sink.Publish(ctx, e)
-	cancel()
+	defer d.pending.Done()
+	err := d.tryPublish(e)
+	d.underWay.Add(-1)
 	switch {
 	case err == nil:
 		d.delivered.Add(1)
@@ -177,7 +186,11 @@ func (d *Delivery) publish(e *Event) {
 	case errors.Is(err, ErrRefused):
 		// The sink works; it is the event that is wrong.
 		d.spill(e, "refused")
-		d.o.Log.Error("event refused", "event_id", e.ID, "error", err.Error())
+		if d.refusals.due(d.now(), problemInterval) {
+			d.o.Log.Error("event refused and spilled; further ones are logged once a minute", "event_id", e.ID, "error", err.Error())
+		}
+	case errors.Is(err, ErrBusy):
+		d.spill(e, "too many under way")
 	case errors.Is(err, context.DeadlineExceeded):
 		d.spill(e, "timed out")
 		d.failed(fmt.Errorf("not acknowledged within %v", d.o.Timeout))
@@ -189,18 +202,41 @@ func (d *Delivery) publish(e *Event) {
 	}
 }
 
+// tryPublish takes a sink that panics for one that fails.
+func (d *Delivery) tryPublish(e *Event) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the sink panicked: %v", p)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(d.ctx, d.o.Timeout)
+	defer cancel()
+	return d.sink.Publish(ctx, e)
+}
+
+// A notice is what is told once in a while.
+type notice struct{ next atomic.Int64 } // nanoseconds since the delivery's start
+
+func (n *notice) due(now int64, interval time.Duration) bool {
+	next := n.next.Load()
+	return now >= next && n.next.CompareAndSwap(next, now+int64(interval))
+}
+
+// now returns the time since the delivery was made, in nanoseconds.
+func (d *Delivery) now() int64 { return int64(time.Since(d.start)) }
+
 func (d *Delivery) worked() {
 	if d.failures.Load() != 0 {
 		d.failures.Store(0)
 	}
 	at := d.loggedAt.Load()
-	if at != 0 && int64(time.Since(d.start))-at >= int64(logInterval) && d.loggedAt.CompareAndSwap(at, 0) {
+	if at != 0 && d.now()-at >= int64(logInterval) && d.loggedAt.CompareAndSwap(at, 0) {
 		d.o.Log.Info("events are delivered again")
 	}
 }
 
 func (d *Delivery) failed(err error) {
-	now := int64(time.Since(d.start))
+	now := d.now()
 	if d.failures.Add(1) == failuresToOpen {
 		d.probeAt.Store(now + int64(probeInterval))
 	}
@@ -209,45 +245,63 @@ func (d *Delivery) failed(err error) {
 	}
 }
 
-// spill writes one structured log line.
+// spill writes one structured log line. That can fail, too, and on a pipe that
+// nobody reads it would never end; the event is lost then.
 func (d *Delivery) spill(e *Event, reason string) {
-	line := append(make([]byte, 0, 2048), `{"severity":"WARNING","time":"`...)
-	line = time.Now().UTC().AppendFormat(line, timeFormat)
-	line = append(line, `","message":"event spilled","reason":"`...)
-	line = append(line, reason...)
-	line = append(line, `","event":`...)
-	line = e.AppendJSON(line)
-	line = append(line, `,"attributes":`...)
-	attributes := e.Attributes()
-	o := object{buffer: append(line, '{'), start: len(line) + 1}
-	for _, name := range slices.Sorted(maps.Keys(attributes)) {
-		o.string(name, attributes[name])
-	}
-	line = append(o.buffer, "}}\n"...)
-	if _, err := d.o.Spill.Write(line); err != nil {
-		d.lost.Add(1)
-		d.o.Log.Error("event lost: it could not even be spilled", "event_id", e.ID, "error", err.Error())
+	ctx, cancel := context.WithTimeout(context.Background(), spillTimeout)
+	defer cancel()
+	err := d.lines.write(ctx, appendSpilled(make([]byte, 0, 2048), e, time.Now(), reason))
+	if err == nil {
+		d.spilled.Add(1)
 		return
 	}
-	d.spilled.Add(1)
+	d.lost.Add(1)
+	// The log probably goes where the line did not.
+	if ctx.Err() == nil && d.losses.due(d.now(), problemInterval) {
+		d.o.Log.Error("event lost: it could not even be spilled; further ones are logged once a minute", "event_id", e.ID, "error", err.Error())
+	}
+}
+
+// appendSpilled appends the line of an event that was not delivered. It is far
+// shorter than the 256 KiB that Cloud Logging takes: what a stranger writes into
+// an event is cut, and the rest is bounded by the link's own length.
+func appendSpilled(dst []byte, e *Event, now time.Time, reason string) []byte {
+	dst = append(dst, `{"severity":"WARNING","time":"`...)
+	dst = now.UTC().AppendFormat(dst, timeFormat)
+	dst = append(dst, `","message":"event spilled","reason":`...)
+	dst = appendString(dst, reason)
+	dst = append(dst, `,"event":`...)
+	dst = e.AppendJSON(dst)
+	dst = append(dst, `,"attributes":{`...)
+	o := object{buffer: dst, start: len(dst)}
+	for name, value := range e.attributes {
+		o.string(name, value)
+	}
+	return append(o.buffer, "}}\n"...)
 }
 
 // Stats returns the counters and the state.
 func (d *Delivery) Stats() DeliveryStats {
 	s := DeliveryStats{Delivered: d.delivered.Load(), Spilled: d.spilled.Load(), Lost: d.lost.Load()}
 	if d.o.Mode == Hold {
-		s.Held = int(d.underWay.Load())
+		// Those that are about to be spilled, being too many, are counted too.
+		s.Held = min(int(d.underWay.Load()), d.o.HoldMax)
 	}
 	return s
 }
 
 // Close waits until every event is delivered or spilled; what is still under
 // way when the context ends is spilled. It closes the sink. Events that come
-// later are spilled at once.
+// later are spilled at once. It returns an error if events were lost. Only the
+// first call does anything.
 func (d *Delivery) Close(ctx context.Context) error {
 	d.mu.Lock()
+	again := d.closed
 	d.closed = true
 	d.mu.Unlock()
+	if again {
+		return nil
+	}
 	done := make(chan struct{})
 	go func() {
 		d.pending.Wait()

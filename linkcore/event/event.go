@@ -68,7 +68,8 @@ func (e *Event) AppendJSON(dst []byte) []byte {
 	if !e.SentAt.IsZero() {
 		o.time("sent_at", e.SentAt, time.RFC3339)
 		o.name("seconds_since_sent")
-		o.buffer = strconv.AppendFloat(o.buffer, float64(e.OccurredAt.Sub(e.SentAt).Microseconds())/1e6, 'f', -1, 64)
+		// Not Time.Sub: it ends at 292 years, and a link may say any year to 4453.
+		o.buffer = strconv.AppendFloat(o.buffer, float64(e.OccurredAt.UnixMicro()-e.SentAt.UnixMicro())/1e6, 'f', -1, 64)
 	}
 	o.true("sealed", e.Sealed)
 	o.string("metadata", e.Metadata)
@@ -177,24 +178,39 @@ func appendString(dst []byte, s string) []byte {
 const maxAttribute = 1024
 
 // Attributes returns the message's attributes: those of the CloudEvents binding
-// in binary mode, and those that subscriptions filter by.
+// in binary mode, and those that subscriptions filter by. Each value is valid
+// UTF-8 of at most 1,024 bytes. The map is the caller's.
 func (e *Event) Attributes() map[string]string {
-	a := map[string]string{
-		"ce-specversion": "1.0",
-		"ce-id":          e.ID,
-		"ce-type":        "linktracker." + string(e.Type) + ".v1",
-		"ce-source":      "//" + e.Host,
-		"ce-time":        e.OccurredAt.UTC().Format(timeFormat),
-		"content-type":   "application/json",
-		"event_type":     string(e.Type),
-	}
-	if e.Customer != "" {
-		a["customer"] = e.Customer
-	}
-	if e.Campaign != "" {
-		a["campaign"] = e.Campaign
+	a := make(map[string]string, 9)
+	for name, value := range e.attributes {
+		a[name] = value
 	}
 	return a
+}
+
+// attributes goes through the attributes in their names' order.
+func (e *Event) attributes(yield func(name, value string) bool) {
+	var time [len(timeFormat)]byte
+	for _, a := range [...]struct {
+		name, prefix, value, suffix string
+	}{
+		{"campaign", "", e.Campaign, ""},
+		{"ce-id", "", e.ID, ""},
+		{"ce-source", "//", e.Host, ""},
+		{"ce-specversion", "", "1.0", ""},
+		{"ce-time", "", string(e.OccurredAt.UTC().AppendFormat(time[:0], timeFormat)), ""},
+		{"ce-type", "linktracker.", string(e.Type), ".v1"},
+		{"content-type", "", "application/json", ""},
+		{"customer", "", e.Customer, ""},
+		{"event_type", "", string(e.Type), ""},
+	} {
+		if a.value == "" {
+			continue
+		}
+		if !yield(a.name, cut(a.prefix+a.value+a.suffix, maxAttribute)) {
+			return
+		}
+	}
 }
 
 // newID makes a UUID version 7 (RFC 9562) of a time and 74 random bits.
@@ -223,14 +239,22 @@ func newID(t time.Time) string {
 // maxString is where a stranger's words are cut, in bytes.
 const maxString = 2048
 
-// cut makes a string valid UTF-8 of at most maxString bytes.
-func cut(s string) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
-	if len(s) <= maxString {
+// cut makes a string valid UTF-8 of at most limit bytes, cut at a character's
+// edge.
+func cut(s string, limit int) string {
+	s = strings.ToValidUTF8(cutAtEdge(s, limit), "\uFFFD")
+	// What replaces a byte has three.
+	return cutAtEdge(s, limit)
+}
+
+func cutAtEdge(s string, limit int) string {
+	if len(s) <= limit {
 		return s
 	}
-	end := maxString
-	for end > 0 && !utf8.RuneStart(s[end]) {
+	end := limit
+	// A character has at most three bytes that do not begin it; with more of
+	// them there is no edge to be found.
+	for end > limit-utf8.UTFMax && end > 0 && !utf8.RuneStart(s[end]) {
 		end--
 	}
 	return s[:end]

@@ -2,6 +2,7 @@ package event
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,6 +20,10 @@ const (
 	batchCount = 500
 	batchBytes = 1 << 20
 
+	// So many calls are under way at once. With a batch every 3 ms and 100 ms a
+	// call that is 33; the client's default on one processor is 25.
+	batchCalls = 64
+
 	// What may wait for its acknowledgement in memory. Beyond that events are
 	// spilled, since memory that grows ends in a process that is killed.
 	maxOutstandingEvents = 20_000
@@ -33,6 +38,7 @@ type pubsubSink struct {
 }
 
 func openPubSubSink(ctx context.Context, project, topic string, o SinkOptions) (*pubsubSink, error) {
+	// Without telemetry: nobody here collects it, and it is made for each call.
 	client, err := pubsub.NewClient(ctx, project, option.WithTelemetryDisabled())
 	if err != nil {
 		return nil, fmt.Errorf("open Pub/Sub: %w", err)
@@ -42,6 +48,7 @@ func openPubSubSink(ctx context.Context, project, topic string, o SinkOptions) (
 		p.PublishSettings.DelayThreshold = batchDelay
 		p.PublishSettings.CountThreshold = count
 		p.PublishSettings.ByteThreshold = batchBytes
+		p.PublishSettings.NumGoroutines = batchCalls
 		p.PublishSettings.Timeout = o.Timeout
 		p.PublishSettings.FlowControlSettings = pubsub.FlowControlSettings{
 			MaxOutstandingMessages: maxOutstandingEvents,
@@ -54,29 +61,29 @@ func openPubSubSink(ctx context.Context, project, topic string, o SinkOptions) (
 }
 
 func (s *pubsubSink) Publish(ctx context.Context, e *Event) error {
-	m := &pubsub.Message{Data: e.AppendJSON(nil), Attributes: e.Attributes()}
-	_, err := s.batch.Publish(ctx, m).Get(ctx)
+	m := &pubsub.Message{Data: e.AppendJSON(make([]byte, 0, 1024)), Attributes: e.Attributes()}
+	err := publish(ctx, s.batch, m)
 	if status.Code(err) != codes.InvalidArgument {
 		return err
 	}
 	// One bad event has a whole batch refused. Alone, it costs no other.
-	_, err = s.single.Publish(ctx, m).Get(ctx)
+	err = publish(ctx, s.single, m)
 	if status.Code(err) == codes.InvalidArgument {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return err
 }
 
-func (s *pubsubSink) Close(ctx context.Context) error {
-	stopped := make(chan struct{})
-	go func() {
-		s.batch.Stop()
-		s.single.Stop()
-		close(stopped)
-	}()
-	select {
-	case <-stopped:
-	case <-ctx.Done():
+func publish(ctx context.Context, p *pubsub.Publisher, m *pubsub.Message) error {
+	_, err := p.Publish(ctx, m).Get(ctx)
+	if errors.Is(err, pubsub.ErrFlowControllerMaxOutstandingMessages) || errors.Is(err, pubsub.ErrFlowControllerMaxOutstandingBytes) {
+		return fmt.Errorf("%w: %w", ErrBusy, err)
 	}
+	return err
+}
+
+// Close does not flush: every Publish has returned, so what the publishers may
+// still hold was given up, and is spilled.
+func (s *pubsubSink) Close(context.Context) error {
 	return s.client.Close()
 }

@@ -151,7 +151,7 @@ func (rc *Recorder) Record(r *http.Request, received time.Time, link *linkcore.L
 		Destination:  link.Destination,
 		RedirectedTo: o.RedirectedTo,
 		Rule:         o.Rule,
-		Method:       cut(r.Method),
+		Method:       cut(r.Method, maxString),
 	}
 	if link.Repair != linkcore.RepairNone {
 		e.Recovered = string(link.Repair)
@@ -170,13 +170,13 @@ func (rc *Recorder) Record(r *http.Request, received time.Time, link *linkcore.L
 	e.Recipient = link.Recipient
 	e.Link = link.Link
 	e.Metadata = link.Metadata
-	e.Label = cut(link.Label)
-	e.Query = cut(link.Query)
-	e.UserAgent = cut(first(r, "User-Agent"))
-	e.Referer = cut(first(r, "Referer"))
-	e.AcceptLanguage = cut(first(r, "Accept-Language"))
+	e.Label = cut(link.Label, maxString)
+	e.Query = cut(link.Query, maxString)
+	e.UserAgent = cut(first(r, "User-Agent"), maxString)
+	e.Referer = cut(first(r, "Referer"), maxString)
+	e.AcceptLanguage = cut(first(r, "Accept-Language"), maxString)
 	if rc.o.CountryHeader != "" {
-		e.Country = cut(first(r, rc.o.CountryHeader))
+		e.Country = cut(first(r, rc.o.CountryHeader), maxString)
 	}
 	e.IP = rc.ip(o.Address)
 	return e
@@ -194,6 +194,7 @@ func (rc *Recorder) ip(address netip.Addr) string {
 	if !address.IsValid() || rc.o.ClientIP == NoIP {
 		return ""
 	}
+	address = address.Unmap().WithZone("")
 	if rc.o.ClientIP == TruncatedIP {
 		bits := 48
 		if address.Is4() {

@@ -1,0 +1,104 @@
+package event
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/netip"
+	"testing"
+	"time"
+
+	"example.com/linktracker/linkcore"
+)
+
+func benchmarkRequest() (*http.Request, *linkcore.Link) {
+	r := &http.Request{
+		Method:     http.MethodGet,
+		RemoteAddr: "169.254.8.129:41234",
+		Header: http.Header{
+			"User-Agent":      {"Mozilla/5.0 (iPhone; CPU iPhone OS 19_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/19.1 Mobile/15E148 Safari/604.1"},
+			"Accept-Language": {"de-CH,de;q=0.9,en;q=0.8"},
+			"X-Forwarded-For": {"203.0.113.7"},
+			"X-Country":       {"CH"},
+		},
+	}
+	l := &linkcore.Link{
+		Kind: linkcore.Click, Key: "3", Host: "links.example.com",
+		Fields:      linkcore.Fields{Customer: "acme", Campaign: "spring26", Recipient: "r83jf", Link: "a1b2c3d4e5f", Sent: time.Unix(1_790_000_000, 0)},
+		Destination: "https://example.com/pricing?a=1&source=newsletter",
+		Repair:      linkcore.RepairNone,
+	}
+	return r, l
+}
+
+func benchmarkRecorder(b *testing.B) *Recorder {
+	rc, err := NewRecorder(Options{TrustedProxies: 1, CountryHeader: "X-Country"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return rc
+}
+
+func BenchmarkClientAddress(b *testing.B) {
+	rc := benchmarkRecorder(b)
+	r, _ := benchmarkRequest()
+	b.ReportAllocs()
+	for b.Loop() {
+		rc.ClientAddress(r)
+	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	rc := benchmarkRecorder(b)
+	r, l := benchmarkRequest()
+	now, address := time.Now(), netip.MustParseAddr("203.0.113.7")
+	b.ReportAllocs()
+	for b.Loop() {
+		rc.Record(r, now, l, Outcome{Type: Click, Address: address})
+	}
+}
+
+func BenchmarkAppendJSON(b *testing.B) {
+	rc := benchmarkRecorder(b)
+	r, l := benchmarkRequest()
+	e := rc.Record(r, time.Now(), l, Outcome{Type: Click})
+	var buffer []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		buffer = e.AppendJSON(buffer[:0])
+	}
+	b.SetBytes(int64(len(buffer)))
+}
+
+func BenchmarkAttributes(b *testing.B) {
+	rc := benchmarkRecorder(b)
+	r, l := benchmarkRequest()
+	e := rc.Record(r, time.Now(), l, Outcome{Type: Click})
+	b.ReportAllocs()
+	for b.Loop() {
+		e.Attributes()
+	}
+}
+
+type dropSink struct{}
+
+func (dropSink) Publish(context.Context, *Event) error { return nil }
+func (dropSink) Close(context.Context) error           { return nil }
+
+// What a click costs with a sink that acknowledges at once.
+func BenchmarkRecordDeliver(b *testing.B) {
+	for _, mode := range []Mode{Hold, Background} {
+		b.Run(string(mode), func(b *testing.B) {
+			rc := benchmarkRecorder(b)
+			r, l := benchmarkRequest()
+			d := NewDelivery(dropSink{}, DeliveryOptions{Mode: mode, Spill: io.Discard})
+			b.ReportAllocs()
+			b.RunParallel(func(p *testing.PB) {
+				for p.Next() {
+					d.Deliver(rc.Record(r, time.Now(), l, Outcome{Type: Click, Address: rc.ClientAddress(r)}))
+				}
+			})
+			d.Close(context.Background())
+		})
+	}
+}
