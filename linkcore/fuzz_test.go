@@ -47,6 +47,32 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
+// A valid link with one byte changed is dead, or what it was: some bytes are
+// cosmetic, and some changes are repaired.
+func FuzzSingleByteChange(f *testing.F) {
+	v, ring := loadVectors(f)
+	for i := 0; i < len(v.Valid); i += 7 {
+		f.Add(uint16(i), uint16(i*3), byte(i))
+	}
+	f.Fuzz(func(t *testing.T, which, position uint16, b byte) {
+		c := v.Valid[int(which)%len(v.Valid)]
+		want, err := ring.Verify(c.Host, c.Target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := []byte(c.Target)
+		target[int(position)%len(target)] = b
+		got, err := ring.Verify(c.Host, string(target))
+		if err != nil {
+			return
+		}
+		got.Label, got.Query, got.Repair = want.Label, want.Query, want.Repair
+		if got != want {
+			t.Errorf("%s verifies as %+v", target, got)
+		}
+	})
+}
+
 // What a signer takes comes back byte for byte, also after manglings that the
 // format repairs.
 func FuzzSignThenVerify(f *testing.F) {

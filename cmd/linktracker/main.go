@@ -103,11 +103,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return fail(2, err)
 	}
 	server := &http.Server{
-		Handler:           e,
-		ReadHeaderTimeout: readHeaderTimeout,
-		WriteTimeout:      c.DeliveryTimeout + writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
+		Handler: e,
+		// `OPTIONS *` gets the answer that everything else gets that is no link.
+		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            readHeaderTimeout,
+		WriteTimeout:                 c.DeliveryTimeout + writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeader,
 		// What net/http has to say of clients names their addresses.
 		ErrorLog: slog.NewLogLogger(e.Log.Handler(), slog.LevelDebug),
 	}

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -301,5 +302,53 @@ func TestFunctionRefusesItsConfiguration(t *testing.T) {
 	}
 	if text := string(out); strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "linktracker: LINK_KEYS: ") {
 		t.Errorf("it prints %q", text)
+	}
+}
+
+// The framework's main knows nothing of SIGTERM; the function does: every
+// answered click is in the file or in the log, and the exit code is 0.
+func TestFunctionTerminatesUnderLoad(t *testing.T) {
+	v := loadVectors(t)
+	clicks := filepath.Join(t.TempDir(), "clicks")
+	f := startFunction(t, v, "CLICKS=file:"+clicks)
+	const clients, perClient = 8, 200
+	var answered atomic.Int64
+	var wait sync.WaitGroup
+	loaded := make(chan struct{})
+	var once sync.Once
+	for range clients {
+		wait.Go(func() {
+			conn, err := net.Dial("tcp", f.address)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(time.Minute))
+			in := bufio.NewReader(conn)
+			for i := range perClient {
+				if i == perClient/2 {
+					once.Do(func() { close(loaded) })
+				}
+				if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", v.Valid[0].Target, v.Valid[0].Host); err != nil {
+					return // the function has ended
+				}
+				response, err := http.ReadResponse(in, nil)
+				if err != nil {
+					return
+				}
+				if response.StatusCode == http.StatusFound {
+					answered.Add(1)
+				}
+				io.Copy(io.Discard, response.Body)
+			}
+		})
+	}
+	<-loaded
+	stop(t, f)
+	wait.Wait()
+	recorded := countLines(t, clicks) + strings.Count(f.stdout.String(), `"message":"event spilled"`)
+	if n := int(answered.Load()); recorded < n || n < perClient {
+		t.Errorf("%d clicks were answered and %d recorded", n, recorded)
 	}
 }
