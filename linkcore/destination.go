@@ -98,7 +98,8 @@ var hostMapping = idna.New(
 )
 
 // HostToASCII maps an international host name to its A-labels by UTS 46,
-// non-transitional. The error wraps [ErrDestination].
+// non-transitional. The result holds nothing but letters, digits, - _ and dots.
+// The error wraps [ErrDestination].
 func HostToASCII(host string) (string, error) {
 	// A character of UTF-8 has at most four bytes, and makes at least one.
 	if len(host) > 4*(maxHost+1) {
@@ -106,7 +107,14 @@ func HostToASCII(host string) (string, error) {
 	}
 	ascii, err := hostMapping.ToASCII(host)
 	if err != nil {
-		return "", destinationError("has a host that is no international domain name (UTS 46)")
+		return "", errInternational
+	}
+	// UTS 46 maps some characters, such as a full-width slash, to delimiters:
+	// what follows would not be the host any more.
+	for i := 0; i < len(ascii); i++ {
+		if classes[ascii[i]]&(classWord|classDot) == 0 {
+			return "", errInternational
+		}
 	}
 	return ascii, nil
 }
@@ -120,17 +128,18 @@ func (e destinationError) Is(target error) bool { return target == ErrDestinatio
 
 // Made once: a request must not pay for the text of an error that nobody reads.
 var (
-	errScheme     error = destinationError("must begin with http:// or https://")
-	errByte       error = destinationError("has a control character, a space, a backslash or a byte above 0x7E")
-	errNoHost     error = destinationError("has no host")
-	errHostByte   error = destinationError("has a character in its host that is not a letter, digit, - _ or .")
-	errHostLength error = destinationError("has a host longer than 253 bytes")
-	errLabel      error = destinationError("has a host label that is empty or longer than 63 bytes")
-	errPunycode   error = destinationError("has a host label that begins with xn-- and ends in -")
-	errIPv4       error = destinationError("has a host that ends like an IPv4 address and is not four decimal numbers from 0 to 255")
-	errIPv6       error = destinationError("has brackets that do not hold an IPv6 address without a zone")
-	errPort       error = destinationError("has a port that is not a number from 0 to 65535 in 1 to 5 digits")
-	errRest       error = destinationError("has something other than a port, /, ? or # after its host")
+	errScheme        error = destinationError("must begin with http:// or https://")
+	errByte          error = destinationError("has a control character, a space, a backslash or a byte above 0x7E")
+	errNoHost        error = destinationError("has no host")
+	errHostByte      error = destinationError("has a character in its host that is not a letter, digit, - _ or .")
+	errHostLength    error = destinationError("has a host longer than 253 bytes")
+	errLabel         error = destinationError("has a host label that is empty or longer than 63 bytes")
+	errPunycode      error = destinationError("has a host label that begins with xn-- and ends in -")
+	errIPv4          error = destinationError("has a host that ends like an IPv4 address and is not four decimal numbers from 0 to 255")
+	errIPv6          error = destinationError("has brackets that do not hold an IPv6 address without a zone")
+	errPort          error = destinationError("has a port that is not a number from 0 to 65535 in 1 to 5 digits")
+	errInternational error = destinationError("has a host that is no international domain name (UTS 46)")
+	errRest          error = destinationError("has something other than a port, /, ? or # after its host")
 )
 
 // destinationParts are offsets. The scheme begins at 0, the rest at portEnd.

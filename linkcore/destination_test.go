@@ -72,6 +72,7 @@ func TestNormalizeDestination(t *testing.T) {
 	for _, in := range []string{
 		"ü", "//ü.example", "https://ü.example:x/", "https://\xff.example/", "https://e.com/\xff", "https://ü user@e.com/", "https://ü.example/ x", "mailto:ü@example.com",
 		"https://\u202e.example/", "https://ü@evil.example/", "https://xn--\u00fc.example/", "https://①②⑦.0.0.1.2/",
+		"https://a／b.example/", "https://a？b.example/", "https://a＃b.example/", "https://a：80/", "https://a℀b.example/", "https://a＠b.example/", "https://a＼b.example/", "https://a％2fb.example/", "https://［::1］/",
 	} {
 		if got, err := NormalizeDestination(in); err == nil {
 			t.Errorf("%q becomes %s", in, got)

@@ -376,20 +376,3 @@ func waitFor(t testing.TB, what string, condition func() bool) {
 		time.Sleep(5 * time.Millisecond) // between looks at another process
 	}
 }
-
-func fileEvents(t testing.TB, path string) []map[string]any {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var events []map[string]any
-	for line := range bytes.Lines(data) {
-		var event map[string]any
-		if err := json.Unmarshal(line, &event); err != nil {
-			t.Fatalf("%v: %q", err, line)
-		}
-		events = append(events, event)
-	}
-	return events
-}

@@ -73,3 +73,14 @@ func (s *stats) write(e *Endpoint) {
 	s.last = now
 	e.Log.Info("stats", attributes...)
 }
+
+// since returns what each count has grown by, without those that have not.
+func since(now, last map[string]uint64) map[string]uint64 {
+	grown := map[string]uint64{}
+	for name, n := range now {
+		if n > last[name] {
+			grown[name] = n - last[name]
+		}
+	}
+	return grown
+}
