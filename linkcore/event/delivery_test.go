@@ -1,0 +1,570 @@
+package event
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// sinkFunc is a sink whose behaviour in time a test decides; faults of real
+// sinks are in pubsub_test.go.
+type sinkFunc func(context.Context, *Event) error
+
+func (f sinkFunc) Publish(ctx context.Context, e *Event) error { return f(ctx, e) }
+func (sinkFunc) Close(context.Context) error                   { return nil }
+
+func hang(ctx context.Context, _ *Event) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+var errDown = errors.New("down")
+
+func down(context.Context, *Event) error { return errDown }
+
+// output is a writer that notes each write.
+type output struct {
+	mu     sync.Mutex
+	writes []string
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.writes = append(o.writes, string(b))
+	return len(b), nil
+}
+
+func (o *output) count() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.writes)
+}
+
+// ids returns the ids of the spilled events; every write must be one line.
+func (o *output) ids(t *testing.T) map[string]int {
+	t.Helper()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	ids := map[string]int{}
+	for _, w := range o.writes {
+		if strings.Index(w, "\n") != len(w)-1 {
+			t.Fatalf("%q is not one line", w)
+		}
+		ids[decode(t, []byte(w))["event"].(map[string]any)["event_id"].(string)]++
+	}
+	return ids
+}
+
+func wantStats(t *testing.T, d *Delivery, delivered, spilled uint64, held int) {
+	t.Helper()
+	if got, want := d.Stats(), (DeliveryStats{Delivered: delivered, Spilled: spilled, Held: held}); got != want {
+		t.Errorf("stats %+v, want %+v", got, want)
+	}
+}
+
+func TestHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		acknowledge := make(chan struct{})
+		var spill output
+		d := NewDelivery(sinkFunc(func(ctx context.Context, _ *Event) error {
+			select {
+			case <-acknowledge:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}), DeliveryOptions{Spill: &spill})
+		if !d.Hold() || d.Timeout() != 5*time.Second {
+			t.Errorf("hold %v, timeout %v", d.Hold(), d.Timeout())
+		}
+		returned := make(chan struct{})
+		go func() {
+			d.Deliver(numbered(1))
+			close(returned)
+		}()
+		synctest.Wait()
+		select {
+		case <-returned:
+			t.Error("returned before the acknowledgement")
+		default:
+		}
+		wantStats(t, d, 0, 0, 1)
+		close(acknowledge)
+		<-returned
+		wantStats(t, d, 1, 0, 0)
+		if err := d.Close(t.Context()); err != nil || spill.count() != 0 {
+			t.Errorf("%v, %d spilled", err, spill.count())
+		}
+	})
+}
+
+func TestTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var spill output
+		d := NewDelivery(sinkFunc(hang), DeliveryOptions{Timeout: 3 * time.Second, Spill: &spill})
+		start := time.Now()
+		d.Deliver(numbered(1))
+		if took := time.Since(start); took != 3*time.Second {
+			t.Errorf("took %v, want 3s", took)
+		}
+		wantStats(t, d, 0, 1, 0)
+		d.Close(t.Context())
+	})
+}
+
+func TestHoldMax(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var spill output
+		d := NewDelivery(sinkFunc(hang), DeliveryOptions{Spill: &spill})
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() { d.Deliver(numbered(i)) })
+		}
+		synctest.Wait()
+		wantStats(t, d, 0, 0, 40)
+		start := time.Now()
+		d.Deliver(numbered(40))
+		if took := time.Since(start); took != 0 {
+			t.Errorf("the one too many took %v", took)
+		}
+		wantStats(t, d, 0, 1, 40)
+		wg.Wait()
+		wantStats(t, d, 0, 41, 0)
+		d.Close(t.Context())
+	})
+}
+
+func TestSpilledLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var spill output
+		d := NewDelivery(sinkFunc(down), DeliveryOptions{Spill: &spill})
+		e := fullEvent(Click)
+		d.Deliver(e)
+		d.Close(t.Context())
+		line := decode(t, []byte(spill.writes[0]))
+		attributes := map[string]any{}
+		for name, value := range e.Attributes() {
+			attributes[name] = value
+		}
+		want := map[string]any{
+			"severity": "WARNING", "time": time.Now().UTC().Format(timeFormat), "message": "event spilled", "reason": "failed",
+			"event": decode(t, e.AppendJSON(nil)), "attributes": attributes,
+		}
+		if !reflect.DeepEqual(line, want) {
+			t.Errorf("got  %v\nwant %v", line, want)
+		}
+	})
+}
+
+// While deliveries fail the sink is tried once a second, and used again as soon
+// as it works.
+func TestBreaker(t *testing.T) {
+	for _, mode := range []Mode{Hold, Background} {
+		t.Run(string(mode), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var works atomic.Bool
+				var attempts atomic.Int64
+				var spill output
+				d := NewDelivery(sinkFunc(func(context.Context, *Event) error {
+					attempts.Add(1)
+					if works.Load() {
+						return nil
+					}
+					return errDown
+				}), DeliveryOptions{Mode: mode, Spill: &spill})
+				offer := func(n int) {
+					for i := range n {
+						d.Deliver(numbered(i))
+						synctest.Wait()
+						time.Sleep(10 * time.Millisecond)
+					}
+				}
+				offer(failuresToOpen)
+				if n := attempts.Swap(0); n != failuresToOpen {
+					t.Fatalf("%d attempts until it opens, want %d", n, failuresToOpen)
+				}
+				offer(1000) // 10 s
+				if n := attempts.Swap(0); n < 9 || n > 10 {
+					t.Errorf("%d attempts in 10 s, want one a second", n)
+				}
+				wantStats(t, d, 0, 1000+failuresToOpen, 0)
+				works.Store(true)
+				time.Sleep(time.Second)
+				offer(100)
+				wantStats(t, d, 100, 1000+failuresToOpen, 0)
+				if n := attempts.Load(); n != 100 {
+					t.Errorf("%d attempts of 100 once it works", n)
+				}
+				if err := d.Close(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// A sink that hangs costs the responses that are held for it, and no others
+// more than one a second.
+func TestBreakerHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var attempts atomic.Int64
+		d := NewDelivery(sinkFunc(func(ctx context.Context, e *Event) error {
+			attempts.Add(1)
+			return hang(ctx, e)
+		}), DeliveryOptions{Spill: io.Discard})
+		var wg sync.WaitGroup
+		for i := range 3000 { // 30 s
+			wg.Go(func() { d.Deliver(numbered(i)) })
+			time.Sleep(10 * time.Millisecond)
+		}
+		wg.Wait()
+		if n := attempts.Load(); n < 40+20 || n > 40+30 {
+			t.Errorf("%d attempts in 30 s, want 40 and then one a second", n)
+		}
+		wantStats(t, d, 0, 3000, 0)
+		d.Close(t.Context())
+	})
+}
+
+// What says nothing of the sink's health does not open the breaker.
+func TestSingleEvents(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		logs int
+	}{
+		{fmt.Errorf("%w: schema", ErrRefused), 1},
+		{fmt.Errorf("%w: 20000", ErrBusy), 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var log, spill output
+			var attempts int
+			d := NewDelivery(sinkFunc(func(context.Context, *Event) error {
+				attempts++
+				return test.err
+			}), DeliveryOptions{Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+			for i := range 20 {
+				d.Deliver(numbered(i))
+			}
+			if attempts != 20 {
+				t.Errorf("%v: %d attempts of 20", test.err, attempts)
+			}
+			wantStats(t, d, 0, 20, 0)
+			if log.count() != test.logs {
+				t.Errorf("%v: %d log lines, want %d: %v", test.err, log.count(), test.logs, log.writes)
+			}
+			d.Close(t.Context())
+		})
+	}
+}
+
+// One error when it begins to fail, one line when it works again, however many
+// clicks come.
+func TestLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log output
+		var works bool
+		d := NewDelivery(sinkFunc(func(context.Context, *Event) error {
+			if works {
+				return nil
+			}
+			return errDown
+		}), DeliveryOptions{Spill: io.Discard, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+		levels := func() (levels []string) {
+			for _, line := range log.writes {
+				var l struct{ Level string }
+				json.Unmarshal([]byte(line), &l)
+				levels = append(levels, l.Level)
+			}
+			return levels
+		}
+		for i, state := range []bool{false, true, false, true} {
+			works = state
+			for range 2000 { // 20 s
+				d.Deliver(numbered(i))
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+		if got, want := levels(), []string{"ERROR", "INFO", "ERROR", "INFO"}; !reflect.DeepEqual(got, want) {
+			t.Errorf("logged %v, want %v\n%v", got, want, log.writes)
+		}
+		if !strings.Contains(log.writes[0], errDown.Error()) {
+			t.Errorf("%s does not say why", log.writes[0])
+		}
+		// One that flaps is not one that is reported each time.
+		log.writes = nil
+		for i := range 200 {
+			works = i%2 == 0
+			d.Deliver(numbered(i))
+			time.Sleep(20 * time.Millisecond)
+		}
+		if log.count() > 2 {
+			t.Errorf("flapping for 4 s logged %v", log.writes)
+		}
+		d.Close(t.Context())
+	})
+}
+
+func TestBackground(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var spill output
+		d := NewDelivery(sinkFunc(func(ctx context.Context, _ *Event) error {
+			select {
+			case <-release:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}), DeliveryOptions{Mode: Background, Spill: &spill})
+		start := time.Now()
+		for i := range maxBackground + 5 {
+			d.Deliver(numbered(i))
+		}
+		if took := time.Since(start); took != 0 {
+			t.Errorf("took %v", took)
+		}
+		wantStats(t, d, 0, 5, 0) // what is too much is spilled
+		close(release)
+		if err := d.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		wantStats(t, d, maxBackground, 5, 0)
+	})
+}
+
+// Close flushes what is acknowledged in time, and spills the rest.
+func TestClose(t *testing.T) {
+	for _, mode := range []Mode{Hold, Background} {
+		t.Run(string(mode), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var spill, log output
+				d := NewDelivery(sinkFunc(func(ctx context.Context, e *Event) error {
+					if len(e.ID) == 1 { // 0 to 9 take a second
+						time.Sleep(time.Second)
+						return nil
+					}
+					return hang(ctx, e)
+				}), DeliveryOptions{Mode: mode, Timeout: time.Minute, Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+				var wg sync.WaitGroup
+				for i := range 30 {
+					wg.Go(func() { d.Deliver(numbered(i)) })
+				}
+				synctest.Wait()
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				start := time.Now()
+				if err := d.Close(ctx); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(start); took != 5*time.Second {
+					t.Errorf("took %v, want the 5 s of its context", took)
+				}
+				wantStats(t, d, 10, 20, 0)
+				wg.Wait()
+				d.Deliver(numbered(99))
+				wantStats(t, d, 10, 21, 0)
+				ids := spill.ids(t)
+				for i := 10; i < 30; i++ {
+					if ids[fmt.Sprint(i)] != 1 {
+						t.Errorf("event %d was spilled %d times", i, ids[fmt.Sprint(i)])
+					}
+				}
+				if ids["99"] != 1 || len(ids) != 21 {
+					t.Errorf("spilled: %v", ids)
+				}
+				if log.count() != 0 {
+					t.Errorf("stopping is no failure: %v", log.writes)
+				}
+				if err := d.Close(t.Context()); err != nil {
+					t.Errorf("closed again: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// A sink that does not heed its context does not keep the process from ending.
+func TestCloseStubbornSink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		d := NewDelivery(sinkFunc(func(context.Context, *Event) error {
+			<-release
+			return nil
+		}), DeliveryOptions{Mode: Background, Spill: io.Discard})
+		d.Deliver(numbered(1))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		if err := d.Close(ctx); err == nil || !strings.Contains(err.Error(), "1 events") {
+			t.Errorf("error %v, want one that counts the event", err)
+		}
+		if took := time.Since(start); took != time.Second+abortTimeout {
+			t.Errorf("took %v", took)
+		}
+		close(release)
+	})
+}
+
+func TestSinkPanics(t *testing.T) {
+	for _, mode := range []Mode{Hold, Background} {
+		var spill output
+		d := NewDelivery(sinkFunc(func(context.Context, *Event) error { panic("defect") }), DeliveryOptions{Mode: mode, Spill: &spill})
+		d.Deliver(numbered(1))
+		if err := d.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		wantStats(t, d, 0, 1, 0)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+// Events that cannot even be spilled are counted, and keep nobody.
+func TestSpillFails(t *testing.T) {
+	release := make(chan struct{})
+	for _, test := range []struct {
+		name  string
+		write func([]byte) (int, error)
+		took  time.Duration
+		logs  int
+	}{
+		{"closed", func([]byte) (int, error) { return 0, io.ErrClosedPipe }, 0, 1},
+		{"panics", func([]byte) (int, error) { panic("defect") }, 0, 1},
+		{"stuck", func([]byte) (int, error) { <-release; return 0, io.ErrClosedPipe }, 3 * spillTimeout, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				release = make(chan struct{})
+				var log output
+				d := NewDelivery(sinkFunc(func(context.Context, *Event) error { return ErrRefused }),
+					DeliveryOptions{Spill: writerFunc(test.write), Log: slog.New(slog.NewJSONHandler(&log, nil))})
+				start := time.Now()
+				for i := range 3 {
+					d.Deliver(numbered(i))
+				}
+				if took := time.Since(start); took != test.took {
+					t.Errorf("took %v, want %v", took, test.took)
+				}
+				if got := d.Stats(); got != (DeliveryStats{Lost: 3}) {
+					t.Errorf("stats %+v, want 3 lost", got)
+				}
+				lost := 0
+				for _, line := range log.writes {
+					if strings.Contains(line, "event lost") {
+						lost++
+					}
+				}
+				if lost != test.logs {
+					t.Errorf("%d lines of losses, want %d: %v", lost, test.logs, log.writes)
+				}
+				if err := d.Close(t.Context()); err == nil || !strings.Contains(err.Error(), "3 events were lost") {
+					t.Errorf("close says %v", err)
+				}
+				close(release)
+			})
+		})
+	}
+}
+
+// Whatever the sink does, each event that was offered is delivered or spilled,
+// once, and what is spilled is whole.
+func TestEveryEventIsAccountedFor(t *testing.T) {
+	for _, mode := range []Mode{Hold, Background} {
+		t.Run(string(mode), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var acknowledged atomic.Uint64
+				var spill output
+				d := NewDelivery(sinkFunc(func(ctx context.Context, e *Event) error {
+					switch rand.N(10) {
+					case 0:
+						return errDown
+					case 1:
+						return ErrRefused
+					case 2:
+						return ErrBusy
+					case 3:
+						panic("defect")
+					}
+					select {
+					case <-time.After(rand.N(200 * time.Millisecond)):
+						acknowledged.Add(1)
+						return nil
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+				}), DeliveryOptions{Mode: mode, Timeout: 150 * time.Millisecond, HoldMax: 20, Spill: &spill})
+				const clients, each = 50, 40
+				var wg sync.WaitGroup
+				for c := range clients {
+					wg.Go(func() {
+						for i := range each {
+							d.Deliver(numbered(c*each + i))
+							time.Sleep(rand.N(20 * time.Millisecond))
+						}
+					})
+				}
+				// While they are at it, so that some come afterwards.
+				time.Sleep(500 * time.Millisecond)
+				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+				defer cancel()
+				if err := d.Close(ctx); err != nil {
+					t.Error(err)
+				}
+				wg.Wait()
+				s := d.Stats()
+				if s.Delivered+s.Spilled != clients*each || s.Lost != 0 || s.Held != 0 {
+					t.Errorf("%+v of %d", s, clients*each)
+				}
+				if s.Delivered != acknowledged.Load() || s.Delivered == 0 || s.Spilled == 0 {
+					t.Errorf("%d acknowledged, %+v", acknowledged.Load(), s)
+				}
+				ids := spill.ids(t)
+				if uint64(len(ids)) != s.Spilled || spill.count() != len(ids) {
+					t.Errorf("%d lines of %d events, %d counted", spill.count(), len(ids), s.Spilled)
+				}
+			})
+		})
+	}
+}
+
+// The sink that is closed is the one that was given.
+func TestCloseClosesSink(t *testing.T) {
+	var buffer bytes.Buffer
+	s, err := OpenSink(t.Context(), "stdout", SinkOptions{Stdout: &buffer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := 0
+	d := NewDelivery(closeCounter{s, &closed}, DeliveryOptions{})
+	d.Deliver(numbered(1))
+	d.Close(t.Context())
+	d.Close(t.Context())
+	if closed != 1 || strings.Count(buffer.String(), "\n") != 1 {
+		t.Errorf("closed %d times, wrote %q", closed, buffer.String())
+	}
+}
+
+type closeCounter struct {
+	Sink
+	n *int
+}
+
+func (c closeCounter) Close(ctx context.Context) error {
+	*c.n++
+	return c.Sink.Close(ctx)
+}

@@ -1,0 +1,250 @@
+package event
+
+import (
+	"net/http"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/linktracker/linkcore"
+)
+
+func TestClientAddress(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		proxies int
+		remote  string
+		lines   []string
+		want    string // empty: none
+	}{
+		{"one proxy", 1, "", []string{"203.0.113.7"}, "203.0.113.7"},
+		{"the client's own words", 1, "", []string{"198.51.100.1, 203.0.113.7"}, "203.0.113.7"},
+		{"two proxies", 2, "", []string{"198.51.100.1, 203.0.113.7, 192.0.2.1"}, "203.0.113.7"},
+		{"three proxies", 3, "", []string{"203.0.113.7,198.51.100.9,192.0.2.1"}, "203.0.113.7"},
+		{"no space", 1, "", []string{"198.51.100.1,203.0.113.7"}, "203.0.113.7"},
+		{"spaces and tabs", 1, "", []string{" 198.51.100.1 ,\t 203.0.113.7 \t"}, "203.0.113.7"},
+		{"two lines", 1, "", []string{"198.51.100.1", "203.0.113.7"}, "203.0.113.7"},
+		{"two lines, two proxies", 2, "", []string{"198.51.100.1, 203.0.113.7", "192.0.2.1"}, "203.0.113.7"},
+		{"three lines, three proxies", 3, "", []string{"203.0.113.7", "198.51.100.1", "192.0.2.1"}, "203.0.113.7"},
+		{"too short", 2, "192.0.2.9:1", []string{"203.0.113.7"}, ""},
+		{"too short over lines", 3, "192.0.2.9:1", []string{"203.0.113.7", "192.0.2.1"}, ""},
+		{"no address", 1, "192.0.2.9:1", []string{"203.0.113.7, unknown"}, ""},
+		{"an address beside it", 1, "192.0.2.9:1", []string{"203.0.113.7 192.0.2.1"}, ""},
+		{"obfuscated", 1, "192.0.2.9:1", []string{"_hidden"}, ""},
+		{"empty line", 1, "192.0.2.9:1", []string{""}, ""},
+		{"empty entry", 1, "192.0.2.9:1", []string{"203.0.113.7,"}, ""},
+		{"leading zeros", 1, "", []string{"203.0.113.007"}, ""},
+		{"too many parts", 1, "", []string{"203.0.113.7.1"}, ""},
+		{"IPv6", 1, "", []string{"2001:db8::7"}, "2001:db8::7"},
+		{"IPv6 in capitals", 1, "", []string{"2001:DB8:0:0::7"}, "2001:db8::7"},
+		{"brackets", 1, "", []string{"[2001:db8::7]"}, "2001:db8::7"},
+		{"brackets and port", 1, "", []string{"[2001:db8::7]:443"}, "2001:db8::7"},
+		{"port", 1, "", []string{"203.0.113.7:51000"}, "203.0.113.7"},
+		{"IPv4 in brackets", 1, "", []string{"[203.0.113.7]"}, ""},
+		{"port without number", 1, "", []string{"203.0.113.7:"}, ""},
+		{"port too large", 1, "", []string{"203.0.113.7:65536"}, ""},
+		{"mapped", 1, "", []string{"::ffff:203.0.113.7"}, "203.0.113.7"},
+		{"mapped in brackets", 1, "", []string{"[::ffff:203.0.113.7]:80"}, "203.0.113.7"},
+		{"zone", 1, "192.0.2.9:1", []string{"fe80::1%eth0"}, ""},
+		{"zone in brackets", 1, "192.0.2.9:1", []string{"[fe80::1%eth0]:80"}, ""},
+		{"very long", 1, "192.0.2.9:1", []string{strings.Repeat("1", 10000)}, ""},
+		{"no header", 1, "203.0.113.7:51000", nil, "203.0.113.7"},
+		{"no header, two proxies", 2, "[2001:db8::7]:51000", nil, "2001:db8::7"},
+		{"none trusted", 0, "203.0.113.7:51000", []string{"198.51.100.1"}, "203.0.113.7"},
+		{"mapped connection", 0, "[::ffff:203.0.113.7]:51000", nil, "203.0.113.7"},
+		{"connection with a zone", 0, "[fe80::1%eth0]:51000", nil, "fe80::1"},
+		{"no connection", 0, "@", nil, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			rc, err := NewRecorder(Options{TrustedProxies: test.proxies})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := &http.Request{RemoteAddr: test.remote, Header: http.Header{}}
+			if test.lines != nil {
+				r.Header["X-Forwarded-For"] = test.lines
+			}
+			want := netip.Addr{}
+			if test.want != "" {
+				want = netip.MustParseAddr(test.want)
+			}
+			if got := rc.ClientAddress(r); got != want {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func FuzzForwardedAddress(f *testing.F) {
+	f.Add("198.51.100.1, 203.0.113.7", "[2001:db8::7]:443", 1)
+	f.Add("fe80::1%eth0,", ",,", 2)
+	f.Fuzz(func(t *testing.T, one, two string, n int) {
+		if n < 1 || n > 8 {
+			t.Skip()
+		}
+		got := forwardedAddress([]string{one, two}, n)
+		// One line, split by the library, says the same.
+		entries := strings.Split(one+","+two, ",")
+		want := netip.Addr{}
+		if n <= len(entries) {
+			want = parseForwarded(strings.Trim(entries[len(entries)-n], " \t"))
+		}
+		if got != want {
+			t.Errorf("%q, %q, %d: %v, want %v", one, two, n, got, want)
+		}
+		if got.Zone() != "" || got.Is4In6() {
+			t.Errorf("%v has a zone or is mapped", got)
+		}
+		// What the client writes in front changes nothing that is there.
+		if n <= len(entries) {
+			if again := forwardedAddress([]string{"192.0.2.66", "192.0.2.67, " + one, two}, n); again != got {
+				t.Errorf("with more in front: %v, want %v", again, got)
+			}
+		}
+	})
+}
+
+// fullRequest has everything that an event can hold of a request.
+func fullRequest() (*http.Request, *linkcore.Link) {
+	r := &http.Request{Method: "GET", Header: http.Header{
+		"User-Agent": {"agent"}, "Referer": {"https://mail.example/"}, "Accept-Language": {"de"}, "X-Country": {"CH"},
+	}}
+	return r, &linkcore.Link{
+		Kind: linkcore.Click, Sealed: true, Key: "3", Host: "links.example.com",
+		Fields:      linkcore.Fields{Customer: "acme", Campaign: "spring26", Recipient: "r83jf", Link: "a1b2c3d4e5f", Sent: sent},
+		Destination: "https://example.com/", Metadata: `{"a":1}`, Label: "label", Query: "utm_source=x",
+		Repair: linkcore.RepairTrailing,
+	}
+}
+
+var address = netip.MustParseAddr("203.0.113.7")
+
+func TestRecord(t *testing.T) {
+	full := Event{
+		Type: Click, OccurredAt: occurred.UTC(), KeyID: "3", Host: "links.example.com", Customer: "acme", Campaign: "spring26",
+		Recipient: "r83jf", Link: "a1b2c3d4e5f", SentAt: sent, Sealed: true, Metadata: `{"a":1}`, Destination: "https://example.com/",
+		Label: "label", Recovered: "trailing", Method: "GET", UserAgent: "agent", Referer: "https://mail.example/",
+		AcceptLanguage: "de", Query: "utm_source=x", Country: "CH", IP: "203.0.113.7",
+	}
+	// Exactly these are absent where the person is not to be tracked.
+	untracked := func(e *Event) {
+		e.Untracked = true
+		e.Recipient, e.Link, e.IP, e.UserAgent, e.Referer, e.AcceptLanguage = "", "", "", "", "", ""
+		e.Query, e.Label, e.Metadata, e.Country = "", "", "", ""
+	}
+	for _, test := range []struct {
+		name    string
+		options Options
+		request func(*http.Request, *linkcore.Link, *Outcome)
+		want    func(*Event)
+	}{
+		{"all there is", Options{}, func(*http.Request, *linkcore.Link, *Outcome) {}, func(*Event) {}},
+		{"nothing repaired", Options{}, func(_ *http.Request, l *linkcore.Link, _ *Outcome) { l.Repair = linkcore.RepairNone },
+			func(e *Event) { e.Recovered = "" }},
+		{"clear, sent not said", Options{}, func(_ *http.Request, l *linkcore.Link, _ *Outcome) {
+			l.Sealed, l.Metadata, l.Sent = false, "", time.Time{}
+		}, func(e *Event) { e.Sealed, e.Metadata, e.SentAt = false, "", time.Time{} }},
+		{"redirected", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
+			o.RedirectedTo, o.Rule = "https://example.org/", "host:example.com"
+		}, func(e *Event) { e.RedirectedTo, e.Rule = "https://example.org/", "host:example.com" }},
+		{"blocked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) { o.Type, o.Rule = Blocked, "link:x" },
+			func(e *Event) { e.Type, e.Rule = Blocked, "link:x" }},
+		{"HEAD", Options{}, func(r *http.Request, _ *linkcore.Link, _ *Outcome) { r.Method = "HEAD" }, func(e *Event) { e.Method = "HEAD" }},
+		{"no country header", Options{CountryHeader: "-"}, func(*http.Request, *linkcore.Link, *Outcome) {}, func(e *Event) { e.Country = "" }},
+		{"no address", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) { o.Address = netip.Addr{} }, func(e *Event) { e.IP = "" }},
+		{"truncated IPv4", Options{ClientIP: TruncatedIP}, func(*http.Request, *linkcore.Link, *Outcome) {}, func(e *Event) { e.IP = "203.0.113.0" }},
+		{"truncated IPv6", Options{ClientIP: TruncatedIP}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
+			o.Address = netip.MustParseAddr("2001:db8:1:2:3::4")
+		}, func(e *Event) { e.IP = "2001:db8:1::" }},
+		{"truncated mapped", Options{ClientIP: TruncatedIP}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
+			o.Address = netip.MustParseAddr("::ffff:203.0.113.7")
+		}, func(e *Event) { e.IP = "203.0.113.0" }},
+		{"no IP", Options{ClientIP: NoIP}, func(*http.Request, *linkcore.Link, *Outcome) {}, func(e *Event) { e.IP = "" }},
+		{"Sec-GPC", Options{}, func(r *http.Request, _ *linkcore.Link, _ *Outcome) { r.Header["Sec-Gpc"] = []string{"1"} },
+			func(e *Event) { e.PrivacySignal = "gpc" }},
+		{"DNT", Options{}, func(r *http.Request, _ *linkcore.Link, _ *Outcome) { r.Header["Dnt"] = []string{"1"} },
+			func(e *Event) { e.PrivacySignal = "dnt" }},
+		{"both", Options{}, func(r *http.Request, _ *linkcore.Link, _ *Outcome) {
+			r.Header["Dnt"], r.Header["Sec-Gpc"] = []string{"1"}, []string{"1"}
+		}, func(e *Event) { e.PrivacySignal = "gpc" }},
+		{"neither", Options{}, func(r *http.Request, _ *linkcore.Link, _ *Outcome) {
+			r.Header["Dnt"], r.Header["Sec-Gpc"] = []string{"0"}, []string{"true"}
+		}, func(*Event) {}},
+		{"a click is a wish", Options{PrivacySignals: AnonymiseSignals}, func(r *http.Request, _ *linkcore.Link, _ *Outcome) {
+			r.Header["Dnt"] = []string{"1"}
+		}, func(e *Event) { e.PrivacySignal = "dnt" }},
+		{"an open recorded", Options{}, func(r *http.Request, _ *linkcore.Link, o *Outcome) {
+			o.Type = Open
+			r.Header["Dnt"] = []string{"1"}
+		}, func(e *Event) { e.Type, e.PrivacySignal = Open, "dnt" }},
+		{"an open anonymised", Options{PrivacySignals: AnonymiseSignals}, func(r *http.Request, _ *linkcore.Link, o *Outcome) {
+			o.Type = Open
+			r.Header["Sec-Gpc"] = []string{"1"}
+		}, func(e *Event) { e.Type, e.PrivacySignal = Open, "gpc"; untracked(e) }},
+		{"an open without a signal", Options{PrivacySignals: AnonymiseSignals}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
+			o.Type = Open
+		}, func(e *Event) { e.Type = Open }},
+		{"a rule says untracked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
+			o.Untracked, o.Rule = true, "recipient:acme/r83jf"
+		}, func(e *Event) { e.Rule = "recipient:acme/r83jf"; untracked(e) }},
+		{"made for nobody", Options{}, func(_ *http.Request, l *linkcore.Link, _ *Outcome) { l.Link = "an_x" }, untracked},
+		{"nearly for nobody", Options{}, func(_ *http.Request, l *linkcore.Link, _ *Outcome) { l.Link = "AN_x" },
+			func(e *Event) { e.Link = "AN_x" }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			switch test.options.CountryHeader {
+			case "":
+				test.options.CountryHeader = "x-country" // any case
+			case "-":
+				test.options.CountryHeader = ""
+			}
+			rc, err := NewRecorder(test.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, l := fullRequest()
+			o := Outcome{Type: Click, Address: address}
+			test.request(r, l, &o)
+			want := full
+			test.want(&want)
+			got := *rc.Record(r, occurred, l, o)
+			if got.ID == "" {
+				t.Error("no id")
+			}
+			got.ID = ""
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("got  %+v\nwant %+v", got, want)
+			}
+		})
+	}
+}
+
+// Strangers' words are cut.
+func TestRecordCuts(t *testing.T) {
+	rc, err := NewRecorder(Options{CountryHeader: "X-Country"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, l := fullRequest()
+	long := strings.Repeat("é", 8000)
+	r.Method, l.Label, l.Query = long, long, long
+	for name := range r.Header {
+		r.Header[name] = []string{long, "second"}
+	}
+	e := rc.Record(r, occurred, l, Outcome{Type: Click})
+	for i, s := range []string{e.Method, e.Label, e.Query, e.UserAgent, e.Referer, e.AcceptLanguage, e.Country} {
+		if s != strings.Repeat("é", 1024) {
+			t.Errorf("string %d has %d bytes", i, len(s))
+		}
+	}
+}
+
+func TestNewRecorderRefuses(t *testing.T) {
+	for _, o := range []Options{{TrustedProxies: -1}, {PrivacySignals: "ignore"}, {ClientIP: "half"}} {
+		if _, err := NewRecorder(o); err == nil {
+			t.Errorf("%+v is taken", o)
+		}
+	}
+}
