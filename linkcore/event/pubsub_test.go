@@ -1,0 +1,452 @@
+package event
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/pubsub/v2"
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"example.com/linktracker/linkcore/emulatortest"
+)
+
+// openPubSub opens a sink for the Pub/Sub at an address.
+func openPubSub(t *testing.T, address, project string, timeout time.Duration) *pubsubSink {
+	t.Helper()
+	t.Setenv("PUBSUB_EMULATOR_HOST", address)
+	s, err := OpenSink(t.Context(), "pubsub://"+project+"/clicks", SinkOptions{Timeout: timeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(context.Background()) })
+	return s.(*pubsubSink)
+}
+
+// From the event to a subscription of the real thing.
+func TestPubSubEmulator(t *testing.T) {
+	address, project := emulatortest.PubSub(t), emulatortest.Project(t)
+	ctx := t.Context()
+	client, err := pubsub.NewClient(ctx, project)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	topic, subscription := "projects/"+project+"/topics/clicks", "projects/"+project+"/subscriptions/crm"
+	if _, err := client.TopicAdminClient.CreateTopic(ctx, &pubsubpb.Topic{Name: topic}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.SubscriptionAdminClient.CreateSubscription(ctx, &pubsubpb.Subscription{
+		Name: subscription, Topic: topic, AckDeadlineSeconds: 60,
+	}); err != nil {
+		t.Fatal(err)
+	}
+
+	var spill output
+	d := NewDelivery(openPubSub(t, address, project, 5*time.Second), DeliveryOptions{HoldMax: 100, Spill: &spill})
+	want := map[string]*Event{}
+	var wg sync.WaitGroup
+	for i, typ := range []Type{Click, Open, Unsubscribe, Blocked} {
+		for j := range 20 {
+			e := fullEvent(typ)
+			e.ID = fmt.Sprintf("%d-%d", i, j)
+			want[e.ID] = e
+			wg.Go(func() { d.Deliver(e) })
+		}
+	}
+	wg.Wait()
+	wantStats(t, d, uint64(len(want)), 0, 0)
+
+	for len(want) > 0 {
+		response, err := client.SubscriptionAdminClient.Pull(ctx, &pubsubpb.PullRequest{Subscription: subscription, MaxMessages: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range response.ReceivedMessages {
+			id := m.Message.Attributes["ce-id"]
+			e := want[id]
+			if e == nil {
+				t.Fatalf("message %q was not published, or came twice", id)
+			}
+			delete(want, id)
+			if got, want := string(m.Message.Data), string(e.AppendJSON(nil)); got != want {
+				t.Errorf("data %s, want %s", got, want)
+			}
+			if got, want := m.Message.Attributes, e.Attributes(); !maps.Equal(got, want) {
+				t.Errorf("attributes %v, want %v", got, want)
+			}
+			client.SubscriptionAdminClient.Acknowledge(ctx, &pubsubpb.AcknowledgeRequest{Subscription: subscription, AckIds: []string{m.AckId}})
+		}
+	}
+	if err := d.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPubSubTopicMissing(t *testing.T) {
+	address, project := emulatortest.PubSub(t), emulatortest.Project(t)
+	var log, spill output
+	d := NewDelivery(openPubSub(t, address, project, 5*time.Second), DeliveryOptions{Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+	start := time.Now()
+	for i := range 50 {
+		d.Deliver(numbered(i))
+	}
+	wantStats(t, d, 0, 50, 0)
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("50 events took %v", took)
+	}
+	if log.count() != 1 || !strings.Contains(log.writes[0], "NotFound") {
+		t.Errorf("logged %v, want one line that says NotFound", log.writes)
+	}
+	d.Close(t.Context())
+}
+
+// A fault is a server on a real socket that answers as it is told.
+type fault struct {
+	pubsubpb.UnimplementedPublisherServer
+	answer func(context.Context, *pubsubpb.PublishRequest) error
+
+	mu    sync.Mutex
+	calls int
+	taken map[string]int // ce-id
+}
+
+func (f *fault) Publish(ctx context.Context, r *pubsubpb.PublishRequest) (*pubsubpb.PublishResponse, error) {
+	f.mu.Lock()
+	f.calls++
+	f.mu.Unlock()
+	if f.answer != nil {
+		if err := f.answer(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	response := &pubsubpb.PublishResponse{}
+	for _, m := range r.Messages {
+		id := m.Attributes["ce-id"]
+		f.taken[id]++
+		response.MessageIds = append(response.MessageIds, id)
+	}
+	return response, nil
+}
+
+// start serves on an address; ":0" is any port of this machine.
+func (f *fault) start(t *testing.T, address string) (string, *grpc.Server) {
+	t.Helper()
+	f.taken = map[string]int{}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer()
+	pubsubpb.RegisterPublisherServer(s, f)
+	go s.Serve(l)
+	t.Cleanup(s.Stop)
+	return l.Addr().String(), s
+}
+
+// publishAll publishes at once and returns the errors.
+func publishAll(ctx context.Context, s Sink, n int) []error {
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { errs[i] = s.Publish(ctx, numbered(i)) })
+	}
+	wg.Wait()
+	return errs
+}
+
+func TestPubSubBatches(t *testing.T) {
+	f := &fault{}
+	address, _ := f.start(t, "127.0.0.1:0")
+	s := openPubSub(t, address, "project", 5*time.Second)
+	for i, err := range publishAll(t.Context(), s, 1000) {
+		if err != nil || f.taken[fmt.Sprint(i)] != 1 {
+			t.Fatalf("event %d: %v, taken %d times", i, err, f.taken[fmt.Sprint(i)])
+		}
+	}
+	if f.calls > 100 {
+		t.Errorf("%d calls for 1000 events", f.calls)
+	}
+}
+
+func TestPubSubErrors(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		answer  func(context.Context, *pubsubpb.PublishRequest) error
+		code    codes.Code
+		refused bool
+	}{
+		{"slow", func(ctx context.Context, _ *pubsubpb.PublishRequest) error {
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+			}
+			return nil
+		}, codes.OK, false},
+		{"permission denied", func(context.Context, *pubsubpb.PublishRequest) error {
+			return status.Error(codes.PermissionDenied, "no")
+		}, codes.PermissionDenied, false},
+		{"not found", func(context.Context, *pubsubpb.PublishRequest) error {
+			return status.Error(codes.NotFound, "no")
+		}, codes.NotFound, false},
+		{"unauthenticated", func(context.Context, *pubsubpb.PublishRequest) error {
+			return status.Error(codes.Unauthenticated, "no")
+		}, codes.Unauthenticated, false},
+		{"invalid", func(context.Context, *pubsubpb.PublishRequest) error {
+			return status.Error(codes.InvalidArgument, "no")
+		}, codes.InvalidArgument, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := &fault{answer: test.answer}
+			address, _ := f.start(t, "127.0.0.1:0")
+			s := openPubSub(t, address, "project", 5*time.Second)
+			start := time.Now()
+			err := s.Publish(t.Context(), numbered(1))
+			if status.Code(err) != test.code || errors.Is(err, ErrRefused) != test.refused {
+				t.Errorf("error %v; want code %v, refused %v", err, test.code, test.refused)
+			}
+			if took := time.Since(start); took > 3*time.Second {
+				t.Errorf("took %v: tried again what will not help", took)
+			}
+		})
+	}
+}
+
+// What passes by itself is tried again within the timeout.
+func TestPubSubRetries(t *testing.T) {
+	var once sync.Once
+	f := &fault{answer: func(context.Context, *pubsubpb.PublishRequest) (err error) {
+		once.Do(func() { err = status.Error(codes.Unavailable, "not now") })
+		return err
+	}}
+	address, _ := f.start(t, "127.0.0.1:0")
+	if err := openPubSub(t, address, "project", 5*time.Second).Publish(t.Context(), numbered(1)); err != nil {
+		t.Error(err)
+	}
+}
+
+// One event that is refused costs no other, and none is taken twice.
+func TestPubSubInvalidInBatch(t *testing.T) {
+	f := &fault{answer: func(_ context.Context, r *pubsubpb.PublishRequest) error {
+		for _, m := range r.Messages {
+			if m.Attributes["ce-id"] == "13" {
+				return status.Errorf(codes.InvalidArgument, "schema, in one of %d", len(r.Messages))
+			}
+		}
+		return nil
+	}}
+	address, _ := f.start(t, "127.0.0.1:0")
+	var spill, log output
+	d := NewDelivery(openPubSub(t, address, "project", 5*time.Second),
+		DeliveryOptions{HoldMax: 100, Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() { d.Deliver(numbered(i)) })
+	}
+	wg.Wait()
+	wantStats(t, d, 99, 1, 0)
+	if ids := spill.ids(t); ids["13"] != 1 {
+		t.Errorf("spilled %v, want 13", ids)
+	}
+	for i := range 100 {
+		want := 1
+		if i == 13 {
+			want = 0
+		}
+		if n := f.taken[fmt.Sprint(i)]; n != want {
+			t.Errorf("event %d was taken %d times", i, n)
+		}
+	}
+	if log.count() != 1 || !strings.Contains(log.writes[0], "schema, in one of 1") {
+		t.Errorf("logged %v", log.writes)
+	}
+	d.Close(t.Context())
+}
+
+func TestPubSubDown(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	hanging, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hanging.Close() // takes connections, and that is all
+	silent := &fault{answer: func(ctx context.Context, _ *pubsubpb.PublishRequest) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}}
+	silentAddress, _ := silent.start(t, "127.0.0.1:0")
+	for name, address := range map[string]string{
+		"refuses": closed.Addr().String(), "accepts and hangs": hanging.Addr().String(), "never answers": silentAddress,
+	} {
+		t.Run(name, func(t *testing.T) {
+			const timeout = 300 * time.Millisecond
+			var spill, log output
+			start := time.Now()
+			s := openPubSub(t, address, "project", timeout)
+			if took := time.Since(start); took > 200*time.Millisecond {
+				t.Errorf("opening took %v", took)
+			}
+			d := NewDelivery(s, DeliveryOptions{Timeout: timeout, Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+			start = time.Now()
+			var wg sync.WaitGroup
+			for i := range 60 { // more than may be held
+				wg.Go(func() { d.Deliver(numbered(i)) })
+			}
+			wg.Wait()
+			for i := range 200 { // all of these within the second without a probe
+				d.Deliver(numbered(60 + i))
+			}
+			wantStats(t, d, 0, 260, 0)
+			if took := time.Since(start); took > 3*timeout {
+				t.Errorf("260 events took %v", took)
+			}
+			if log.count() != 1 {
+				t.Errorf("logged %v, want one line", log.writes)
+			}
+			start = time.Now()
+			if err := d.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(start); took > timeout {
+				t.Errorf("closing took %v", took)
+			}
+		})
+	}
+}
+
+// A server that comes back is used again, without a restart.
+func TestPubSubComesBack(t *testing.T) {
+	f := &fault{}
+	address, server := f.start(t, "127.0.0.1:0")
+	s := openPubSub(t, address, "project", 200*time.Millisecond)
+	d := NewDelivery(s, DeliveryOptions{Timeout: 200 * time.Millisecond, Spill: io.Discard})
+	d.Deliver(numbered(0))
+	wantStats(t, d, 1, 0, 0)
+	server.Stop()
+	for i := range failuresToOpen {
+		d.Deliver(numbered(i))
+	}
+	if n := d.Stats().Delivered; n != 1 {
+		t.Fatalf("%d delivered to a server that is gone", n)
+	}
+	f.start(t, address)
+	deadline := time.Now().Add(15 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for d.Stats().Delivered == 1 {
+		if time.Now().After(deadline) {
+			t.Fatal("not used again within 15 s")
+		}
+		d.Deliver(numbered(9))
+		<-tick.C
+	}
+	d.Close(t.Context())
+}
+
+// Memory is bounded while Pub/Sub does not answer.
+func TestPubSubBusy(t *testing.T) {
+	release := make(chan struct{})
+	f := &fault{answer: func(ctx context.Context, _ *pubsubpb.PublishRequest) error {
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		return nil
+	}}
+	address, _ := f.start(t, "127.0.0.1:0")
+	size := proto.Size(&pubsubpb.PubsubMessage{Data: numbered(1).AppendJSON(nil), Attributes: numbered(1).Attributes()})
+	for _, test := range []struct {
+		name     string
+		settings pubsub.FlowControlSettings
+	}{
+		{"events", pubsub.FlowControlSettings{MaxOutstandingMessages: 2}},
+		{"bytes", pubsub.FlowControlSettings{MaxOutstandingBytes: 2*size + size/2}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			release = make(chan struct{})
+			s := openPubSub(t, address, "project", 5*time.Second)
+			test.settings.LimitExceededBehavior = s.batch.PublishSettings.FlowControlSettings.LimitExceededBehavior
+			s.batch.PublishSettings.FlowControlSettings = test.settings
+			results := make(chan error, 5)
+			for i := range 5 {
+				go func() { results <- s.Publish(t.Context(), numbered(i)) }()
+			}
+			for range 3 {
+				if err := <-results; !errors.Is(err, ErrBusy) {
+					t.Errorf("error %v, want %v", err, ErrBusy)
+				}
+			}
+			close(release)
+			for range 2 {
+				if err := <-results; err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// The bounds that the contract asks for are the ones that are set.
+func TestPubSubSettings(t *testing.T) {
+	s := openPubSub(t, "127.0.0.1:1", "project", 7*time.Second)
+	for _, p := range []*pubsub.Publisher{s.batch, s.single} {
+		settings, flow := p.PublishSettings, p.PublishSettings.FlowControlSettings
+		if settings.Timeout != 7*time.Second || settings.DelayThreshold > 5*time.Millisecond ||
+			flow.LimitExceededBehavior != pubsub.FlowControlSignalError || flow.MaxOutstandingBytes <= 0 || flow.MaxOutstandingMessages <= 0 {
+			t.Errorf("settings %+v", settings)
+		}
+	}
+	if s.single.PublishSettings.CountThreshold != 1 {
+		t.Errorf("one by one is %d", s.single.PublishSettings.CountThreshold)
+	}
+}
+
+// What Pub/Sub costs an event, with a server in this process that takes it.
+func BenchmarkPubSub(b *testing.B) {
+	f := &fault{taken: map[string]int{}}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := grpc.NewServer()
+	pubsubpb.RegisterPublisherServer(server, f)
+	go server.Serve(l)
+	defer server.Stop()
+	b.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
+	s, err := OpenSink(b.Context(), "pubsub://project/clicks", SinkOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	d := NewDelivery(s, DeliveryOptions{HoldMax: 1000})
+	e := fullEvent(Click)
+	b.ReportAllocs()
+	b.SetParallelism(20) // 40 responses held on two processors
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			d.Deliver(e)
+		}
+	})
+	b.ReportMetric(float64(b.N)/float64(max(f.calls, 1)), "events/call")
+	if s := d.Stats(); s.Spilled > 0 {
+		b.Errorf("%+v", s)
+	}
+	d.Close(context.Background())
+}
