@@ -271,7 +271,7 @@ func TestRefusesToStart(t *testing.T) {
 		{"BLOCKLIST", "firestore://project", "firestore://"},
 		{"CLICKS", "kafka://x", "pubsub://"},
 		{"CLICKS", "pubsub://project", "pubsub://"},
-		{"CLICKS", "file:" + missing + "/clicks", "no such file"},
+		{"CLICKS", "file:" + missing + "/clicks", "does not exist"},
 		{"CLICKS", "file:", "file:"},
 		{"PORT", "http", "65535"},
 		{"DELIVERY", "maybe", "hold, background"},
