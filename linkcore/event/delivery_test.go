@@ -490,7 +490,12 @@ func TestEveryEventIsAccountedFor(t *testing.T) {
 				var acknowledged atomic.Uint64
 				var spill output
 				d := NewDelivery(sinkFunc(func(ctx context.Context, e *Event) error {
-					switch rand.N(10) {
+					// Three failures before the first success and all are spilled.
+					fault := rand.N(10)
+					if acknowledged.Load() < 10 {
+						fault = 9
+					}
+					switch fault {
 					case 0:
 						return errDown
 					case 1:
