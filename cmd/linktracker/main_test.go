@@ -376,3 +376,62 @@ func waitFor(t testing.TB, what string, condition func() bool) {
 		time.Sleep(5 * time.Millisecond) // between looks at another process
 	}
 }
+
+// The names and the meaning of the stats line are a contract with the metrics
+// that are made of it.
+func TestStatsLine(t *testing.T) {
+	keys, ring := keyFolder(t)
+	rules := filepath.Join(t.TempDir(), "rules.jsonl")
+	if err := os.WriteFile(rules, []byte(`{"kind":"customer","value":"bad"}`+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:clicks", "BLOCKLIST=file:"+rules)
+	waitFor(t, "the rules", func() bool { return len(s.log("blocklist loaded")) == 1 })
+	click := func(f linkcore.Fields) string { return link(t, ring, f, "https://example.com/?a=1", linkcore.Options{}) }
+	good := click(linkcore.Fields{})
+	for _, target := range []string{
+		good, good + ")", // the second one is recovered
+		click(linkcore.Fields{Link: "an_1"}),
+		click(linkcore.Fields{Customer: "bad"}),
+		link(t, ring, linkcore.Fields{}, "", linkcore.Options{Kind: linkcore.Open}),
+		"/nothing", "/nothing/either", strings.Replace(good, "%3D1", "%3D2", 1), "/robots.txt", "/-/live",
+	} {
+		s.get(t, target)
+	}
+	response, err := httpClient.Post("http://"+s.address+link(t, ring, linkcore.Fields{}, "", linkcore.Options{Kind: linkcore.Unsubscribe}),
+		"application/x-www-form-urlencoded", strings.NewReader("List-Unsubscribe=One-Click"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if code, _ := s.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	lines := s.log("stats")
+	if len(lines) != 1 {
+		t.Fatalf("%d stats lines", len(lines))
+	}
+	line := lines[0]
+	for name, want := range map[string]float64{
+		"redirects": 3, "opens": 1, "unsubscribes": 1, "blocked": 1, "invalid": 3, "untracked": 1, "recovered": 1,
+		"delivered": 6, "spilled": 0, "refresh_failures": 0, "key_failures": 0, "rules": 1, "keys": 1, "held": 0,
+	} {
+		if got, ok := line[name].(float64); !ok || got != want {
+			t.Errorf("%s is %v, want %v", name, line[name], want)
+		}
+	}
+	if age, ok := line["blocklist_age_seconds"].(float64); !ok || age < 0 || age > 60 {
+		t.Errorf("blocklist_age_seconds is %v", line["blocklist_age_seconds"])
+	}
+	causes, _ := line["invalid_causes"].(map[string]any)
+	if len(causes) != 2 || causes["not_link"] != 2.0 || causes["tag"] != 1.0 {
+		t.Errorf("invalid_causes is %v", line["invalid_causes"])
+	}
+	firstByte, _ := line["first_byte_us"].(map[string]any)
+	if firstByte["count"] != 6.0 || firstByte["le_1000000"] != 6.0 || firstByte["sum"] == nil {
+		t.Errorf("first_byte_us is %v", line["first_byte_us"])
+	}
+	if line["severity"] != "INFO" || line["time"] == nil {
+		t.Errorf("the line is %v", line)
+	}
+}

@@ -56,6 +56,7 @@ func (s *stats) write(e *Endpoint) {
 		"unsubscribes", a.Unsubscribes - b.Unsubscribes,
 		"blocked", a.Blocked - b.Blocked,
 		"invalid", a.Invalid - b.Invalid,
+		"invalid_causes", since(a.InvalidCauses, b.InvalidCauses),
 		"untracked", a.Untracked - b.Untracked,
 		"recovered", a.Recovered - b.Recovered,
 		"delivered", now.delivery.Delivered - s.last.delivery.Delivered,
