@@ -387,7 +387,9 @@ func TestStatsLine(t *testing.T) {
 	}
 	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:clicks", "BLOCKLIST=file:"+rules)
 	waitFor(t, "the rules", func() bool { return len(s.log("blocklist loaded")) == 1 })
-	click := func(f linkcore.Fields) string { return link(t, ring, f, "https://example.com/?a=1", linkcore.Options{}) }
+	click := func(f linkcore.Fields) string {
+		return link(t, ring, f, "https://example.com/?a=1", linkcore.Options{})
+	}
 	good := click(linkcore.Fields{})
 	for _, target := range []string{
 		good, good + ")", // the second one is recovered
