@@ -28,6 +28,8 @@ func init() {
 		fmt.Fprintln(os.Stderr, "linktracker:", err)
 		os.Exit(2)
 	}
+	// A write to a closed standard output would end the process.
+	signal.Ignore(syscall.SIGPIPE)
 	functions.HTTP("Redirect", e.ServeHTTP)
 
 	terminate := make(chan os.Signal, 1)

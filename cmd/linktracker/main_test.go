@@ -437,3 +437,40 @@ func TestStatsLine(t *testing.T) {
 		t.Errorf("the line is %v", line)
 	}
 }
+
+// When nobody reads the log any more, links go on working.
+func TestClosedStandardOutput(t *testing.T) {
+	keys, ring := keyFolder(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	listener.Close()
+	s := command(t, nil, "LINK_KEYS="+keys, "CLICKS=stdout", "BLOCKLIST=none", "PORT="+port)
+	s.address = net.JoinHostPort("127.0.0.1", port)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Cmd.Stdout = write
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Process.Kill(); s.Wait() })
+	write.Close()
+	read.Close()
+	waitFor(t, "the server", func() bool {
+		conn, err := net.Dial("tcp", s.address)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+	for range 5 {
+		if status, _ := s.get(t, target); status != http.StatusFound {
+			t.Errorf("status %d", status)
+		}
+	}
+}
