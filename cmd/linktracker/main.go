@@ -62,7 +62,6 @@ SIGTERM and SIGINT stop it gracefully. Exit codes: 0 stopped, 1 cannot listen,
 func main() {
 	// Links must work also when nobody reads the log any more: a write to a
 	// closed standard output would end the process.
-
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
