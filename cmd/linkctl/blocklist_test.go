@@ -2,9 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +17,8 @@ import (
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 const followed = "every endpoint follows within seconds\n"
@@ -285,6 +291,56 @@ host:later.example  block   waiting  2999-01-01T00:00:00Z  -
 	b.want(outcome{exitYes, "host:a.example: lifted\n", ""}, "", "unblock", "host:a.example")
 }
 
+// A Firestore that is down costs a moment, and one that never answers can be
+// left with Ctrl-C.
+func TestFirestoreFails(t *testing.T) {
+	for _, args := range [][]string{{"rules"}, {"block", "host:a.example"}, {"unblock", "host:a.example"}} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := newBench(t)
+		b.set("BLOCKLIST", "firestore://p/(default)/blocklist")
+		b.set("FIRESTORE_EMULATOR_HOST", listener.Addr().String())
+		start := func() (*exec.Cmd, *bytes.Buffer) {
+			// Nothing here takes long; should it, the test fails in time.
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			t.Cleanup(cancel)
+			c := exec.CommandContext(ctx, os.Args[0], args...)
+			var output bytes.Buffer
+			c.Env, c.Stdout, c.Stderr = b.processEnviron(), &output, &output
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			return c, &output
+		}
+
+		c, output := start()
+		if err := listener.(*net.TCPListener).SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		connection, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		c.Wait()
+		connection.Close()
+		listener.Close()
+		if c.ProcessState.ExitCode() != exitInterrupted || output.String() != "linkctl: interrupted\n" {
+			t.Errorf("linkctl %q, interrupted, exits with %d: %s", args, c.ProcessState.ExitCode(), output)
+		}
+
+		c, output = start()
+		c.Wait()
+		if c.ProcessState.ExitCode() != exitNo || strings.Count(output.String(), "\n") != 1 || !strings.Contains(output.String(), "connection refused") {
+			t.Errorf("linkctl %q, without Firestore, exits with %d: %s", args, c.ProcessState.ExitCode(), output)
+		}
+	}
+}
+
 // A blocklist that cannot be reached or written is one line that says so.
 func TestBlocklistFails(t *testing.T) {
 	b := newBench(t)
@@ -298,13 +354,25 @@ func TestBlocklistFails(t *testing.T) {
 }
 
 func TestAdvise(t *testing.T) {
-	for _, test := range []struct{ err, want string }{
-		{"credentials: could not find default credentials. See https://cloud.example", "gcloud auth application-default login"},
-		{"full", "full"},
+	for _, test := range []struct {
+		err    error
+		advice string
+	}{
+		{errors.New("credentials: could not find default credentials. See https://cloud.example"), ": sign in with `gcloud auth application-default login`"},
+		{status.Error(codes.Unauthenticated, "token"), ": sign in with `gcloud auth application-default login`"},
+		{status.Error(codes.PermissionDenied, "no"), ": your account needs the role roles/datastore.user on this project"},
+		{status.Error(codes.NotFound, "no database"), ": check the project and the database in --blocklist or BLOCKLIST"},
+		{status.Error(codes.Unavailable, "down"), ": Firestore did not answer; try again"},
+		{context.DeadlineExceeded, ": Firestore did not answer; try again"},
+		{errors.New("disk is full"), ""},
 	} {
-		if got := advise(fmt.Errorf("open: %w", fmt.Errorf("%s", test.err))); !strings.Contains(got.Error(), test.want) {
-			t.Errorf("%s: %v", test.err, got)
+		err := fmt.Errorf("listing rules: %w", test.err)
+		if got := advise(err); got.Error() != err.Error()+test.advice || !errors.Is(got, test.err) {
+			t.Errorf("%v: %v", err, got)
 		}
+	}
+	if advise(nil) != nil {
+		t.Error("there is advice without an error")
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -76,13 +77,15 @@ func (b *bench) get(name string) string {
 }
 
 func (b *bench) set(name, value string) {
-	b.environ = append([]string{name + "=" + value}, b.environ...)
+	rest := slices.DeleteFunc(slices.Clone(b.environ), func(entry string) bool { return strings.HasPrefix(entry, name+"=") })
+	b.environ = append(rest, name+"="+value)
 }
 
 // processEnviron is the environment of a process that is the tool. The race
-// detector would let each sleep for a second in the end.
+// detector would let each sleep for a second in the end, and a coverage build
+// complain.
 func (b *bench) processEnviron() []string {
-	return append(b.environ[:len(b.environ):len(b.environ)], beTool+"=1", "GORACE=atexit_sleep_ms=0")
+	return append(b.environ[:len(b.environ):len(b.environ)], beTool+"=1", "GORACE=atexit_sleep_ms=0", "GOCOVERDIR="+b.t.TempDir())
 }
 
 // run runs the tool with something on standard input.
