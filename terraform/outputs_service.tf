@@ -1,0 +1,59 @@
+output "dns_records" {
+  description = "For each domain, the DNS records that its owner sets. The CNAME shows that the domain may have a certificate and stays for good: renewals need it. The CAA record is only needed where the domain has CAA records already."
+  value = {
+    for domain in var.domains : domain => concat(
+      [
+        for version, type in { IPV4 = "A", IPV6 = "AAAA" } : {
+          name                      = "${domain}."
+          type                      = type
+          value                     = google_compute_global_address.way_in[version].address
+        }
+      ],
+      [
+        for record in google_certificate_manager_dns_authorization.domain[domain].dns_resource_record : {
+          name  = record.name
+          type  = record.type
+          value = record.data
+        }
+      ],
+      [{
+        name  = "${domain}."
+        type  = "CAA"
+        value = "0 issue \"pki.goog\""
+      }],
+    )
+  }
+}
+
+output "base_urls" {
+  description = "What links are made on: each domain, or the service's own URL in each region where there is no domain."
+  value = (local.balanced
+    ? { for domain in var.domains : domain => "https://${domain}" }
+    : { for region in var.regions : region => google_cloud_run_v2_service.endpoint[region].uri }
+  )
+}
+
+output "signing_key" {
+  description = "The name that backends read the signing key by; its alias moves with signing_version. null until a key signs."
+  value       = var.signing_version == null ? null : "${google_secret_manager_secret.keys.id}/versions/signing"
+}
+
+output "accounts" {
+  description = "The service accounts, by what they do."
+  value = {
+    endpoint = google_service_account.endpoint.email
+    build    = google_service_account.build.email
+  }
+}
+
+output "deploy" {
+  description = "What make deploy and make rollback read."
+  value = {
+    project       = local.project
+    service       = var.prefix
+    regions       = join(" ", var.regions)
+    base_image    = var.base_image
+    build_account = google_service_account.build.email
+    placeholder   = local.placeholder_image
+  }
+}
