@@ -1,0 +1,173 @@
+# Events as a table, for those who ask questions in SQL. Pub/Sub writes it
+# itself.
+
+locals {
+  bigquery = var.bigquery ? 1 : 0
+}
+
+resource "google_bigquery_dataset" "clicks" {
+  count = local.bigquery
+
+  project     = local.project
+  dataset_id  = "${replace(var.prefix, "-", "_")}_clicks"
+  location    = coalesce(var.bigquery_location, var.regions[0])
+  description = "Click events. They name recipients and addresses."
+  labels      = var.labels
+
+  delete_contents_on_destroy = !var.deletion_protection
+  deletion_policy            = local.keep_events
+
+  lifecycle {
+    # As for the blocklist: a dataset cannot move.
+    ignore_changes = [location]
+
+    postcondition {
+      condition     = var.bigquery_location == null || self.location == var.bigquery_location
+      error_message = "The dataset is in ${self.location} and cannot move: set bigquery_location to that, or to null."
+    }
+  }
+
+  depends_on = [google_project_service.this]
+}
+
+resource "google_bigquery_table" "clicks" {
+  count = local.bigquery
+
+  project     = local.project
+  dataset_id  = google_bigquery_dataset.clicks[0].dataset_id
+  table_id    = "clicks"
+  description = "Every delivery of every event. An event may be here more than once: count from the view events."
+  labels      = var.labels
+  schema      = file("${path.module}/click.bigquery.json")
+
+  time_partitioning {
+    type          = "DAY"
+    field         = "occurred_at"
+    expiration_ms = var.bigquery_expiration_days * 86400000
+  }
+
+  clustering = ["customer", "campaign"]
+
+  deletion_protection = var.deletion_protection
+}
+
+# Each event once. Duplicates are alike to the last field, so the window is
+# also divided by the columns that the table is partitioned and clustered by:
+# a filter on them then reaches the table, and not all of it is read.
+resource "google_bigquery_table" "events" {
+  count = local.bigquery
+
+  project     = local.project
+  dataset_id  = google_bigquery_dataset.clicks[0].dataset_id
+  table_id    = "events"
+  description = "Each event once."
+  labels      = var.labels
+
+  view {
+    use_legacy_sql = false
+    query          = <<-SQL
+      SELECT *
+      FROM `${local.project}.${google_bigquery_dataset.clicks[0].dataset_id}.${google_bigquery_table.clicks[0].table_id}`
+      WHERE event_id IS NOT NULL
+      QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id, occurred_at, customer, campaign) = 1
+    SQL
+  }
+
+  # A view holds nothing.
+  deletion_protection = false
+}
+
+resource "google_bigquery_table" "unique_clicks" {
+  count = local.bigquery
+
+  project     = local.project
+  dataset_id  = google_bigquery_dataset.clicks[0].dataset_id
+  table_id    = "unique_clicks"
+  description = "For each destination of each mailing: how many clicks, and how many recipients clicked. Automated clicks count in neither; a click without a class counts as a person's."
+  labels      = var.labels
+
+  view {
+    use_legacy_sql = false
+    # Where a link names no recipient, the link itself is one's own. An untracked
+    # click has neither, so it is counted beside the recipients.
+    query = <<-SQL
+      WITH clicks AS (
+        SELECT
+          *,
+          IFNULL(automation = 'automated', FALSE) OR IFNULL(STARTS_WITH(link, 'hp_'), FALSE) AS automated
+        FROM `${local.project}.${google_bigquery_dataset.clicks[0].dataset_id}.${google_bigquery_table.events[0].table_id}`
+        WHERE event_type = 'click'
+      )
+      SELECT
+        customer,
+        campaign,
+        destination,
+        COUNTIF(NOT automated) AS clicks,
+        COUNT(DISTINCT IF(automated, NULL, COALESCE(recipient, link))) AS unique_clicks,
+        COUNTIF(NOT automated AND IFNULL(untracked, FALSE)) AS untracked_clicks,
+        COUNTIF(IFNULL(automation = 'suspect', FALSE) AND NOT automated) AS suspect_clicks,
+        COUNTIF(automated) AS automated_clicks,
+        MIN(IF(automated, NULL, occurred_at)) AS first_click,
+        MAX(IF(automated, NULL, occurred_at)) AS last_click
+      FROM clicks
+      GROUP BY customer, campaign, destination
+    SQL
+  }
+
+  deletion_protection = false
+}
+
+# Pub/Sub writes as its service agent, to this table and nothing else.
+resource "google_bigquery_table_iam_member" "agent_clicks" {
+  count = local.bigquery
+
+  project    = local.project
+  dataset_id = google_bigquery_dataset.clicks[0].dataset_id
+  table_id   = google_bigquery_table.clicks[0].table_id
+  role       = "roles/bigquery.dataEditor"
+  member     = local.pubsub_agent
+}
+
+resource "google_pubsub_subscription" "bigquery" {
+  count = local.bigquery
+
+  project = local.project
+  name    = "${var.prefix}-bigquery"
+  topic   = google_pubsub_topic.clicks.id
+  labels  = var.labels
+
+  filter                     = local.not_probe
+  message_retention_duration = "${var.crm_retention_days * 86400}s"
+
+  bigquery_config {
+    table = "${local.project}.${google_bigquery_dataset.clicks[0].dataset_id}.${google_bigquery_table.clicks[0].table_id}"
+
+    # Each field into its column. A field that the table does not have yet is
+    # waited for, not dropped.
+    use_topic_schema    = true
+    drop_unknown_fields = false
+    write_metadata      = false
+  }
+
+  expiration_policy {
+    ttl = ""
+  }
+
+  retry_policy {
+    minimum_backoff = "10s"
+    maximum_backoff = "600s"
+  }
+
+  dead_letter_policy {
+    dead_letter_topic     = google_pubsub_topic.dead_letter.id
+    max_delivery_attempts = var.max_delivery_attempts
+  }
+
+  deletion_policy = local.keep_events
+
+  # Pub/Sub tries the table when the subscription is made.
+  depends_on = [
+    google_bigquery_table_iam_member.agent_clicks,
+    google_pubsub_topic_iam_member.agent_dead_letter,
+  ]
+}
