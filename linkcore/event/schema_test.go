@@ -1,0 +1,321 @@
+package event
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bufbuild/protocompile"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
+
+	"example.com/linktracker/linkcore"
+)
+
+const (
+	schemaFile  = "../../terraform/click.proto"
+	columnsFile = "../../terraform/click.bigquery.json"
+)
+
+// The topic's schema, which neither Pub/Sub's emulator nor its client's fake
+// checks: a message that it does not fit is refused by the service alone.
+func schema(t testing.TB) protoreflect.MessageDescriptor {
+	t.Helper()
+	definition, err := os.ReadFile(schemaFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := protocompile.Compiler{Resolver: &protocompile.SourceResolver{
+		Accessor: protocompile.SourceAccessorFromMap(map[string]string{"click.proto": string(definition)}),
+	}}
+	files, err := compiler.Compile(t.Context(), "click.proto")
+	if err != nil {
+		t.Fatalf("%s does not compile: %v", schemaFile, err)
+	}
+	// Pub/Sub takes one message, and nothing imported.
+	file := files[0]
+	if file.Messages().Len() != 1 || file.Enums().Len() != 0 || file.Imports().Len() != 0 {
+		t.Fatalf("%s holds more than one message", schemaFile)
+	}
+	return file.Messages().Get(0)
+}
+
+// read reads an event as the topic does, and more strictly: protobuf's JSON
+// would also take eventId for event_id, and null for what is absent.
+func read(t testing.TB, message protoreflect.MessageDescriptor, data []byte) {
+	t.Helper()
+	m := dynamicpb.NewMessage(message)
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: false}).Unmarshal(data, m); err != nil {
+		t.Fatalf("the schema refuses an event: %v\n%s", err, data)
+	}
+	members := decode(t, data)
+	set := 0
+	m.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		set++
+		name := string(field.Name())
+		if _, ok := members[name]; !ok {
+			t.Errorf("%s is not written by its name in the schema:\n%s", name, data)
+		}
+		if want, ok := members[name].(string); ok && value.String() != want {
+			t.Errorf("%s: the schema reads %q, the event says %q", name, value.String(), want)
+		}
+		return true
+	})
+	if set != len(members) {
+		t.Errorf("the schema reads %d fields of an event with %d members:\n%s", set, len(members), data)
+	}
+}
+
+// The contract, in the order of its table.
+var contract = []struct{ name, kind, column string }{
+	{"event_id", "string", "STRING"},
+	{"event_type", "string", "STRING"},
+	{"occurred_at", "string", "TIMESTAMP"},
+	{"key_id", "string", "STRING"},
+	{"host", "string", "STRING"},
+	{"customer", "string", "STRING"},
+	{"campaign", "string", "STRING"},
+	{"recipient", "string", "STRING"},
+	{"link", "string", "STRING"},
+	{"sent_at", "string", "TIMESTAMP"},
+	{"seconds_since_sent", "double", "FLOAT"},
+	{"sealed", "bool", "BOOLEAN"},
+	{"metadata", "string", "STRING"},
+	{"destination", "string", "STRING"},
+	{"redirected_to", "string", "STRING"},
+	{"rule", "string", "STRING"},
+	{"label", "string", "STRING"},
+	{"recovered", "string", "STRING"},
+	{"method", "string", "STRING"},
+	{"user_agent", "string", "STRING"},
+	{"referer", "string", "STRING"},
+	{"accept_language", "string", "STRING"},
+	{"query", "string", "STRING"},
+	{"country", "string", "STRING"},
+	{"privacy_signal", "string", "STRING"},
+	{"untracked", "bool", "BOOLEAN"},
+	{"ip", "string", "STRING"},
+	{"automation", "string", "STRING"},
+	{"signals", "repeated string", "STRING"},
+}
+
+func TestSchemaIsTheContract(t *testing.T) {
+	fields := schema(t).Fields()
+	if fields.Len() != len(contract) {
+		t.Errorf("the schema has %d fields, the contract %d", fields.Len(), len(contract))
+	}
+	for i, want := range contract {
+		field := fields.ByName(protoreflect.Name(want.name))
+		if field == nil {
+			t.Errorf("the schema has no %s", want.name)
+			continue
+		}
+		kind := field.Kind().String()
+		if field.IsList() {
+			kind = "repeated " + kind
+		} else if !field.HasOptionalKeyword() {
+			t.Errorf("%s is not optional: left out, it would become an empty value", want.name)
+		}
+		if kind != want.kind {
+			t.Errorf("%s is %s, want %s", want.name, kind, want.kind)
+		}
+		// A number that changes gives what was stored another meaning.
+		if int(field.Number()) != i+1 {
+			t.Errorf("%s has the number %d, want %d", want.name, field.Number(), i+1)
+		}
+	}
+}
+
+// What EVENTS.md tells subscribers, the schema knows by the same type.
+func TestSchemaKnowsWhatIsDocumented(t *testing.T) {
+	document, err := os.ReadFile("EVENTS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, fields, _ := strings.Cut(string(document), "| field | type | what |\n| --- | --- | --- |\n")
+	fields, _, _ = strings.Cut(fields, "\n\n")
+	kinds := map[string]string{"string": "string", "number": "double", "boolean": "bool", "array of string": "repeated string"}
+	documented := 0
+	for row := range strings.Lines(fields) {
+		cells := strings.Split(row, "|")
+		for name := range strings.SplitSeq(cells[1], ",") {
+			name = strings.TrimSpace(name)
+			documented++
+			i := slices.IndexFunc(contract, func(c struct{ name, kind, column string }) bool { return c.name == name })
+			if i < 0 {
+				t.Errorf("%s is in EVENTS.md and not in the schema", name)
+			} else if kind := kinds[strings.TrimSpace(cells[2])]; kind != contract[i].kind {
+				t.Errorf("%s is %s in EVENTS.md and %s in the schema", name, cells[2], contract[i].kind)
+			}
+		}
+	}
+	// Those that are told and not yet made may be missing there.
+	if made := reflect.TypeFor[Event]().NumField() + 1; documented < made { // seconds_since_sent has no field
+		t.Errorf("EVENTS.md has %d fields, an event %d", documented, made)
+	}
+}
+
+// Pub/Sub writes each field to the column of its name.
+func TestColumnsFitTheSchema(t *testing.T) {
+	data, err := os.ReadFile(columnsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var columns []struct{ Name, Type, Mode, Description string }
+	if err := json.Unmarshal(data, &columns); err != nil {
+		t.Fatal(err)
+	}
+	if len(columns) != len(contract) {
+		t.Errorf("the table has %d columns, the contract %d fields", len(columns), len(contract))
+	}
+	for i, c := range columns[:min(len(columns), len(contract))] {
+		mode := "NULLABLE"
+		if strings.HasPrefix(contract[i].kind, "repeated ") {
+			mode = "REPEATED"
+		}
+		if c.Name != contract[i].name || c.Type != contract[i].column || c.Mode != mode || c.Description == "" {
+			t.Errorf("column %d is %+v, want %s %s %s with a description", i, c, contract[i].name, contract[i].column, mode)
+		}
+	}
+}
+
+// Whatever the project can make is read.
+func TestSchemaReadsEveryEvent(t *testing.T) {
+	message := schema(t)
+	events := map[string]*Event{"nothing but what every event has": {ID: "1", Type: Click, OccurredAt: occurred}}
+
+	// Each type, with all there is.
+	for _, typ := range []Type{Click, Open, Unsubscribe, Blocked} {
+		events["full "+string(typ)] = fullEvent(typ)
+	}
+	// Each field alone, and all but it.
+	full := reflect.ValueOf(*fullEvent(Click))
+	for i := range full.NumField() {
+		name := full.Type().Field(i).Name
+		if full.Field(i).IsZero() {
+			t.Fatalf("the full event has no %s", name)
+		}
+		alone, without := &Event{OccurredAt: occurred}, fullEvent(Click)
+		reflect.ValueOf(alone).Elem().Field(i).Set(full.Field(i))
+		events["only "+name] = alone
+		if name != "OccurredAt" {
+			reflect.ValueOf(without).Elem().Field(i).SetZero()
+			events["without "+name] = without
+		}
+	}
+	// Each string with what breaks JSON and UTF-8, at the longest.
+	for name, nasty := range map[string]string{
+		"control characters": "\x00\x01\x1f\x7f\n\r\t\"\\/",
+		"line separators":    "\u2028\u2029",
+		"no UTF-8":           "a\xff\xed\xa0\x80\xf0\x9f\x98",
+		"other planes":       strings.Repeat("😀", 512),
+		"a number":           "1e999",
+		"JSON":               `{"a":[null]}`,
+		"long":               strings.Repeat("\xff\x01é", maxString),
+	} {
+		e := fullEvent(Click)
+		v := reflect.ValueOf(e).Elem()
+		for i := range v.NumField() {
+			if v.Field(i).Kind() == reflect.String {
+				v.Field(i).SetString(nasty)
+			}
+		}
+		events[name] = e
+	}
+	// The first and the last times that a link can say, and fractions.
+	for _, at := range []time.Time{time.Unix(1, 0), time.Unix(78_364_164_095, 0), occurred, occurred.Add(time.Microsecond), occurred.Add(-time.Hour)} {
+		e := fullEvent(Click)
+		e.SentAt = at
+		events["sent "+at.String()] = e
+	}
+	for name, e := range events {
+		t.Run(name, func(t *testing.T) { read(t, message, e.AppendJSON(nil)) })
+	}
+}
+
+// As requests make them: with every option, outcome and kind of link.
+func TestSchemaReadsWhatIsRecorded(t *testing.T) {
+	message := schema(t)
+	n := 0
+	for _, ip := range []ClientIP{FullIP, TruncatedIP, NoIP} {
+		for _, privacy := range []PrivacySignals{RecordSignals, AnonymiseSignals} {
+			rc, err := NewRecorder(Options{TrustedProxies: 1, CountryHeader: "X-Country", ClientIP: ip, PrivacySignals: privacy})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, typ := range []Type{Click, Open, Unsubscribe, Blocked} {
+				for _, untracked := range []bool{false, true} {
+					for _, bare := range []bool{false, true} {
+						for _, link := range []string{"a1b2c3d4e5f", "an_1", "hp_1", ""} {
+							request, l := fullRequest()
+							request.Header["Dnt"] = []string{"1"}
+							outcome := Outcome{Type: typ, Untracked: untracked, Address: address, Rule: "host:example.com", RedirectedTo: "https://example.org/"}
+							if bare {
+								request = &http.Request{Method: "HEAD", Header: http.Header{}}
+								l = &linkcore.Link{Key: "1", Host: "links.example.com", Repair: linkcore.RepairNone}
+								outcome = Outcome{Type: typ, Untracked: untracked}
+							}
+							l.Link = link
+							read(t, message, rc.Record(request, occurred, l, outcome).AppendJSON(nil))
+							n++
+						}
+					}
+				}
+			}
+		}
+	}
+	if t.Failed() || n != 3*2*4*2*2*4 {
+		t.Errorf("%d events", n)
+	}
+}
+
+// A spilled line holds the same event.
+func TestSchemaReadsWhatWasSpilled(t *testing.T) {
+	var line struct{ Event json.RawMessage }
+	if err := json.Unmarshal(appendSpilled(nil, fullEvent(Click), occurred, "failed"), &line); err != nil {
+		t.Fatal(err)
+	}
+	read(t, schema(t), line.Event)
+}
+
+// The schema says no: otherwise the tests above would prove nothing.
+func TestSchemaRefuses(t *testing.T) {
+	message := schema(t)
+	for _, data := range []string{
+		`{"event_id":"1","unknown":"x"}`,
+		`{"event_id":1}`,
+		`{"sealed":"true"}`,
+		`{"seconds_since_sent":"soon"}`,
+		`{"signals":"head"}`,
+		`{"metadata":{"a":1}}`,
+		`[]`,
+	} {
+		if err := protojson.Unmarshal([]byte(data), dynamicpb.NewMessage(message)); err == nil {
+			t.Errorf("%s is read", data)
+		}
+	}
+	// What a later version makes is in the contract already.
+	if err := protojson.Unmarshal([]byte(`{"automation":"automated","signals":["head","no_agent"]}`), dynamicpb.NewMessage(message)); err != nil {
+		t.Error(err)
+	}
+}
+
+// BigQuery reads a timestamp from exactly such strings.
+func TestTimesAreBigQuerysTimestamps(t *testing.T) {
+	form := regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$`)
+	for _, sent := range []time.Time{time.Unix(1, 0), sent, time.Unix(78_364_164_095, 0)} {
+		members := decode(t, (&Event{OccurredAt: occurred, SentAt: sent}).AppendJSON(nil))
+		for _, name := range []string{"occurred_at", "sent_at"} {
+			if !form.MatchString(members[name].(string)) {
+				t.Errorf("%s is %v", name, members[name])
+			}
+		}
+	}
+}
