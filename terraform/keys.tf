@@ -106,8 +106,8 @@ resource "google_secret_manager_secret_version" "key" {
     create_before_destroy = true
 
     postcondition {
-      condition     = endswith(self.name, "/versions/${each.key}")
-      error_message = "Secret Manager made ${self.name} where version ${each.key} was expected: key_versions grew by more than one, or a version was made by hand or taken out of revoked_versions. Nothing has been signed with it. Add ${each.key} and the number at the end of that name to revoked_versions, set key_versions to one more than the highest number there is, and apply again."
+      condition     = self.version == each.key
+      error_message = "Secret Manager made version ${self.version} where ${each.key} was expected: key_versions grew by more than one, or a version was made by hand, or one was taken out of revoked_versions. Nothing was signed with it. Add ${each.key} and ${self.version} to revoked_versions, set key_versions to one more than the highest number there is, and apply again."
     }
   }
 }
@@ -160,4 +160,60 @@ resource "google_pubsub_subscription" "rotation" {
   expiration_policy {
     ttl = "" # never
   }
+}
+
+# Where the rotation stands, in words. This follows from the variables alone, so
+# the output of the last apply is what is in force.
+locals {
+  newest_key = max([for number in local.live_keys : tonumber(number)]...)
+
+  # 0 while none signs, so that it can be compared.
+  signing_key = var.signing_version == null ? 0 : var.signing_version
+
+  key_states = [
+    for number in range(1, var.key_versions + 1) : format("  %3d  %s", number,
+      contains(var.revoked_versions, number) ? "revoked: unmounted and disabled, its links are invalid" :
+      number == local.signing_key ? "signs" :
+      number > local.signing_key ? "mounted in every region, does not sign yet" :
+      "verifies the links that it signed"
+    )
+  ]
+
+  next_rotation = (local.signing_key == local.newest_key ?
+    {
+      variable = "key_versions = ${var.key_versions + 1}"
+      does = [
+        "makes key ${var.key_versions + 1} as version ${var.key_versions + 1} of ${google_secret_manager_secret.keys.secret_id}",
+        "mounts it in every region, with a new revision; it verifies and does not sign",
+        "the apply after that has it sign, with signing_version = ${var.key_versions + 1}",
+      ]
+    } :
+    {
+      variable = "signing_version = ${local.newest_key}"
+      does = concat(
+        ["moves the alias versions/signing to version ${local.newest_key}: backends sign with it once they read it again"],
+        local.signing_key == 0 ? [] : ["key ${local.signing_key} stays mounted: links that it signed go on to work"],
+        ["no revision is made, and nothing is deployed"],
+      )
+    }
+  )
+
+  rotation_plan = join("\n", concat(
+    ["Keys:"],
+    local.key_states,
+    [
+      "",
+      local.signing_key == 0 ? "No key signs yet." :
+      local.signing_key == local.newest_key ? "No rotation is under way." :
+      "A rotation is under way.",
+      "Next: set ${local.next_rotation.variable} and apply. That apply",
+    ],
+    [for step in local.next_rotation.does : "  - ${step}"],
+    local.signing_key == 0 ? [] : [
+      "",
+      "Only if a key leaked: add its number to revoked_versions. That apply unmounts it",
+      "in every region and disables it after that; its links are invalid from then on.",
+      "Key ${local.signing_key} signs, so another one has to sign before it can be revoked.",
+    ],
+  ))
 }

@@ -57,3 +57,20 @@ output "deploy" {
     placeholder   = local.placeholder_image
   }
 }
+
+output "rotation" {
+  description = "Where the rotation of the signing keys stands, for programs."
+  value = {
+    secret           = google_secret_manager_secret.keys.id
+    key_versions     = var.key_versions
+    live_versions    = sort([for number in local.live_keys : tonumber(number)])
+    signing_version  = var.signing_version
+    revoked_versions = sort(var.revoked_versions)
+    next             = local.next_rotation.variable
+  }
+}
+
+output "rotation_plan" {
+  description = "Where the rotation stands and what the next apply does, in words: what make rotate-plan prints."
+  value       = local.rotation_plan
+}
