@@ -18,9 +18,9 @@ const (
 	crm             = "serviceAccount:crm@example.iam.gserviceaccount.com"
 	platform        = "group:platform@example.com"
 	abuseDesk       = "group:abuse-desk@example.com"
-	pubsubAgent     = "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"
-	secretsAgent    = "serviceAccount:service-123456789012@gcp-sa-secretmanager.iam.gserviceaccount.com"
-	loggingAgent    = "serviceAccount:service-123456789012@gcp-sa-logging.iam.gserviceaccount.com"
+	pubsubAgent     = "serviceAccount:service-42@gcp-sa-pubsub.iam.gserviceaccount.com"
+	secretsAgent    = "serviceAccount:service-42@gcp-sa-secretmanager.iam.gserviceaccount.com"
+	loggingAgent    = "serviceAccount:service-42@gcp-sa-logging.iam.gserviceaccount.com"
 
 	blocklistOnly = ` if resource.name == "projects/links-prod/databases/linktracker-blocklist"`
 	accounts      = "google_service_account service_account_id=projects/links-prod/serviceAccounts/"

@@ -2,7 +2,12 @@
 # these plans and feeds them to the endpoint's own parser; terraform test alone
 # shows that each of them can be planned.
 
-mock_provider "google" {}
+mock_provider "google" {
+  source = "./tests/mocks"
+}
+
+# Ephemeral resources cannot be mocked.
+provider "random" {}
 
 variables {
   project_id         = "links-prod"

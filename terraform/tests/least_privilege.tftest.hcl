@@ -3,12 +3,11 @@
 # TestLeastPrivilege reads this state and compares each with a list.
 
 mock_provider "google" {
-  mock_data "google_project" {
-    defaults = {
-      number = "123456789012"
-    }
-  }
+  source = "./tests/mocks"
 }
+
+# Ephemeral resources cannot be mocked.
+provider "random" {}
 
 override_resource {
   target = google_service_account.endpoint
@@ -40,14 +39,14 @@ override_resource {
 override_resource {
   target = google_logging_project_sink.spill
   values = {
-    writer_identity = "serviceAccount:service-123456789012@gcp-sa-logging.iam.gserviceaccount.com"
+    writer_identity = "serviceAccount:service-42@gcp-sa-logging.iam.gserviceaccount.com"
   }
 }
 
 override_resource {
   target = google_secret_manager_secret_version.key
   values = {
-    name    = "projects/123456789012/secrets/linktracker-keys/versions/1"
+    name    = "projects/42/secrets/linktracker-keys/versions/1"
     version = "1"
   }
 }

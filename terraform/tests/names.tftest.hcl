@@ -1,7 +1,12 @@
 # The longest and the shortest prefix, and domains that are long or differ in
 # little. The Go test TestNames compares every name with what Google accepts.
 
-mock_provider "google" {}
+mock_provider "google" {
+  source = "./tests/mocks"
+}
+
+# Ephemeral resources cannot be mocked.
+provider "random" {}
 
 variables {
   project_id        = "links-prod"
