@@ -163,8 +163,6 @@ resource "google_pubsub_subscription" "bigquery" {
     max_delivery_attempts = var.max_delivery_attempts
   }
 
-  deletion_policy = local.keep_events
-
   # Pub/Sub tries the table when the subscription is made.
   depends_on = [
     google_bigquery_table_iam_member.agent_clicks,

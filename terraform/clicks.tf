@@ -16,9 +16,10 @@ locals {
     name => push.filter == null ? local.not_probe : "(${push.filter}) AND ${local.not_probe}"
   }
 
-  # A subscription holds what nobody has read yet, and a topic that is made again
-  # has none of its subscriptions. A filter cannot be changed either: with this,
-  # Terraform refuses the replacement instead of losing a backlog.
+  # The CRM's subscription, dead letters and spilled events wait for somebody, and
+  # a topic that is made again has none of its subscriptions. A filter cannot be
+  # changed either: with this, Terraform refuses the replacement instead of losing
+  # a backlog.
   keep_events = var.deletion_protection ? "PREVENT" : "DELETE"
 
   # Every subscription that gives up on an event after some attempts.
@@ -218,8 +219,6 @@ resource "google_pubsub_subscription" "push" {
     dead_letter_topic     = google_pubsub_topic.dead_letter.id
     max_delivery_attempts = var.max_delivery_attempts
   }
-
-  deletion_policy = local.keep_events
 
   depends_on = [
     google_pubsub_topic_iam_member.agent_dead_letter,

@@ -60,7 +60,7 @@ locals {
   oldest_unacked  = "pubsub_googleapis_com:subscription_oldest_unacked_message_age{monitored_resource=\"pubsub_subscription\",${local.in_project},subscription_id=~\"%s\"}"
   not_yet_acked   = "pubsub_googleapis_com:subscription_num_undelivered_messages{monitored_resource=\"pubsub_subscription\",${local.in_project},subscription_id=~\"%s\"}"
   uptime          = "monitoring_googleapis_com:uptime_check_%s{monitored_resource=\"uptime_url\",${local.in_project},check_id=~\"${join("|", [for check in google_monitoring_uptime_check_config.this : check.uptime_check_id])}\"}"
-  armor           = "networksecurity_googleapis_com:https_%s{monitored_resource=\"network_security_policy\",${local.in_project},policy_name=~\"${var.prefix}.*\"}"
+  armor           = "networksecurity_googleapis_com:https_%s{monitored_resource=\"network_security_policy\",${local.in_project},policy_name=\"${var.prefix}-clients\",blocked=\"true\"}"
   first_byte_goal = "first_byte_le_${var.first_byte_microseconds}"
 }
 
@@ -167,7 +167,7 @@ locals {
       all   = "sum(increase(${format(local.requests, "")}[%[1]s]))"
       means = "Cloud Run answered with 5xx, or with 429 because no instance was free. Those recipients saw an error instead of their page."
       look  = "On the dashboard: answers by class, by region. In the logs: `resource.type=\"cloud_run_revision\" resource.labels.service_name=\"${var.prefix}\" severity>=ERROR`."
-      do    = "1. Did it begin with a deploy? `make rollback` goes back in every region.\n2. 429: raise `max_instances`.\n3. 503 with BLOCKLIST_UNAVAILABLE=deny: the blocklist cannot be read; see that alert.\n4. One region only: take it out of `regions` and apply; the others go on."
+      do    = "1. Did it begin with a deploy? `make rollback` goes back in every region.\n2. 429: raise `max_instances`.\n3. 503 with BLOCKLIST_UNAVAILABLE=deny: the blocklist cannot be read; see that alert.\n4. One region only, with domains: put it into `drained_regions` and apply; the others take its clicks."
     }
     front = {
       when  = local.balanced
@@ -226,11 +226,11 @@ locals {
       severity = "CRITICAL"
       title    = "A host does not answer"
       log      = null
-      query    = "count by (check_id) (max_over_time(${format(local.uptime, "check_passed")}[${2 * var.uptime_period_seconds}s]) == 0) >= 2"
+      query    = "count by (host, check_id) (max_over_time(${format(local.uptime, "check_passed")}[${2 * var.uptime_period_seconds}s]) == 0) >= 2"
       wait     = "0s"
       means    = "Two or more places in the world could not reach a host twice in a row, or, if it is the check `probe`, could not follow the probe link."
       look     = "Monitoring, Uptime checks: which host, which places, what they saw (DNS, TLS, connection, status)."
-      do       = "1. All hosts: the service or the balancer is down; see the alerts on failing requests.\n2. One host: its DNS records have changed, or its certificate has expired. The output `dns_records` has what should be there.\n3. Only `probe`: the key that signed the link was revoked, or the blocklist blocks it. Make another: `linkctl sign --customer _probe https://HOST/-/live`."
+      do       = "1. All hosts: the service or the balancer is down; see the alerts on failing requests.\n2. One host: its DNS records have changed, or its certificate has expired. The output `dns_records` has what should be there.\n3. Only `probe`: the key that signed the link was revoked, or the blocklist blocks it. Make another: `linkctl sign --customer _probe https://HOST/-/live`.\n4. Nothing was deployed yet: the placeholder answers, with another text. `make deploy`."
     }
     spilled = {
       when     = true
@@ -334,7 +334,7 @@ locals {
       wait  = "0s"
       means = "Instances follow a copy of the blocklist that is older than ${var.blocklist_stale_seconds} seconds, and cannot refresh it. What was blocked since then is not blocked there."
       look  = "The log: `jsonPayload.message=\"blocklist cannot be refreshed; the last copy stays in use\"` names the error. The region is in this alert."
-      do    = "1. PERMISSION_DENIED or NOT_FOUND: `terraform apply`.\n2. RESOURCE_EXHAUSTED: a quota of reads.\n3. UNAVAILABLE: Google's status page of Firestore. To stop a link at once meanwhile, revoke its key, or change DNS for its host."
+      do    = "1. PERMISSION_DENIED or NOT_FOUND: `terraform apply`.\n2. RESOURCE_EXHAUSTED: a quota of reads.\n3. UNAVAILABLE: Google's status page of Firestore. Rules that were written meanwhile apply as soon as it is back."
     }
     keys = {
       when     = true
@@ -506,7 +506,7 @@ locals {
     },
     {
       question = "Who is abusing?"
-      charts = [
+      charts = concat([
         {
           title = "Blocked clicks and invalid requests a minute"
           lines = {
@@ -515,17 +515,16 @@ locals {
           }
         },
         {
-          title = "Requests that Cloud Armor stops, or would if it were not in preview, a minute"
-          lines = {
-            stopped       = "60 * sum(rate(${replace(format(local.armor, "request_count"), "}", ",blocked=\"true\"}")}[5m]))"
-            would-stopped = "60 * sum(rate(${replace(format(local.armor, "previewed_request_count"), "}", ",blocked=\"true\"}")}[5m]))"
-          }
-        },
-        {
           title = "Age of the blocklist, 99th percentile, seconds"
           lines = { "$${labels.location}" = "histogram_quantile(0.99, sum by (le, location) (increase(${local.metric["blocklist_age"]}_bucket${local.of_service}[5m])))" }
         },
-      ]
+        ], local.balanced ? [{
+          title = "Requests that Cloud Armor stops, or would outside of preview, a minute"
+          lines = {
+            stopped    = "60 * sum(rate(${format(local.armor, "request_count")}[5m]))"
+            would-stop = "60 * sum(rate(${format(local.armor, "previewed_request_count")}[5m]))"
+          }
+      }] : [])
     },
     {
       question = "What does it cost?"

@@ -117,7 +117,7 @@ variable "push_subscriptions" {
       endpoint           the URL, https
       authenticate       whether requests carry an OpenID token of the account in the output push_service_account (default true)
       audience           whom the token is for (default: the endpoint)
-      filter             which events, as for crm_filter (default: all but monitoring's own); it cannot be changed either
+      filter             which events, as for crm_filter (default: all but monitoring's own); another one makes another subscription, which begins with what comes then
       unwrap             whether the body is the event alone, instead of a Pub/Sub message that holds it (default false)
       unwrap_attributes  with unwrap: whether the message's attributes come as headers (default false)
       retention_days     how many days an event is tried (default 7)

@@ -225,7 +225,7 @@ run "settings" {
     error_message = "How long events are kept and wait are variables."
   }
   assert {
-    condition     = google_bigquery_dataset.clicks[0].delete_contents_on_destroy && google_bigquery_dataset.clicks[0].deletion_policy == "DELETE" && !google_bigquery_table.clicks[0].deletion_protection && google_pubsub_subscription.bigquery[0].deletion_policy == "DELETE"
+    condition     = google_bigquery_dataset.clicks[0].delete_contents_on_destroy && google_bigquery_dataset.clicks[0].deletion_policy == "DELETE" && !google_bigquery_table.clicks[0].deletion_protection
     error_message = "Whoever says so can remove it."
   }
 }
