@@ -10,7 +10,7 @@ FUZZTIME ?= 30s
 
 .PHONY: help
 help: ## list the commands
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
 .PHONY: run
 run: ## run the endpoint with nothing else, and print a link to click
@@ -44,3 +44,9 @@ fuzz: ## run each fuzz target for FUZZTIME
 			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$package || exit 1; \
 		done; \
 	done
+
+.PHONY: terraform-check
+terraform-check: ## check terraform/: fmt, init, validate, and its tests
+	terraform/check
+
+include terraform/deploy.mk

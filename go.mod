@@ -6,6 +6,7 @@ require (
 	cloud.google.com/go/firestore v1.29.0
 	cloud.google.com/go/pubsub/v2 v2.7.0
 	github.com/GoogleCloudPlatform/functions-framework-go v1.9.2
+	github.com/bufbuild/protocompile v0.14.1
 	github.com/gaissmai/bart v0.30.0
 	github.com/spf13/cobra v1.10.2
 	golang.org/x/net v0.62.0
