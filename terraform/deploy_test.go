@@ -115,14 +115,7 @@ func TestDeploy(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, tool := range []string{"terraform", "jq", "make"} {
-				if _, err := exec.LookPath(tool); err != nil {
-					if os.Getenv("REQUIRE_TERRAFORM") == "1" {
-						t.Fatal(err)
-					}
-					t.Skip(err)
-				}
-			}
+			slow(t)
 			folder := t.TempDir()
 			write(t, filepath.Join(folder, "terraform.tfstate"), 0o600, stateOfOutputs)
 			write(t, filepath.Join(folder, "gcloud"), 0o700, fakeGcloud)

@@ -2,9 +2,9 @@
 // with what the Go code expects and with the list of who may do what.
 //
 // Nothing here needs an account: terraform/check runs one file of tests/ and
-// prints its plans and states as JSON, with the providers that it finds. The
-// tests are skipped where Terraform or providers that need no download are
-// missing; with REQUIRE_TERRAFORM=1 they fail then, or use the real providers.
+// prints its plans and states as JSON, with the providers that it finds. That
+// takes minutes, so these tests are skipped unless REQUIRE_TERRAFORM=1 is set,
+// as `make terraform-check` does.
 package terraform_test
 
 import (
@@ -64,21 +64,19 @@ func text(values map[string]any, name string) string {
 	return s
 }
 
+// slow skips a test that runs Terraform, unless that is asked for.
+func slow(t *testing.T) {
+	t.Helper()
+	if os.Getenv("REQUIRE_TERRAFORM") != "1" {
+		t.Skip("this takes minutes: make terraform-check does it")
+	}
+}
+
 // run executes one file of tests/ and returns the resources by the name of the
 // file's run.
 func run(t *testing.T, file string) map[string][]resource {
 	t.Helper()
-	required := os.Getenv("REQUIRE_TERRAFORM") == "1"
-	missing := t.Skipf
-	if required {
-		missing = t.Fatalf
-	}
-	if _, err := exec.LookPath("terraform"); err != nil {
-		missing("terraform is missing: install Terraform 1.11 or newer")
-	}
-	if _, err := os.Stat("../../shared/terraform-offline/install"); err != nil && !required {
-		t.Skip("providers would have to be downloaded: set REQUIRE_TERRAFORM=1 to do so")
-	}
+	slow(t)
 	readAll(t)
 
 	command := exec.Command("./check", "json", filepath.Join("tests", file))

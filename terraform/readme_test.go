@@ -75,6 +75,7 @@ func TestREADME(t *testing.T) {
 
 // TestUpload lists what gcloud would send to the build, and builds it.
 func TestUpload(t *testing.T) {
+	slow(t)
 	if _, err := exec.LookPath("gcloud"); err != nil {
 		t.Skip("gcloud is missing")
 	}
