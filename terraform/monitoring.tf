@@ -8,9 +8,9 @@
 # ---- metrics from the stats line
 
 locals {
-  # Upper bounds in microseconds. The line has the number of requests up to each
-  # of them, so each bound is a metric of its own.
-  first_byte_bounds = [50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 1000000]
+  # The line has the number of requests up to each of the histogram's bounds, and
+  # a metric reads one number of a line, so each bound is a metric of its own.
+  first_byte_bounds = setunion(var.first_byte_bounds, [var.first_byte_microseconds])
 
   # A number in a log line becomes a distribution; where numbers are to be added
   # up, its sum is what counts, and one bound is the least there can be.
@@ -470,8 +470,8 @@ locals {
         {
           title = "Share of redirects whose headers were out within"
           lines = {
-            for bound, label in { 1000 = "1 ms", 10000 = "10 ms", 100000 = "100 ms", 250000 = "250 ms" } :
-            label => "sum(increase(${local.sum_of["first_byte_le_${bound}"]}[5m])) / sum(increase(${local.sum_of["first_byte_count"]}[5m]))"
+            for bound in local.first_byte_bounds :
+            bound < 1000 ? "${bound} µs" : "${bound / 1000} ms" => "sum(increase(${local.sum_of["first_byte_le_${bound}"]}[5m])) / sum(increase(${local.sum_of["first_byte_count"]}[5m]))"
           }
         },
         {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -54,6 +55,9 @@ func TestMonitoring(t *testing.T) {
 			if metrics[name] == "" {
 				t.Errorf("the histogram's bound %v has no metric %s", bound, name)
 			}
+		}
+		if n := len(redirect.HistogramBounds()); strings.Count(strings.Join(slices.Collect(maps.Keys(metrics)), " "), "_le_") != n {
+			t.Errorf("the histogram has %d bounds, the metrics are %v", n, metrics)
 		}
 	})
 

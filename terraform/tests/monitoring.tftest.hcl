@@ -23,6 +23,11 @@ variables {
 run "metrics" {
   command = plan
 
+  variables {
+    first_byte_bounds       = [50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000]
+    first_byte_microseconds = 1000000
+  }
+
   assert {
     condition = { for name, metric in google_logging_metric.stats : name => metric.value_extractor } == merge(
       { for name in ["redirects", "blocked", "invalid", "delivered", "spilled", "refresh_failures"] : name => "EXTRACT(jsonPayload.${name})" },
@@ -45,6 +50,17 @@ run "metrics" {
   assert {
     condition     = alltrue([for metric in google_logging_metric.stats : metric.metric_descriptor[0].metric_kind == "DELTA" && metric.metric_descriptor[0].value_type == "DISTRIBUTION"])
     error_message = "What is read from a line is a distribution."
+  }
+}
+
+run "fewer_metrics" {
+  command = plan
+
+  assert {
+    condition = toset([for name in keys(google_logging_metric.stats) : name if startswith(name, "first_byte_le_")]) == toset([
+      "first_byte_le_1000", "first_byte_le_10000", "first_byte_le_100000", "first_byte_le_250000",
+    ])
+    error_message = "A metric costs something, so not every bound is one."
   }
 }
 
@@ -248,6 +264,7 @@ run "refused" {
     availability_objective  = 99.9
     first_byte_objective    = 0.5
     first_byte_microseconds = 20000
+    first_byte_bounds       = [1000, 20000]
     backlog_seconds         = 1
     blocklist_stale_seconds = 1
     uptime_period_seconds   = 30
@@ -255,7 +272,7 @@ run "refused" {
   }
 
   expect_failures = [
-    var.availability_objective, var.first_byte_objective, var.first_byte_microseconds,
+    var.availability_objective, var.first_byte_objective, var.first_byte_microseconds, var.first_byte_bounds,
     var.backlog_seconds, var.blocklist_stale_seconds, var.uptime_period_seconds, var.probe_link,
   ]
 }

@@ -26,8 +26,11 @@ run "with_domains" {
   command = plan
 
   variables {
-    regions    = ["europe-west1", "us-east1"]
-    domains    = ["links.example.com", "go.example.org"]
+    regions = ["europe-west1", "us-east1"]
+    domains = ["links.example.com", "go.example.org"]
+    # All of them: a Go test compares them with what the endpoint logs.
+    first_byte_bounds = [50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 1000000]
+
     probe_link = "https://links.example.com/c1._probe....kkQxz7cIA8w.toua8c.s_6ZO6Uxq2UOadaaK0XTGw/https%3A%2F%2Flinks.example.com%2F-%2Flive"
   }
 
