@@ -34,34 +34,3 @@ func TestProtected(t *testing.T) {
 		t.Errorf("prevent_destroy is on %v, want %v", got, protected)
 	}
 }
-
-// TestNoKeyIsKept looks for key material in everything that Terraform would
-// write down. The ephemeral bytes and the write-only argument are the only way
-// that leaves none.
-func TestNoKeyIsKept(t *testing.T) {
-	key := regexp.MustCompile(`^[A-Za-z0-9+/]{43}=$`)
-	versions := 0
-	for name, resources := range run(t, "least_privilege.tftest.hcl") {
-		for _, r := range resources {
-			if r.Mode == "managed" && !strings.HasPrefix(r.Type, "google_") {
-				t.Errorf("%s: %s would keep what it makes", name, r.Address)
-			}
-			if r.Type == "google_secret_manager_secret_version" && r.Mode == "managed" {
-				versions++
-				for _, argument := range []string{"secret_data", "secret_data_wo"} {
-					if r.Values[argument] != nil {
-						t.Errorf("%s: %s keeps its %s", name, r.Address, argument)
-					}
-				}
-			}
-			for attribute, value := range r.Values {
-				if s, ok := value.(string); ok && key.MatchString(s) {
-					t.Errorf("%s: %s.%s looks like a key", name, r.Address, attribute)
-				}
-			}
-		}
-	}
-	if versions == 0 {
-		t.Error("no version of the secret was seen")
-	}
-}

@@ -12,7 +12,7 @@ import (
 var (
 	settings = regexp.MustCompile(`(?s)cat >>?terraform/\w+(?:\.auto)?\.tfvars <<END\n(.*?)\nEND\n`)
 	setting  = regexp.MustCompile(`(?m)^(\w+) *=`)
-	echoed   = regexp.MustCompile(`(?m)^echo '(\w+) *=`)
+	echoed   = regexp.MustCompile(`(?m)^echo "(\w+) *=`)
 	read     = regexp.MustCompile(`terraform output (?:-raw |-json )?(\w+)|-chdir=terraform output (?:-raw |-json )?(\w+)`)
 	linked   = regexp.MustCompile(`\]\(([a-z][\w./-]*)\)`)
 	made     = regexp.MustCompile(`make ([a-z][a-z-]+)\b`)
