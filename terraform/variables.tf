@@ -26,7 +26,7 @@ variable "prefix" {
 }
 
 variable "regions" {
-  description = "The regions that serve, such as [\"europe-west1\", \"us-east1\"]. The first one also builds. Without domains there is only one, since nothing stands in front to choose."
+  description = "The regions that serve, such as [\"europe-west1\", \"us-east1\"]. The first one also builds. Without domains nothing stands in front to choose: each has a URL of its own."
   type        = list(string)
   nullable    = false
 
