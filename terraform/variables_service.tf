@@ -91,7 +91,7 @@ variable "delivery_timeout_seconds" {
   nullable    = false
 
   validation {
-    # A request ends after 30 seconds, and a stop after 10.
+    # A request ends after 30 seconds, held or not.
     condition     = var.delivery_timeout_seconds >= 1 && var.delivery_timeout_seconds <= 20 && floor(var.delivery_timeout_seconds) == var.delivery_timeout_seconds
     error_message = "A whole number of seconds from 1 to 20."
   }

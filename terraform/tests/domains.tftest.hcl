@@ -2,7 +2,8 @@
 #
 # All of this only plans. What the addresses and domains are protected by,
 # prevent_destroy, would also keep terraform test from cleaning up after an
-# apply; terraform/deploy_test applies.
+# apply; the Go test TestLifecycle applies it, adds a domain and fails to take
+# one away.
 
 mock_provider "google" {
   source          = "./tests/mocks"

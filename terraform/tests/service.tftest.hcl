@@ -373,7 +373,7 @@ run "refuses_a_base_image_for_another_language" {
   expect_failures = [var.base_image]
 }
 
-run "refuses_a_delivery_longer_than_a_stop" {
+run "refuses_a_delivery_as_long_as_a_request" {
   command = plan
   variables {
     delivery_timeout_seconds = 21
