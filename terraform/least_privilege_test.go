@@ -11,7 +11,7 @@ import (
 // iam matches the types of resources that give rights, or make what gives them.
 var iam = regexp.MustCompile(`_iam_|_access$|_access_control$|_acl$|_access_level|_service_account_key$|_hmac_key$|_api_key|_apikeys_key`)
 
-// Those who hold rights, as tests/least_privilege.tftest.hcl names them.
+// Those who hold rights, as tests/unprotected/least_privilege.tftest.hcl names them.
 const (
 	endpointAccount = "serviceAccount:linktracker-endpoint@links-prod.iam.gserviceaccount.com"
 	buildAccount    = "serviceAccount:linktracker-build@links-prod.iam.gserviceaccount.com"
@@ -85,7 +85,7 @@ var customRoles = map[string][]string{
 // TestLeastPrivilege lists every right that the module gives and fails on one
 // that is unknown or wider.
 func TestLeastPrivilege(t *testing.T) {
-	runs := run(t, "least_privilege.tftest.hcl")
+	runs := run(t, "unprotected/least_privilege.tftest.hcl")
 	seen := map[string]bool{}
 	for name, want := range map[string][]string{
 		"least":      always,
@@ -125,7 +125,7 @@ func TestLeastPrivilege(t *testing.T) {
 	// One that hides behind a variable which neither run sets would be missed.
 	for address := range declared(t, "resource") {
 		if iam.MatchString(address) && !seen[address] {
-			t.Errorf("%s is in neither run: set what makes it in tests/least_privilege.tftest.hcl", address)
+			t.Errorf("%s is in neither run: set what makes it in tests/unprotected/least_privilege.tftest.hcl", address)
 		}
 	}
 	// Rights come from this folder's files alone.
@@ -146,7 +146,7 @@ func describe(r resource) (grant, problem string) {
 	member, role := text(r.Values, "member"), text(r.Values, "role")
 	switch {
 	case member == "" || role == "":
-		return "", "its member or role is unknown: give the account a name in tests/least_privilege.tftest.hcl"
+		return "", "its member or role is unknown: give the account a name in tests/unprotected/least_privilege.tftest.hcl"
 	case strings.HasPrefix(member, "all"), strings.HasPrefix(member, "domain:"), strings.HasPrefix(member, "project"):
 		return "", member + " is too many"
 	case regexp.MustCompile(`^roles/(owner|editor|viewer|browser)$|[aA]dmin$`).MatchString(role):
