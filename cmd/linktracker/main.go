@@ -40,8 +40,9 @@ const (
 	// connection, so that they never use one that is being closed.
 	idleTimeout = 620 * time.Second
 
-	// What a client that doesn't read may take beyond the delivery.
-	writeTimeout = 30 * time.Second
+	// What a client that writes its body or reads its answer slowly may take
+	// beyond the delivery, during which a response is held.
+	slowClient = 30 * time.Second
 )
 
 const usage = `Linktracker is the click endpoint as a server of its own.
@@ -110,7 +111,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		// `OPTIONS *` gets the answer that everything else gets that is no link.
 		DisableGeneralOptionsHandler: true,
 		ReadHeaderTimeout:            readHeaderTimeout,
-		WriteTimeout:                 c.DeliveryTimeout + writeTimeout,
+		ReadTimeout:                  c.DeliveryTimeout + slowClient,
+		WriteTimeout:                 c.DeliveryTimeout + slowClient,
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeader,
 		// What net/http has to say of clients names their addresses.
