@@ -95,7 +95,14 @@ func TestBlocklist(t *testing.T) {
 		}
 
 		// As JSON, filtered.
-		var rule record
+		var rule struct {
+			Kind, Value, Action, Target, Reason string
+			CreatedBy                           string     `json:"created_by"`
+			CreatedAt                           *time.Time `json:"created_at"`
+			UpdatedAt                           *time.Time `json:"updated_at"`
+			ExpiresAt                           *time.Time `json:"expires_at"`
+			Deleted                             bool
+		}
 		if err := json.Unmarshal([]byte(b.succeed("", "rules", "--json", "--kind", "prefix", "--value", "EXAMPLE.com/")), &rule); err != nil {
 			t.Fatal(err)
 		}

@@ -64,7 +64,11 @@ exit code is 1 if no rule fits it.`,
 			sortRules(rules)
 			if *asJSON {
 				for _, r := range rules {
-					if err := t.writeJSON(recordOf(r)); err != nil {
+					line, err := r.AppendLine(nil)
+					if err != nil {
+						return err
+					}
+					if _, err := t.stdout.Write(line); err != nil {
 						return err
 					}
 				}
@@ -130,42 +134,4 @@ func ruleTable(rules []blocklist.Rule, now time.Time) *table {
 			stamp(r.CreatedAt), r.CreatedBy, r.Target, r.Reason)
 	}
 	return lines
-}
-
-// A record is a rule as the blocklist's files hold it.
-type record struct {
-	Kind      blocklist.Kind   `json:"kind"`
-	Value     string           `json:"value"`
-	Action    blocklist.Action `json:"action"`
-	Target    string           `json:"target,omitempty"`
-	Reason    string           `json:"reason,omitempty"`
-	CreatedBy string           `json:"created_by,omitempty"`
-	CreatedAt *time.Time       `json:"created_at,omitempty"`
-	UpdatedAt *time.Time       `json:"updated_at,omitempty"`
-	StartsAt  *time.Time       `json:"starts_at,omitempty"`
-	ExpiresAt *time.Time       `json:"expires_at,omitempty"`
-	Deleted   bool             `json:"deleted,omitempty"`
-}
-
-func recordOf(r blocklist.Rule) record {
-	at := func(t time.Time) *time.Time {
-		if t.IsZero() {
-			return nil
-		}
-		t = t.UTC()
-		return &t
-	}
-	return record{
-		Kind:      r.Kind,
-		Value:     r.Value,
-		Action:    r.Action,
-		Target:    r.Target,
-		Reason:    r.Reason,
-		CreatedBy: r.CreatedBy,
-		CreatedAt: at(r.CreatedAt),
-		UpdatedAt: at(r.UpdatedAt),
-		StartsAt:  at(r.StartsAt),
-		ExpiresAt: at(r.ExpiresAt),
-		Deleted:   r.Deleted,
-	}
 }

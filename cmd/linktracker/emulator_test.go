@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -215,20 +214,8 @@ func TestTerminateUnderLoad(t *testing.T) {
 // With Pub/Sub hanging, redirects leave at once, and after SIGTERM every click
 // is in the log.
 func TestPubSubHangs(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	go func() {
-		for {
-			if _, err := listener.Accept(); err != nil {
-				return
-			}
-		}
-	}()
 	keys, ring := keyFolder(t)
-	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=pubsub://p/t", "BLOCKLIST=none", "DELIVERY_TIMEOUT=1s", "PUBSUB_EMULATOR_HOST="+listener.Addr().String())
+	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=pubsub://p/t", "BLOCKLIST=none", "DELIVERY_TIMEOUT=1s", "PUBSUB_EMULATOR_HOST="+hanging(t))
 	answered := s.loadThenStop(t, link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{}))
 	if spilled := len(s.spilledIDs(t)); spilled < answered || answered < 100 {
 		t.Errorf("%d clicks were answered and %d spilled", answered, spilled)
@@ -302,14 +289,9 @@ func TestRulesFile(t *testing.T) {
 func TestBlocklistUnavailable(t *testing.T) {
 	keys, ring := keyFolder(t)
 	target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close() // connections are never accepted: the kernel takes them, and nothing answers
 	for policy, want := range map[string]int{"allow": http.StatusFound, "deny": http.StatusServiceUnavailable} {
 		s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=stdout", "BLOCKLIST=firestore://p/(default)/blocklist", "BLOCKLIST_UNAVAILABLE="+policy,
-			"FIRESTORE_EMULATOR_HOST="+listener.Addr().String(), "BLOCKLIST_WAIT=100ms", "BLOCKLIST_START_WAIT=200ms", "DELIVERY_TIMEOUT=500ms")
+			"FIRESTORE_EMULATOR_HOST="+hanging(t), "BLOCKLIST_WAIT=100ms", "BLOCKLIST_START_WAIT=200ms", "DELIVERY_TIMEOUT=500ms")
 		status, took := s.headers(t, target)
 		if status != want || took > 3*time.Second {
 			t.Errorf("%s: status %d after %v", policy, status, took)

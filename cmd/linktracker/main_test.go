@@ -441,14 +441,10 @@ func TestStatsLine(t *testing.T) {
 // When nobody reads the log any more, links go on working.
 func TestClosedStandardOutput(t *testing.T) {
 	keys, ring := keyFolder(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	listener.Close()
+	address := refusing(t)
+	_, port, _ := net.SplitHostPort(address)
 	s := command(t, nil, "LINK_KEYS="+keys, "CLICKS=stdout", "BLOCKLIST=none", "PORT="+port)
-	s.address = net.JoinHostPort("127.0.0.1", port)
+	s.address = address
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

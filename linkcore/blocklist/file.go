@@ -203,7 +203,9 @@ type fileRule struct {
 	Deleted   bool       `json:"deleted,omitempty"`
 }
 
-func appendLine(dst []byte, r Rule) ([]byte, error) {
+// AppendLine appends the rule as a line of a rules file, with its line end: a
+// JSON object with the fields of a document, times as in RFC 3339.
+func (r Rule) AppendLine(dst []byte) ([]byte, error) {
 	at := func(t time.Time) *time.Time {
 		if t.IsZero() {
 			return nil
@@ -390,7 +392,7 @@ func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change f
 		switch what {
 		case replace:
 			changed = true
-			line, err = appendLine(line[:0], r)
+			line, err = r.AppendLine(line[:0])
 			line = bytes.TrimSuffix(line, []byte("\n"))
 			lineErr = errors.Join(lineErr, err)
 		case drop:
@@ -403,7 +405,7 @@ func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change f
 	finish()
 	for _, r := range rest() {
 		changed = true
-		if line, err = appendLine(line[:0], r); err != nil {
+		if line, err = r.AppendLine(line[:0]); err != nil {
 			return err
 		}
 		out.Write(line)
