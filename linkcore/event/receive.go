@@ -1,0 +1,115 @@
+package event
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// A Message is an event as it was received.
+type Message struct {
+	// Data is the event's JSON object, byte for byte as it was published. What
+	// a stranger may have published is in it too: it need not be an event.
+	Data []byte
+
+	// Attributes are the message's; nil for a line of a file, which has none.
+	Attributes map[string]string
+
+	PublishedAt time.Time // when Pub/Sub took it; zero for a line of a file
+	Line        int       // of a file, from 1; 0 for a message
+
+	err       error // why Data is not all there
+	ack, nack func()
+}
+
+// Event returns the event that the data tells of, or why there is none.
+func (m *Message) Event() (*Event, error) {
+	if m.err != nil {
+		return nil, m.err
+	}
+	e := &Event{}
+	if err := json.Unmarshal(m.Data, e); err != nil {
+		return nil, fmt.Errorf("not an event: %w", err)
+	}
+	return e, nil
+}
+
+// Ack says that the message is dealt with and need not come again. Each message
+// of a subscription wants one Ack or Nack, also later and from another
+// goroutine; [Receive] waits for them at its end. For a line of a file both do
+// nothing.
+func (m *Message) Ack() {
+	if m.ack != nil {
+		m.ack()
+	}
+}
+
+// Nack says that the message is to come again.
+func (m *Message) Nack() {
+	if m.nack != nil {
+		m.nack()
+	}
+}
+
+// ReceiveOptions configure [Receive].
+type ReceiveOptions struct {
+	// Ready is called once, when no event that is published from now on will be
+	// missed.
+	Ready func()
+
+	// Of a temporary subscription: what its name begins with (default
+	// "linktracker"), labels that say who made it, and its filter in Pub/Sub's
+	// syntax, at most [MaxFilter] bytes. The emulator ignores filters, and files
+	// have none, so whoever sets one filters again.
+	Name   string
+	Labels map[string]string
+	Filter string
+
+	// Of a subscription: how many messages may wait in memory for their turn;
+	// default 1,000.
+	MaxOutstanding int
+
+	// Of a file: wait for more at its end, through rotation and truncation; and
+	// begin at its end.
+	Follow  bool
+	FromEnd bool
+}
+
+// MaxFilter is Pub/Sub's limit on a subscription's filter, in bytes.
+const MaxFilter = 256
+
+// Receive hands messages to handle, one at a time, until the context ends, at
+// the end of a file that is not followed, or until it fails. It returns nil in
+// the first two cases. The source is one of
+//
+//	pubsub://PROJECT/TOPIC               what is published from now on, by a temporary subscription
+//	pubsub://PROJECT/subscriptions/NAME  an existing subscription, which stays
+//	file:PATH                            JSON lines, blank ones left out
+//
+// A temporary subscription is removed before Receive returns, also when the
+// context has ended. One whose program was killed keeps its messages for 10
+// minutes and is removed by Pub/Sub after 24 hours without a reader; both are
+// the shortest that there are. PUBSUB_EMULATOR_HOST is heeded.
+func Receive(ctx context.Context, source string, o ReceiveOptions, handle func(*Message)) error {
+	if o.Ready == nil {
+		o.Ready = func() {}
+	}
+	if path, ok := strings.CutPrefix(source, "file:"); ok && path != "" {
+		return receiveFile(ctx, path, o, handle)
+	}
+	if rest, ok := strings.CutPrefix(source, "pubsub://"); ok && !strings.ContainsAny(rest, "?#% \t\r\n") {
+		project, name, _ := strings.Cut(rest, "/")
+		subscription, existing := strings.CutPrefix(name, "subscriptions/")
+		if project != "" && subscription != "" && !strings.Contains(subscription, "/") {
+			return receivePubSub(ctx, project, subscription, existing, o, handle)
+		}
+	}
+	return fmt.Errorf("%w: %q is none of pubsub://PROJECT/TOPIC, pubsub://PROJECT/subscriptions/NAME, file:PATH", ErrSource, source)
+}
+
+// ErrSource is wrapped by [Receive]'s error for a source that it does not
+// understand.
+var ErrSource = errors.New("unknown source of events")

@@ -1,0 +1,164 @@
+package event
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/pubsub/v2"
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+const (
+	// The shortest that Pub/Sub allows.
+	temporaryExpiry    = 24 * time.Hour
+	temporaryRetention = 10 * time.Minute
+
+	// How long making and removing a temporary subscription may take, and how
+	// much of it is left to a program that is to end.
+	adminTimeout = 30 * time.Second
+	endTimeout   = 5 * time.Second
+)
+
+// receivePubSub hands over the messages of a subscription or, if it is not an
+// existing one, of a topic's temporary subscription.
+func receivePubSub(ctx context.Context, project, name string, existing bool, o ReceiveOptions, handle func(*Message)) (err error) {
+	client, err := pubsub.NewClient(ctx, project, option.WithTelemetryDisabled())
+	if err != nil {
+		return fmt.Errorf("open Pub/Sub: %w", withAdvice(err))
+	}
+	defer client.Close()
+
+	subscription := name
+	if !existing {
+		if o.Name == "" {
+			o.Name = "linktracker"
+		}
+		subscription = temporaryName(o.Name, time.Now())
+		// Before it is made: a call that was given up may have been heard.
+		made := true
+		defer func() {
+			if made {
+				err = errors.Join(err, removeSubscription(client, project, subscription))
+			}
+		}()
+		if err := makeSubscription(ctx, client, project, name, subscription, o); err != nil {
+			switch status.Code(err) {
+			case codes.NotFound, codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument, codes.ResourceExhausted:
+				made = false
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("subscribe to the topic %s of the project %s: %w", name, project, withAdvice(err))
+		}
+	}
+	o.Ready()
+
+	s := client.Subscriber(subscription)
+	s.ReceiveSettings.MaxOutstandingMessages = o.MaxOutstanding
+	s.ReceiveSettings.MaxOutstandingBytes = maxOutstandingBytes
+	if !existing {
+		// Its acknowledgements matter to nobody: it is about to go. Those of
+		// others are waited for.
+		s.ReceiveSettings.ShutdownOptions = &pubsub.ShutdownOptions{Timeout: 0}
+	}
+	var (
+		turn  sync.Mutex
+		ended bool
+	)
+	err = s.Receive(ctx, func(ctx context.Context, m *pubsub.Message) {
+		turn.Lock()
+		defer turn.Unlock()
+		if ended || ctx.Err() != nil {
+			m.Nack()
+			return
+		}
+		handle(&Message{Data: m.Data, Attributes: m.Attributes, PublishedAt: m.PublishTime, ack: m.Ack, nack: m.Nack})
+	})
+	// A client that does not wait may have calls under way.
+	turn.Lock()
+	ended = true
+	turn.Unlock()
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("receive from the subscription %s of the project %s: %w", subscription, project, withAdvice(err))
+	}
+	return nil
+}
+
+// temporaryName makes a name that nobody else has, and that tells people in a
+// list of subscriptions since when it is there.
+func temporaryName(prefix string, now time.Time) string {
+	var b [4]byte
+	rand.Read(b[:])
+	return prefix + "-" + now.UTC().Format("20060102t150405z") + "-" + hex.EncodeToString(b[:])
+}
+
+// makeSubscription makes a temporary subscription. It goes on for a moment when
+// the context ends, so that what it made is known and can be removed.
+func makeSubscription(ctx context.Context, client *pubsub.Client, project, topic, name string, o ReceiveOptions) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), adminTimeout)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-call.Done():
+		case <-time.After(endTimeout):
+			cancel()
+		}
+	})
+	defer stop()
+	_, err := client.SubscriptionAdminClient.CreateSubscription(call, &pubsubpb.Subscription{
+		Name:                     "projects/" + project + "/subscriptions/" + name,
+		Topic:                    "projects/" + project + "/topics/" + topic,
+		Labels:                   o.Labels,
+		Filter:                   o.Filter,
+		AckDeadlineSeconds:       10,
+		MessageRetentionDuration: durationpb.New(temporaryRetention),
+		ExpirationPolicy:         &pubsubpb.ExpirationPolicy{Ttl: durationpb.New(temporaryExpiry)},
+	})
+	return err
+}
+
+// removeSubscription takes no context: what it removes is to go all the more
+// when that has ended.
+func removeSubscription(client *pubsub.Client, project, name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	err := client.SubscriptionAdminClient.DeleteSubscription(ctx, &pubsubpb.DeleteSubscriptionRequest{
+		Subscription: "projects/" + project + "/subscriptions/" + name,
+	})
+	if err == nil || status.Code(err) == codes.NotFound {
+		return nil
+	}
+	return fmt.Errorf("the temporary subscription %s could not be removed; Pub/Sub removes it after a day: %w", name, err)
+}
+
+// withAdvice says what to do about an error of Pub/Sub where that is known.
+func withAdvice(err error) error {
+	advice := ""
+	switch code := status.Code(err); {
+	case strings.Contains(err.Error(), "could not find default credentials"), code == codes.Unauthenticated:
+		advice = "sign in with `gcloud auth application-default login`"
+	case code == codes.PermissionDenied:
+		advice = "your account needs the right to do that: Terraform's variable `operators` gives it"
+	case code == codes.NotFound:
+		advice = "check the project and the name"
+	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded, code == codes.Unavailable:
+		advice = "Pub/Sub did not answer; try again"
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, advice)
+}

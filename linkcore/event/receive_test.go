@@ -1,0 +1,288 @@
+package event
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/pubsub/v2"
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+
+	"example.com/linktracker/linkcore/emulatortest"
+)
+
+// A receiver is a running Receive whose messages a test takes.
+type receiver struct {
+	messages chan *Message
+	ready    chan struct{}
+	stop     context.CancelFunc
+	done     chan error
+}
+
+func startReceive(t *testing.T, source string, o ReceiveOptions) *receiver {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &receiver{make(chan *Message, 1000), make(chan struct{}), cancel, make(chan error, 1)}
+	o.Ready = func() { close(r.ready) }
+	go func() {
+		r.done <- Receive(ctx, source, o, func(m *Message) { r.messages <- m })
+	}()
+	t.Cleanup(cancel)
+	select {
+	case <-r.ready:
+	case err := <-r.done:
+		t.Fatal("not ready: ", err)
+	case <-time.After(30 * time.Second):
+		t.Fatal("not ready after 30 s")
+	}
+	return r
+}
+
+// next returns the next message, acknowledged.
+func (r *receiver) next(t *testing.T) *Message {
+	t.Helper()
+	select {
+	case m := <-r.messages:
+		m.Ack()
+		return m
+	case err := <-r.done:
+		t.Fatal("ended instead: ", err)
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing came within 30 s")
+	}
+	return nil
+}
+
+// end ends it and returns its error.
+func (r *receiver) end(t *testing.T) error {
+	t.Helper()
+	r.stop()
+	select {
+	case err := <-r.done:
+		return err
+	case <-time.After(30 * time.Second):
+		t.Fatal("it does not end")
+	}
+	return nil
+}
+
+func makeTopic(t *testing.T) (client *pubsub.Client, project string) {
+	t.Helper()
+	emulatortest.PubSub(t)
+	project = emulatortest.Project(t)
+	client, err := pubsub.NewClient(t.Context(), project)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	if _, err := client.TopicAdminClient.CreateTopic(t.Context(), &pubsubpb.Topic{Name: "projects/" + project + "/topics/clicks"}); err != nil {
+		t.Fatal(err)
+	}
+	return client, project
+}
+
+func subscriptions(t *testing.T, client *pubsub.Client, project string) (all []*pubsubpb.Subscription) {
+	t.Helper()
+	for s, err := range client.SubscriptionAdminClient.ListSubscriptions(t.Context(), &pubsubpb.ListSubscriptionsRequest{Project: "projects/" + project}).All() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// From a sink through a temporary subscription, which is there for as long as it
+// is read.
+func TestReceiveTopic(t *testing.T) {
+	client, project := makeTopic(t)
+	url := "pubsub://" + project + "/clicks"
+	r := startReceive(t, url, ReceiveOptions{Name: "linkctl-tail", Labels: map[string]string{"made-by": "someone"}, Filter: `attributes.event_type = "click"`})
+	all := subscriptions(t, client, project)
+	if len(all) != 1 {
+		t.Fatalf("%d subscriptions", len(all))
+	}
+	s := all[0]
+	if name := s.Name[strings.LastIndex(s.Name, "/")+1:]; !strings.HasPrefix(name, "linkctl-tail-2") ||
+		s.MessageRetentionDuration.AsDuration() != 10*time.Minute || s.ExpirationPolicy.Ttl.AsDuration() != 24*time.Hour ||
+		s.Labels["made-by"] != "someone" || s.Filter != `attributes.event_type = "click"` {
+		t.Errorf("the subscription is %v", s)
+	}
+
+	sink, err := OpenSink(t.Context(), url, SinkOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close(t.Context())
+	e := fullEvent(Click)
+	if err := sink.Publish(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	m := r.next(t)
+	if want := string(e.AppendJSON(nil)); string(m.Data) != want {
+		t.Errorf("received %s, want %s", m.Data, want)
+	}
+	if m.Attributes["ce-id"] != e.ID || m.PublishedAt.IsZero() || m.Line != 0 {
+		t.Errorf("received %+v", m)
+	}
+	began := time.Now()
+	if err := r.end(t); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it took %v to end", took)
+	}
+	if all := subscriptions(t, client, project); len(all) != 0 {
+		t.Errorf("left: %v", all)
+	}
+}
+
+// An existing subscription stays, what is acknowledged does not come again, and
+// what is not does.
+func TestReceiveSubscription(t *testing.T) {
+	client, project := makeTopic(t)
+	name := "projects/" + project + "/subscriptions/crm"
+	if _, err := client.SubscriptionAdminClient.CreateSubscription(t.Context(), &pubsubpb.Subscription{
+		Name: name, Topic: "projects/" + project + "/topics/clicks", AckDeadlineSeconds: 60,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	publisher := client.Publisher("clicks")
+	defer publisher.Stop()
+	for i := range 20 {
+		if _, err := publisher.Publish(t.Context(), &pubsub.Message{Data: fmt.Appendf(nil, "%02d", i)}).Get(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	url := "pubsub://" + project + "/subscriptions/crm"
+	var acked, again []string
+	ctx, cancel := context.WithCancel(t.Context())
+	var once sync.Once
+	if err := Receive(ctx, url, ReceiveOptions{}, func(m *Message) {
+		if m.Data[0] == '1' && len(acked) < 10 {
+			m.Ack()
+			acked = append(acked, string(m.Data))
+		} else {
+			m.Nack()
+		}
+		if len(acked) == 10 {
+			once.Do(cancel)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := Receive(ctx, url, ReceiveOptions{}, func(m *Message) {
+		m.Ack()
+		again = append(again, string(m.Data))
+		if len(again) == 10 {
+			cancel()
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(again)
+	if got := strings.Join(again, " "); got != "00 01 02 03 04 05 06 07 08 09" {
+		t.Errorf("what came again is %s", got)
+	}
+	if len(subscriptions(t, client, project)) != 1 {
+		t.Error("the subscription is gone")
+	}
+}
+
+func TestReceiveErrors(t *testing.T) {
+	_, project := makeTopic(t)
+	for _, test := range []struct{ source, want string }{
+		{"stdout", `unknown source of events: "stdout" is none of `},
+		{"file:", `unknown source of events: `},
+		{"pubsub://p", `unknown source of events: `},
+		{"pubsub://p/a/b", `unknown source of events: `},
+		{"pubsub://p/subscriptions/", `unknown source of events: `},
+		{"pubsub://" + project + "/none", "subscribe to the topic none of the project " + project + ": rpc error: code = NotFound"},
+		{"pubsub://" + project + "/subscriptions/none", "receive from the subscription none of the project " + project + ": rpc error: code = NotFound"},
+		{"file:" + filepath.Join(t.TempDir(), "none"), "open "},
+	} {
+		err := Receive(t.Context(), test.source, ReceiveOptions{}, func(*Message) { t.Error("a message") })
+		if err == nil || !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %s", test.source, err, test.want)
+		}
+	}
+}
+
+func TestReceiveFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "clicks.jsonl")
+	content := string(fullEvent(Click).AppendJSON(nil)) + "\n\n  \nnot json\r\n" + strings.Repeat("x", maxFileLine+1) + "\n" + `{"last":1}`
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	if err := Receive(t.Context(), "file:"+path, ReceiveOptions{}, func(m *Message) {
+		m.Ack()
+		m.Nack()
+		text := string(m.Data)
+		if len(text) > 10 {
+			text = "long"
+		}
+		if m.err != nil {
+			text = m.err.Error()
+		}
+		got = append(got, fmt.Sprintf("%d %s", m.Line, text))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"1 long", "4 not json", "5 not an event: the line is longer than 10485760 bytes", `6 {"last":1}`}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A file is followed as it grows, line by whole line, is cut short and replaced.
+func TestReceiveFollow(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "clicks.jsonl")
+	appendTo := func(text string) {
+		t.Helper()
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	appendTo("old\n")
+	r := startReceive(t, "file:"+path, ReceiveOptions{Follow: true, FromEnd: true})
+	want := func(text string) {
+		t.Helper()
+		if m := r.next(t); string(m.Data) != text {
+			t.Errorf("got %q, want %q", m.Data, text)
+		}
+	}
+	appendTo("one\ntw")
+	want("one")
+	appendTo("o\n")
+	want("two")
+
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	appendTo("3\n")
+	want("3")
+
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	appendTo("four\nfive\n")
+	want("four")
+	want("five")
+	if err := r.end(t); err != nil {
+		t.Error(err)
+	}
+}
