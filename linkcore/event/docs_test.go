@@ -24,6 +24,7 @@ func TestDocumentation(t *testing.T) {
 		Destination: "https://example.com/pricing?a=1", Method: "GET",
 		UserAgent:      "Mozilla/5.0 (X11; Linux x86_64; rv:149.0) Gecko/20100101 Firefox/149.0",
 		AcceptLanguage: "de-CH,de;q=0.9,en;q=0.8", Query: "utm_source=newsletter", Country: "CH", IP: "203.0.113.7",
+		Automation: Human,
 	}
 	blocks := regexp.MustCompile("(?s)```json\n(.*?)```").FindAllStringSubmatch(document, -1)
 	if len(blocks) != 2 {
@@ -43,7 +44,7 @@ func TestDocumentation(t *testing.T) {
 	_, table, _ := strings.Cut(document, "## Fields")
 	table, _, _ = strings.Cut(table, "## Types")
 	var documented []string
-	for _, row := range regexp.MustCompile(`(?m)^\| ([a-z_, ]+) \| (string|number|boolean) `).FindAllStringSubmatch(table, -1) {
+	for _, row := range regexp.MustCompile(`(?m)^\| ([a-z_, ]+) \| (string|number|boolean|array of string) `).FindAllStringSubmatch(table, -1) {
 		documented = append(documented, strings.Split(row[1], ", ")...)
 	}
 	sent := []string{"event_type"}

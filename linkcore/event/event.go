@@ -18,10 +18,12 @@ const (
 	Open        Type = "open"
 	Unsubscribe Type = "unsubscribe"
 	Blocked     Type = "blocked" // a click on a link that a rule blocks
+	Verdict     Type = "verdict" // what was found out later of another event: see NewVerdict
 )
 
-// An Event is what is told of one request; EVENTS.md says what each field
-// means. Empty fields are left out. It is not changed once it is made.
+// An Event is what is told of one request, or, of the type [Verdict], of another
+// event; EVENTS.md says what each field means. Empty fields are left out. It is
+// not changed once it is made.
 type Event struct {
 	ID             string // UUID version 7
 	Type           Type
@@ -49,6 +51,9 @@ type Event struct {
 	PrivacySignal  string
 	Untracked      bool
 	IP             string
+	Automation     Automation
+	Signals        Signals
+	About          string // of a verdict: the ID of the event that it speaks of
 }
 
 const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
@@ -87,6 +92,9 @@ func (e *Event) AppendJSON(dst []byte) []byte {
 	o.string("privacy_signal", e.PrivacySignal)
 	o.true("untracked", e.Untracked)
 	o.string("ip", e.IP)
+	o.string("automation", string(e.Automation))
+	o.signals("signals", e.Signals)
+	o.string("about", e.About)
 	return append(o.buffer, '}')
 }
 
@@ -125,6 +133,19 @@ func (o *object) true(name string, value bool) {
 		o.name(name)
 		o.buffer = append(o.buffer, "true"...)
 	}
+}
+
+func (o *object) signals(name string, value Signals) {
+	if value == 0 {
+		return
+	}
+	o.name(name)
+	separator := byte('[')
+	for signal := range value.All() {
+		o.buffer = appendString(append(o.buffer, separator), signal)
+		separator = ','
+	}
+	o.buffer = append(o.buffer, ']')
 }
 
 // appendString appends a JSON string. What is not UTF-8 is replaced, and the
@@ -181,7 +202,7 @@ const maxAttribute = 1024
 // in binary mode, and those that subscriptions filter by. Each value is valid
 // UTF-8 of at most 1,024 bytes. The map is the caller's.
 func (e *Event) Attributes() map[string]string {
-	a := make(map[string]string, 9)
+	a := make(map[string]string, 10)
 	for name, value := range e.attributes {
 		a[name] = value
 	}
@@ -194,6 +215,7 @@ func (e *Event) attributes(yield func(name, value string) bool) {
 	for _, a := range [...]struct {
 		name, prefix, value, suffix string
 	}{
+		{"automation", "", string(e.Automation), ""},
 		{"campaign", "", e.Campaign, ""},
 		{"ce-id", "", e.ID, ""},
 		{"ce-source", "//", e.Host, ""},
@@ -217,6 +239,11 @@ func (e *Event) attributes(yield func(name, value string) bool) {
 func newID(t time.Time) string {
 	var b [16]byte
 	rand.Read(b[:])
+	return formatID(t, b)
+}
+
+// formatID makes a UUID version 7 of a time and 74 of the bits in b.
+func formatID(t time.Time, b [16]byte) string {
 	ms := uint64(t.UnixMilli())
 	for i := range 6 {
 		b[i] = byte(ms >> (40 - 8*i))

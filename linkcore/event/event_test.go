@@ -25,7 +25,8 @@ func fullEvent(t Type) *Event {
 		Metadata: `{"segment":"gold","n":1}`, Destination: "https://example.com/?a=1&b=%22", RedirectedTo: "https://example.org/",
 		Rule: "host:example.com", Label: "préis", Recovered: "double-encoding", Method: "GET", UserAgent: `a "b" \c`,
 		Referer: "https://mail.example/", AcceptLanguage: "de-CH,de;q=0.9", Query: "utm_source=x", Country: "CH",
-		PrivacySignal: "gpc", Untracked: true, IP: "203.0.113.7",
+		PrivacySignal: "gpc", Untracked: true, IP: "203.0.113.7", Automation: Automated, Signals: SignalHead | SignalBurst,
+		About: "019aa5c2-b5c3-7000-8000-000000000002",
 	}
 }
 
@@ -38,6 +39,7 @@ var fullMembers = map[string]any{
 	"redirected_to": "https://example.org/", "rule": "host:example.com", "label": "préis", "recovered": "double-encoding",
 	"method": "GET", "user_agent": `a "b" \c`, "referer": "https://mail.example/", "accept_language": "de-CH,de;q=0.9",
 	"query": "utm_source=x", "country": "CH", "privacy_signal": "gpc", "untracked": true, "ip": "203.0.113.7",
+	"automation": "automated", "signals": []any{"head", "burst"}, "about": "019aa5c2-b5c3-7000-8000-000000000002",
 }
 
 func decode(t testing.TB, data []byte) map[string]any {
@@ -55,7 +57,7 @@ func decode(t testing.TB, data []byte) map[string]any {
 }
 
 func TestJSON(t *testing.T) {
-	for _, typ := range []Type{Click, Open, Unsubscribe, Blocked} {
+	for _, typ := range []Type{Click, Open, Unsubscribe, Blocked, Verdict} {
 		t.Run(string(typ), func(t *testing.T) {
 			want := maps.Clone(fullMembers)
 			want["event_type"] = string(typ)
@@ -157,19 +159,19 @@ func TestCut(t *testing.T) {
 }
 
 func TestAttributes(t *testing.T) {
-	for _, typ := range []Type{Click, Open, Unsubscribe, Blocked} {
+	for _, typ := range []Type{Click, Open, Unsubscribe, Blocked, Verdict} {
 		want := map[string]string{
 			"ce-specversion": "1.0", "ce-id": "019aa5c2-b5c3-7000-8000-000000000001", "ce-type": "linktracker." + string(typ) + ".v1",
 			"ce-source": "//links.example.com", "ce-time": "2026-11-21T08:30:15.123456Z", "content-type": "application/json",
-			"event_type": string(typ), "customer": "acme", "campaign": "spring26",
+			"event_type": string(typ), "customer": "acme", "campaign": "spring26", "automation": "automated",
 		}
 		if got := fullEvent(typ).Attributes(); !maps.Equal(got, want) {
 			t.Errorf("got  %v\nwant %v", got, want)
 		}
 	}
 	e := fullEvent(Click)
-	e.Customer, e.Campaign = "", ""
-	for _, name := range []string{"customer", "campaign"} {
+	e.Customer, e.Campaign, e.Automation = "", "", ""
+	for _, name := range []string{"customer", "campaign", "automation"} {
 		if value, ok := e.Attributes()[name]; ok {
 			t.Errorf("%s is %q, want none", name, value)
 		}

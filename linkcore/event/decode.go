@@ -1,0 +1,232 @@
+package event
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+var errNotEvent = errors.New("this is no event: it needs event_id, event_type and occurred_at")
+
+// UnmarshalJSON reads the object that [Event.AppendJSON] writes. Members and
+// signals that are not known are passed over, since later versions add some; a
+// known member of another type, or null, is an error. Whoever passes events on
+// should pass on the bytes: what is not known is not written again.
+func (e *Event) UnmarshalJSON(data []byte) error {
+	if !json.Valid(data) {
+		return errors.New("this is no event: it is not JSON")
+	}
+	v := values{data: data}
+	if v.next() != '{' {
+		return errNotEvent
+	}
+	v.at++
+	read := Event{}
+	for v.next() != '}' {
+		if v.data[v.at] == ',' {
+			v.at++
+			v.next()
+		}
+		name := v.take()
+		v.next() // the colon
+		v.at++
+		v.next()
+		value := v.take()
+		if err := read.set(name[1:len(name)-1], value); err != nil {
+			return fmt.Errorf("read an event: %s: %w", name, err)
+		}
+	}
+	if read.ID == "" || read.Type == "" || read.OccurredAt.IsZero() {
+		return errNotEvent
+	}
+	*e = read
+	return nil
+}
+
+// set takes one member. Names with escapes are none that AppendJSON writes.
+func (e *Event) set(name, value []byte) error {
+	switch string(name) {
+	case "event_id":
+		return setString(&e.ID, value)
+	case "event_type":
+		return setString(&e.Type, value)
+	case "occurred_at":
+		return setTime(&e.OccurredAt, value)
+	case "key_id":
+		return setString(&e.KeyID, value)
+	case "host":
+		return setString(&e.Host, value)
+	case "customer":
+		return setString(&e.Customer, value)
+	case "campaign":
+		return setString(&e.Campaign, value)
+	case "recipient":
+		return setString(&e.Recipient, value)
+	case "link":
+		return setString(&e.Link, value)
+	case "sent_at":
+		return setTime(&e.SentAt, value)
+	case "seconds_since_sent":
+		// It is made of the two times.
+		if c := value[0]; c != '-' && (c < '0' || c > '9') {
+			return errors.New("want a number")
+		}
+	case "sealed":
+		return setBool(&e.Sealed, value)
+	case "metadata":
+		return setString(&e.Metadata, value)
+	case "destination":
+		return setString(&e.Destination, value)
+	case "redirected_to":
+		return setString(&e.RedirectedTo, value)
+	case "rule":
+		return setString(&e.Rule, value)
+	case "label":
+		return setString(&e.Label, value)
+	case "recovered":
+		return setString(&e.Recovered, value)
+	case "method":
+		return setString(&e.Method, value)
+	case "user_agent":
+		return setString(&e.UserAgent, value)
+	case "referer":
+		return setString(&e.Referer, value)
+	case "accept_language":
+		return setString(&e.AcceptLanguage, value)
+	case "query":
+		return setString(&e.Query, value)
+	case "country":
+		return setString(&e.Country, value)
+	case "privacy_signal":
+		return setString(&e.PrivacySignal, value)
+	case "untracked":
+		return setBool(&e.Untracked, value)
+	case "ip":
+		return setString(&e.IP, value)
+	case "automation":
+		return setString(&e.Automation, value)
+	case "signals":
+		return setSignals(&e.Signals, value)
+	case "about":
+		return setString(&e.About, value)
+	}
+	return nil
+}
+
+func setString[T ~string](to *T, value []byte) error {
+	if value[0] != '"' {
+		return errors.New("want a string")
+	}
+	inner := value[1 : len(value)-1]
+	if bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
+		*to = T(inner)
+		return nil
+	}
+	var s string
+	err := json.Unmarshal(value, &s)
+	*to = T(s)
+	return err
+}
+
+func setTime(to *time.Time, value []byte) error {
+	var s string
+	if err := setString(&s, value); err != nil {
+		return err
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil || !strings.HasSuffix(s, "Z") {
+		return fmt.Errorf("%.64q is no time as RFC 3339 writes it, in UTC", s)
+	}
+	*to = t
+	return nil
+}
+
+func setBool(to *bool, value []byte) error {
+	switch string(value) {
+	case "true":
+		*to = true
+	case "false":
+		*to = false
+	default:
+		return errors.New("want true or false")
+	}
+	return nil
+}
+
+func setSignals(to *Signals, value []byte) error {
+	if value[0] != '[' {
+		return errors.New("want an array of strings")
+	}
+	*to = 0
+	v := values{data: value, at: 1}
+	for v.next() != ']' {
+		if v.data[v.at] == ',' {
+			v.at++
+			v.next()
+		}
+		var name string
+		if err := setString(&name, v.take()); err != nil {
+			return errors.New("want an array of strings")
+		}
+		*to |= signalNamed(name)
+	}
+	return nil
+}
+
+// values goes through JSON that is known to be valid.
+type values struct {
+	data []byte
+	at   int
+}
+
+// next passes over white space and returns the byte after it.
+func (v *values) next() byte {
+	for {
+		switch c := v.data[v.at]; c {
+		case ' ', '\t', '\r', '\n':
+			v.at++
+		default:
+			return c
+		}
+	}
+}
+
+// take returns the value that begins here, as it is written.
+func (v *values) take() []byte {
+	start, depth := v.at, 0
+	for v.at < len(v.data) {
+		switch v.data[v.at] {
+		case '"':
+			for v.at++; v.data[v.at] != '"'; v.at++ {
+				if v.data[v.at] == '\\' {
+					v.at++
+				}
+			}
+			v.at++
+			if depth == 0 {
+				return v.data[start:v.at]
+			}
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				return v.data[start:v.at] // the end of what a number or a word stands in
+			}
+			if depth--; depth == 0 {
+				v.at++
+				return v.data[start:v.at]
+			}
+		case ',', ':', ' ', '\t', '\r', '\n':
+			if depth == 0 {
+				return v.data[start:v.at]
+			}
+		}
+		v.at++
+	}
+	return v.data[start:v.at]
+}
