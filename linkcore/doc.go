@@ -30,6 +30,13 @@
 // only what was signed can match. The endpoint is ready-made in the package
 // redirect.
 //
+// # Return paths
+//
+// [KeyRing.ReturnPathSigner] makes envelope senders that say whose mail
+// bounced, authenticated like links but with a key of their own, and
+// [KeyRing.VerifyReturnPath] reads them where bounces are processed. FORMAT.md
+// describes them too, with vectors in testdata/verp-vectors.json.
+//
 // # Keys
 //
 // A key ring is a directory of secrets, one file a key. Every key in it

@@ -15,7 +15,14 @@ var (
 	ErrDestination = errors.New("the destination does not fit the grammar")
 )
 
-// A FieldError says which field of a link to be made breaks the format.
+// Why [KeyRing.VerifyReturnPath] refused an address, besides [ErrUnknownKey].
+var (
+	ErrNotReturnPath = errors.New("the address holds no token of a return path")
+	ErrReturnPathTag = errors.New("the tag does not match: the address was changed or forged, or made for another domain or with another key of this name")
+)
+
+// A FieldError says which field of a link or return path to be made breaks the
+// format.
 type FieldError struct {
 	Field   string // as the flags and the format name it, such as "customer"
 	Problem string // to follow the field's name: "is longer than …"

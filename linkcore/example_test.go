@@ -125,3 +125,26 @@ func ExampleInspect() {
 	// click 1 acme spring26 2026-03-20T08:00:00Z https://example.com/
 	// the first path segment is no token: it has 4 parts joined by dots, not seven
 }
+
+// The envelope sender of one recipient's mail, and what a bounce to it says.
+func ExampleReturnPathSigner() {
+	ring := exampleRing()
+	signer, err := ring.ReturnPathSigner("bounces+@example.com", "1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	address, err := signer.Sign(linkcore.Fields{Customer: "acme", Campaign: "spring26", Recipient: "r83jf"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("MAIL FROM:<" + address + ">")
+
+	bounced, err := ring.VerifyReturnPath(strings.ToUpper(address))
+	fmt.Println(bounced.Customer, bounced.Campaign, bounced.Recipient, err)
+	_, err = ring.VerifyReturnPath(strings.Replace(address, "r83jf", "r83jg", 1))
+	fmt.Println(errors.Is(err, linkcore.ErrReturnPathTag))
+	// Output:
+	// MAIL FROM:<bounces+b1.acme.spring26.r83jf.7vfk45rynlffqfvl@example.com>
+	// acme spring26 r83jf <nil>
+	// true
+}

@@ -27,6 +27,7 @@ const (
 
 	signInfo = "linkcore/v1 sign"
 	sealInfo = "linkcore/v1 seal"
+	verpInfo = "linkcore/v1 verp"
 )
 
 // A KeyRing maps key ids to the keys derived from their secrets. All its
@@ -48,9 +49,10 @@ type KeyRing struct {
 
 // key is what a secret is good for.
 type key struct {
-	id   string
-	seal *xaes
-	macs sync.Pool // of *mac
+	id          string
+	seal        *xaes
+	macs        sync.Pool // of *mac
+	returnPaths sync.Pool // of *mac, with a key of their own
 }
 
 // mac computes tags with one key, in memory of its own.
@@ -76,11 +78,16 @@ func newKey(id string, secret []byte) (*key, error) {
 	if err != nil {
 		return nil, err
 	}
+	verpKey, err := hkdf.Key(sha256.New, secret, nil, verpInfo, 32)
+	if err != nil {
+		return nil, err
+	}
 	k := &key{id: id}
 	if k.seal, err = newXAES(sealKey); err != nil {
 		return nil, err
 	}
 	k.macs.New = func() any { return &mac{hash: hmac.New(sha256.New, signKey)} }
+	k.returnPaths.New = func() any { return &mac{hash: hmac.New(sha256.New, verpKey)} }
 	return k, nil
 }
 
@@ -95,11 +102,15 @@ func (m *mac) begin(host, signed string) {
 
 // finish returns the tag of the message, valid until the next call.
 func (m *mac) finish() []byte {
+	base64.RawURLEncoding.Encode(m.tag[:], m.digest()[:16])
+	return m.tag[:]
+}
+
+// digest returns all of the message's MAC, valid until the next call.
+func (m *mac) digest() []byte {
 	m.hash.Reset()
 	m.hash.Write(m.message)
-	sum := m.hash.Sum(m.sum[:0])
-	base64.RawURLEncoding.Encode(m.tag[:], sum[:16])
-	return m.tag[:]
+	return m.hash.Sum(m.sum[:0])
 }
 
 // NewKeyRing makes a key ring of secrets, 32 bytes or more each, by key id (1

@@ -51,6 +51,19 @@ type Signer struct {
 // has one key only: later, a new key must have reached every endpoint before
 // it signs, so which one does is said, not guessed.
 func (r *KeyRing) Signer(baseURL, keyID string) (*Signer, error) {
+	k, err := r.signingKey(keyID)
+	if err != nil {
+		return nil, err
+	}
+	s := &Signer{key: k}
+	if err := s.setBase(baseURL); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// signingKey returns the key of that id or, for an empty id, the only one.
+func (r *KeyRing) signingKey(keyID string) (*key, error) {
 	keys := *r.keys.Load()
 	if keyID == "" {
 		if len(keys) != 1 {
@@ -63,11 +76,7 @@ func (r *KeyRing) Signer(baseURL, keyID string) (*Signer, error) {
 	if k == nil {
 		return nil, &FieldError{Field: "signing key", Problem: fmt.Sprintf("%q is not in the key ring, which has %s", keyID, strings.Join(r.IDs(), ", "))}
 	}
-	s := &Signer{key: k}
-	if err := s.setBase(baseURL); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return k, nil
 }
 
 func (s *Signer) setBase(baseURL string) error {
