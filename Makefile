@@ -7,6 +7,9 @@ RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 BENCH ?= .
 BENCHCOUNT ?= 6
 FUZZTIME ?= 30s
+# What is run or deployed; the rest of cmd/ measures and proves.
+PROGRAMS := ./cmd/linktracker ./cmd/linkctl
+PEERS ?=
 
 .PHONY: help
 help: ## list the commands
@@ -17,8 +20,8 @@ run: ## run the endpoint with nothing else, and print a link to click
 	$(GO) run ./cmd/linktracker --dev
 
 .PHONY: build
-build: ## build the server and the tool into bin/
-	$(GO) build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...
+build: ## build the programs into bin/
+	$(GO) build -trimpath -ldflags='-s -w' -o bin/ $(PROGRAMS)
 
 .PHONY: test
 test: ## run all tests, with the official emulators where they are installed
@@ -35,6 +38,10 @@ lint: ## gofmt, go vet, staticcheck, and whether go.mod is tidy
 .PHONY: bench
 bench: ## run the benchmarks; BENCH=pattern, BENCHCOUNT=runs
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) ./...
+
+.PHONY: bench-peers
+bench-peers: ## measure the endpoint beside its peers, for the README's table; PEERS=flags
+	$(GO) run ./cmd/benchpeers $(PEERS)
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME

@@ -1,0 +1,341 @@
+// Benchpeers measures the endpoint beside its peers on this machine:
+//
+//	make bench-peers
+//
+// Each server runs on one core, and wrk with 32 connections on another, in
+// rounds that alternate between the servers, so that what else the machine does
+// hits all alike. Before that each server must show that it does its job: the
+// right Location for every link, a refusal for a forged one, a page for a
+// blocked one, and, after each round, exactly one event a request.
+//
+// It needs wrk and taskset; nginx, and npm for workerd, where those are to be
+// measured. A peer that can't be had is left out, and the output says so.
+//
+// The columns of the table: the processor time of the server's processes by the
+// operating system's accounting, in microseconds a request, and its ratio to
+// bare net/http; requests a second; the latency to the first byte, of which wrk
+// sees the last, which is the same where a response is not held; resident memory
+// at the end of the load; the time from exec to the first redirect.
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	var b bench
+	flag.IntVar(&b.rounds, "rounds", 5, "rounds, of which the median counts")
+	flag.DurationVar(&b.duration, "duration", 5*time.Second, "length of each peer's part of a round, at least 1s")
+	flag.IntVar(&b.connections, "connections", 32, "connections that wrk keeps open")
+	flag.IntVar(&b.rules, "rules", 100_000, "rules in the blocklist")
+	flag.IntVar(&b.starts, "starts", 9, "starts from which the time to the first redirect is taken")
+	flag.StringVar(&b.only, "only", "", "measure only the peers whose name contains this, and bare net/http")
+	flag.Parse()
+	if err := b.run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "benchpeers:", err)
+		os.Exit(1)
+	}
+}
+
+type bench struct {
+	rounds, connections, rules, starts int
+	duration                           time.Duration
+	only                               string
+
+	folder string
+	links  links
+	sink   *sink
+	clicks struct{ offset, lines int64 } // of the file sink, counted so far
+}
+
+const (
+	serverCore = "0"
+	loadCore   = "1"
+)
+
+func (b *bench) run(ctx context.Context) (err error) {
+	if runtime.NumCPU() < 2 {
+		return errors.New("two cores are needed: one for the server and one for the load")
+	}
+	for _, program := range []string{"wrk", "taskset"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("%s is missing: install it (Debian: apt-get install wrk util-linux)", program)
+		}
+	}
+	// This process acknowledges events, which belongs to the load.
+	if out, err := exec.Command("taskset", "-a", "-p", "-c", loadCore, strconv.Itoa(os.Getpid())).CombinedOutput(); err != nil {
+		return fmt.Errorf("taskset: %w: %s", err, out)
+	}
+	if b.folder, err = os.MkdirTemp("", "benchpeers-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.folder)
+	if b.links, err = makeLinks(b.folder); err != nil {
+		return err
+	}
+	if b.sink, err = newSink(); err != nil {
+		return err
+	}
+	defer b.sink.close()
+
+	var peers []*peer
+	for _, p := range allPeers() {
+		if b.only != "" && p.name != bareName && !strings.Contains(p.name, b.only) {
+			continue
+		}
+		if err := p.install(ctx, b); err != nil {
+			fmt.Fprintf(os.Stderr, "left out: %s: %v\n", p.name, err)
+			continue
+		}
+		if err := p.check(ctx, b); err != nil {
+			return fmt.Errorf("%s does not do its job: %w", p.name, err)
+		}
+		fmt.Fprintf(os.Stderr, "ready: %s\n", p.name)
+		peers = append(peers, p)
+	}
+	for round := range b.rounds {
+		for _, p := range peers {
+			m, err := p.load(ctx, b)
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			p.measured = append(p.measured, m)
+			fmt.Fprintf(os.Stderr, "round %d: %-34s %7.1f µs CPU, %7.0f requests/s, p99 %.2f ms\n", round+1, p.name, m.cpu, m.rate, m.p99)
+		}
+	}
+	for range b.starts {
+		for _, p := range peers {
+			took, err := p.startToRedirect(ctx, b)
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			p.started = append(p.started, took)
+		}
+	}
+	b.print(peers)
+	return nil
+}
+
+// print writes the table as Markdown.
+func (b *bench) print(peers []*peer) {
+	fmt.Printf("%s, %d cores; server on one core, wrk with %d connections on another; median of %d rounds of %v; %d rules.\n\n",
+		processor(), runtime.NumCPU(), b.connections, b.rounds, b.duration, b.rules)
+	fmt.Println("| server | CPU, ratio to bare net/http | CPU, µs a request | requests/s | p50, ms | p99, ms | resident, MiB | exec to first redirect, ms |")
+	fmt.Println("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+	var bare float64
+	for _, p := range peers {
+		m := p.median()
+		if p.name == bareName {
+			bare = m.cpu
+		}
+		ratio := "–"
+		if bare > 0 {
+			ratio = fmt.Sprintf("%.2f", m.cpu/bare)
+		}
+		slices.Sort(p.started)
+		start := float64(p.started[len(p.started)/2].Microseconds()) / 1e3
+		fmt.Printf("| %s | %s | %.1f | %.0f | %.2f | %.2f | %.0f | %.0f |\n", p.name, ratio, m.cpu, m.rate, m.p50, m.p99, m.resident, start)
+	}
+}
+
+// processor names the machine's processor.
+func processor() string {
+	info, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(info)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+// A measurement is one round of one server.
+type measurement struct {
+	cpu      float64 // µs a request
+	rate     float64 // requests a second
+	p50, p99 float64 // ms
+	resident float64 // MiB
+}
+
+// median returns the median of each figure by itself.
+func (p *peer) median() measurement {
+	middle := func(of func(measurement) float64) float64 {
+		values := make([]float64, len(p.measured))
+		for i, m := range p.measured {
+			values[i] = of(m)
+		}
+		slices.Sort(values)
+		return values[len(values)/2]
+	}
+	return measurement{
+		cpu:      middle(func(m measurement) float64 { return m.cpu }),
+		rate:     middle(func(m measurement) float64 { return m.rate }),
+		p50:      middle(func(m measurement) float64 { return m.p50 }),
+		p99:      middle(func(m measurement) float64 { return m.p99 }),
+		resident: middle(func(m measurement) float64 { return m.resident }),
+	}
+}
+
+// load puts one server under load for one round.
+func (p *peer) load(ctx context.Context, b *bench) (m measurement, err error) {
+	s, err := p.start(ctx, b)
+	if err != nil {
+		return m, err
+	}
+	defer s.stop()
+	if err := s.await(ctx, b.target(p)); err != nil {
+		return m, err
+	}
+	// The first second warms up: connections, caches, the garbage collector's goal.
+	if _, err := b.wrk(ctx, s, p, time.Second); err != nil {
+		return m, err
+	}
+	if err := p.settle(b); err != nil {
+		return m, err
+	}
+	var events int64
+	if p.events != nil {
+		events = p.events(b)
+	}
+	before := s.cpu()
+	w, err := b.wrk(ctx, s, p, b.duration)
+	if err != nil {
+		return m, err
+	}
+	if w.Requests == 0 || w.Errors != 0 {
+		return m, fmt.Errorf("%d requests, %d errors", w.Requests, w.Errors)
+	}
+	// The server's work ends with its last event.
+	if err := p.settle(b); err != nil {
+		return m, err
+	}
+	m = measurement{
+		cpu:      float64((s.cpu() - before).Nanoseconds()) / 1e3 / float64(w.Requests),
+		rate:     float64(w.Requests) / (float64(w.Duration) / 1e6),
+		p50:      float64(w.P50) / 1e3,
+		p99:      float64(w.P99) / 1e3,
+		resident: float64(s.resident()) / (1 << 20),
+	}
+	// wrk hangs up on as many requests as it has connections; the server has
+	// answered some of them.
+	if p.events != nil {
+		if got := p.events(b) - events; got < w.Requests || got > w.Requests+int64(b.connections) {
+			return m, fmt.Errorf("%d requests and %d events", w.Requests, got)
+		}
+	}
+	return m, nil
+}
+
+// settle waits until no more events arrive.
+func (p *peer) settle(b *bench) error {
+	if p.events == nil {
+		return nil
+	}
+	quiet := time.Now()
+	for last := p.events(b); time.Since(quiet) < 300*time.Millisecond; {
+		time.Sleep(20 * time.Millisecond)
+		if now := p.events(b); now != last {
+			last, quiet = now, time.Now()
+		}
+	}
+	return nil
+}
+
+// wrkResult is what load.lua prints.
+type wrkResult struct {
+	Requests int64 // answered
+	Duration int64 // µs
+	Errors   int64
+	P50, P99 int64 // µs
+}
+
+func (b *bench) wrk(ctx context.Context, s *server, p *peer, duration time.Duration) (w wrkResult, err error) {
+	cmd := exec.CommandContext(ctx, "taskset", "-c", loadCore, "wrk", "-t1", "-c", strconv.Itoa(b.connections),
+		"-d", fmt.Sprintf("%ds", int(max(duration, time.Second).Seconds())), "-s", filepath.Join(b.folder, "load.lua"), "http://"+s.address)
+	cmd.Env = append(os.Environ(), "TARGETS="+p.targets(b))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if _, err := cmd.Output(); err != nil {
+		return w, fmt.Errorf("wrk: %w: %s", err, stderr.Bytes())
+	}
+	if err := json.Unmarshal(stderr.Bytes(), &w); err != nil {
+		return w, fmt.Errorf("wrk: %w: %s", err, stderr.Bytes())
+	}
+	return w, nil
+}
+
+// startToRedirect is the time from exec to the first redirect.
+func (p *peer) startToRedirect(ctx context.Context, b *bench) (time.Duration, error) {
+	begin := time.Now()
+	s, err := p.start(ctx, b)
+	if err != nil {
+		return 0, err
+	}
+	defer s.stop()
+	err = s.await(ctx, b.target(p))
+	return time.Since(begin), err
+}
+
+// await asks until the server redirects.
+func (s *server) await(ctx context.Context, target string) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for {
+		response, err := s.get(target)
+		if err == nil && response.StatusCode == http.StatusFound {
+			return nil
+		}
+		select {
+		case <-s.ended:
+			return fmt.Errorf("the server ended: %s", s.output.String())
+		case <-ctx.Done():
+			return cmp.Or(err, ctx.Err())
+		case <-time.After(200 * time.Microsecond):
+		}
+	}
+}
+
+// get asks for a target, on a connection of its own.
+func (s *server) get(target string) (*http.Response, error) {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: time.Second}).DialContext}
+	request, err := http.NewRequest("GET", "http://"+s.address, nil)
+	if err != nil {
+		return nil, err
+	}
+	path, query, _ := strings.Cut(target, "?")
+	request.URL.Opaque = "//" + s.address + path // as it is, byte for byte
+	request.URL.RawQuery = query
+	request.Host = "127.0.0.1"
+	response, err := transport.RoundTrip(request)
+	if err == nil {
+		response.Body.Close()
+	}
+	return response, err
+}
+
+// target returns the first of the peer's request targets.
+func (b *bench) target(p *peer) string {
+	if p.nginxLinks {
+		return b.links.nginx[0]
+	}
+	return b.links.tracked[0]
+}
