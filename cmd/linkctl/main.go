@@ -7,6 +7,8 @@
 //	linkctl sign          make tracked links whose parts can be read
 //	linkctl seal          make tracked links whose parts are hidden
 //	linkctl inspect       take tracked links apart and check them
+//	linkctl verp make     make return paths, which say whose mail bounced
+//	linkctl verp check    read the return paths that bounces came to
 //	linkctl block         block or redirect links, or stop tracking them
 //	linkctl unblock       lift rules
 //	linkctl rules         list rules
@@ -189,6 +191,8 @@ const exitCodesHelp = `Exit codes, for scripts:
        keys list  a file of the ring cannot be used
        sign, seal a destination was refused; the others were signed
        inspect    a link is not well formed or, with keys, does not verify
+       verp make  a recipient was refused; the others were made
+       verp check an address does not verify
        unblock    there was no such rule; those that there were are lifted
        rules      no rule fits the filter
      and wherever a directory, the network or standard output failed.
@@ -237,6 +241,7 @@ func (t *tool) rootCommand() *cobra.Command {
 		t.signCommand(),
 		t.sealCommand(),
 		t.inspectCommand(),
+		t.verpCommand(),
 		t.blockCommand(),
 		t.unblockCommand(),
 		t.rulesCommand(),

@@ -9,6 +9,7 @@ import (
 
 	"example.com/linktracker/linkcore"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 const signHelp = `Signs a tracked link for each destination and prints it, one a line, in the order
@@ -75,14 +76,10 @@ type makeLink func(*linkcore.Signer, linkcore.Fields, string, linkcore.Options) 
 // makingCommand completes a verb that makes links.
 func (t *tool) makingCommand(c *cobra.Command, link makeLink) *cobra.Command {
 	flags := c.Flags()
-	flags.String("keys", "", keysFlagHelp)
-	flags.String("signing-key", "", "`ID` of the key that signs (LINK_SIGNING_KEY; not needed while there is one)")
+	signingFlags(flags)
 	flags.String("base-url", "", "`URL` where the links begin: https://links.example.com (LINK_BASE_URL)")
-	flags.String("customer", "", "the sender's `ID` of the customer, at most 64 of A-Z a-z 0-9 _ -")
-	flags.String("campaign", "", "the sender's `ID` of the campaign, likewise")
-	flags.String("recipient", "", "the sender's `ID` of the recipient, likewise")
+	fieldFlags(flags)
 	flags.String("link", "", "`ID` of the link, likewise (default random)")
-	flags.String("sent", "", "`WHEN` the mail is sent: a time such as 2026-07-31T09:00:00Z, or now (default not said)")
 	flags.String("label", "", "cosmetic `TEXT` in the link, not signed")
 	flags.String("kind", "click", "`KIND` of link: click, open or unsubscribe")
 	flags.String("form", "path", "`FORM` of the URL: path or query")
@@ -93,6 +90,20 @@ func (t *tool) makingCommand(c *cobra.Command, link makeLink) *cobra.Command {
 		return t.makeLinks(c, args, link)
 	}
 	return c
+}
+
+// signingFlags are those of every verb that signs.
+func signingFlags(flags *pflag.FlagSet) {
+	flags.String("keys", "", keysFlagHelp)
+	flags.String("signing-key", "", "`ID` of the key that signs (LINK_SIGNING_KEY; not needed while there is one)")
+}
+
+// fieldFlags are what all links of one mail have in common.
+func fieldFlags(flags *pflag.FlagSet) {
+	flags.String("customer", "", "the sender's `ID` of the customer, at most 64 of A-Z a-z 0-9 _ -")
+	flags.String("campaign", "", "the sender's `ID` of the campaign, likewise")
+	flags.String("recipient", "", "the sender's `ID` of the recipient, likewise")
+	flags.String("sent", "", "`WHEN` the mail is sent: a time such as 2026-07-31T09:00:00Z, or now (default not said)")
 }
 
 // completeFrom lets the shell complete a flag's value.
@@ -172,28 +183,14 @@ func (t *tool) linkFlags(c *cobra.Command) (linkcore.Fields, linkcore.Options, e
 		}
 		return "" // sign has no --metadata
 	}
-	fields := linkcore.Fields{
-		Customer:  value("customer"),
-		Campaign:  value("campaign"),
-		Recipient: value("recipient"),
-		Link:      value("link"),
-	}
 	options := linkcore.Options{Label: value("label"), Metadata: value("metadata")}
-
-	// A variable that was not set must not become a random id, or no time.
-	if c.Flag("link").Changed && fields.Link == "" {
-		return fields, options, usagef("--link is empty: leave it out for a random id")
+	fields, err := t.fields(c)
+	if err != nil {
+		return fields, options, err
 	}
-	if c.Flag("sent").Changed {
-		if value("sent") == "now" {
-			fields.Sent = t.now()
-		} else {
-			sent, err := time.Parse(time.RFC3339, value("sent"))
-			if err != nil || sent.Unix() < 1 {
-				return fields, options, usagef("--sent %q: give a time such as 2026-07-31T09:00:00Z, or now", value("sent"))
-			}
-			fields.Sent = sent
-		}
+	// A variable that was not set must not become a random id.
+	if fields.Link = value("link"); fields.Link == "" && c.Flag("link").Changed {
+		return fields, options, usagef("--link is empty: leave it out for a random id")
 	}
 	var ok bool
 	if options.Kind, ok = kinds[value("kind")]; !ok {
@@ -205,6 +202,26 @@ func (t *tool) linkFlags(c *cobra.Command) (linkcore.Fields, linkcore.Options, e
 	return fields, options, nil
 }
 
+// fields reads what fieldFlags defines.
+func (t *tool) fields(c *cobra.Command) (linkcore.Fields, error) {
+	value := func(name string) string { return c.Flag(name).Value.String() }
+	fields := linkcore.Fields{Customer: value("customer"), Campaign: value("campaign"), Recipient: value("recipient")}
+	switch when := value("sent"); {
+	case !c.Flag("sent").Changed:
+	case when == "now":
+		fields.Sent = t.now()
+	default:
+		// Empty is refused too: a variable that was not set must not become
+		// no time.
+		sent, err := time.Parse(time.RFC3339, when)
+		if err != nil || sent.Unix() < 1 {
+			return fields, usagef("--sent %q: give a time such as 2026-07-31T09:00:00Z, or now", when)
+		}
+		fields.Sent = sent
+	}
+	return fields, nil
+}
+
 // signer opens the key ring and chooses the key that the flags or the
 // environment name.
 func (t *tool) signer(c *cobra.Command) (*linkcore.Signer, error) {
@@ -212,19 +229,29 @@ func (t *tool) signer(c *cobra.Command) (*linkcore.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	ring, err := t.keyRing(c)
+	ring, key, err := t.signingRing(c)
 	if err != nil {
 		return nil, err
-	}
-	key := t.setting(c, "signing-key", "LINK_SIGNING_KEY")
-	if ids := ring.IDs(); key == "" && len(ids) > 1 {
-		return nil, usagef("the key ring has the keys %s: say which one signs with --signing-key or LINK_SIGNING_KEY", strings.Join(ids, ", "))
 	}
 	signer, err := ring.Signer(base, key)
 	if err != nil {
 		return nil, usageError{err}
 	}
 	return signer, nil
+}
+
+// signingRing opens the key ring, and returns the id of the key that signs:
+// empty for the only one.
+func (t *tool) signingRing(c *cobra.Command) (*linkcore.KeyRing, string, error) {
+	ring, err := t.keyRing(c)
+	if err != nil {
+		return nil, "", err
+	}
+	key := t.setting(c, "signing-key", "LINK_SIGNING_KEY")
+	if ids := ring.IDs(); key == "" && len(ids) > 1 {
+		return nil, "", usagef("the key ring has the keys %s: say which one signs with --signing-key or LINK_SIGNING_KEY", strings.Join(ids, ", "))
+	}
+	return ring, key, nil
 }
 
 // aboutFlag tells whether a link could not be made for a field that is a flag:
