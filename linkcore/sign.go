@@ -122,6 +122,10 @@ func (s *Signer) setBase(baseURL string) error {
 // Key returns the id of the signer's key.
 func (s *Signer) Key() string { return s.key.id }
 
+// Host returns the host of the signer's links, normalised as by
+// [NormalizeHost].
+func (s *Signer) Host() string { return s.host }
+
 // Options say what kind of link is made and how it is written. The zero value
 // makes a click link in path form.
 type Options struct {
