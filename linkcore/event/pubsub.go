@@ -61,7 +61,11 @@ func openPubSubSink(ctx context.Context, project, topic string, o SinkOptions) (
 }
 
 func (s *pubsubSink) Publish(ctx context.Context, e *Event) error {
-	m := &pubsub.Message{Data: e.AppendJSON(make([]byte, 0, 1024)), Attributes: e.Attributes()}
+	return s.publishRaw(ctx, e.AppendJSON(make([]byte, 0, 1024)), e.Attributes())
+}
+
+func (s *pubsubSink) publishRaw(ctx context.Context, data []byte, attributes map[string]string) error {
+	m := &pubsub.Message{Data: data, Attributes: attributes}
 	err := publish(ctx, s.batch, m)
 	if status.Code(err) != codes.InvalidArgument {
 		return err

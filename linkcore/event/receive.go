@@ -2,7 +2,6 @@ package event
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -31,8 +30,8 @@ func (m *Message) Event() (*Event, error) {
 		return nil, m.err
 	}
 	e := &Event{}
-	if err := json.Unmarshal(m.Data, e); err != nil {
-		return nil, fmt.Errorf("not an event: %w", err)
+	if err := e.UnmarshalJSON(m.Data); err != nil {
+		return nil, err
 	}
 	return e, nil
 }

@@ -135,7 +135,7 @@ func (l *lineReader) next(last bool) (*Message, error) {
 		l.line++
 		m := &Message{Data: bytes.TrimSpace(l.partial), Line: l.line}
 		if l.tooLong {
-			m.err = fmt.Errorf("not an event: the line is longer than %d bytes", maxFileLine)
+			m.err = fmt.Errorf("this is no event: the line is longer than %d bytes", maxFileLine)
 		}
 		l.partial, l.tooLong = nil, false
 		if len(m.Data) > 0 {

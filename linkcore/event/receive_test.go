@@ -237,7 +237,7 @@ func TestReceiveFile(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"1 long", "4 not json", "5 not an event: the line is longer than 10485760 bytes", `6 {"last":1}`}
+	want := []string{"1 long", "4 not json", "5 this is no event: the line is longer than 10485760 bytes", `6 {"last":1}`}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -103,6 +104,10 @@ func openFileSink(path string) (*lineSink, error) {
 
 func (s *lineSink) Publish(ctx context.Context, e *Event) error {
 	return s.lines.write(ctx, append(e.AppendJSON(make([]byte, 0, 1024)), '\n'))
+}
+
+func (s *lineSink) publishRaw(ctx context.Context, data []byte, _ map[string]string) error {
+	return s.lines.write(ctx, append(bytes.Clone(data), '\n'))
 }
 
 func (s *lineSink) Close(context.Context) error {

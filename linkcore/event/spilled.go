@@ -1,0 +1,101 @@
+package event
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// A Spilled is an event that was spilled, to be published again.
+type Spilled struct {
+	Event      *Event            // what Data tells
+	Data       []byte            // the object as it is to be published: one line, later versions' members included
+	Attributes map[string]string // as they are to be published
+	Reason     string            // as EVENTS.md lists them
+}
+
+// Refused is the reason of a [Spilled] that the topic did not allow.
+const Refused = "refused"
+
+// ErrNotSpilled is returned by [ParseSpilled] for a line that tells of something
+// else.
+var ErrNotSpilled = errors.New("not a spilled event")
+
+const spilledMessage = "event spilled"
+
+// ParseSpilled reads a spilled event from what there is of it: the line that the
+// endpoint wrote, or Cloud Logging's LogEntry of that line. Anything else is
+// [ErrNotSpilled]; another error says what is wrong with a line that tells of a
+// spilled event.
+func ParseSpilled(line []byte) (*Spilled, error) {
+	// Most lines of a log are others.
+	if !bytes.Contains(line, []byte(spilledMessage)) {
+		return nil, ErrNotSpilled
+	}
+	var entry struct {
+		Message     json.RawMessage
+		JSONPayload json.RawMessage
+		TextPayload json.RawMessage
+	}
+	if err := json.Unmarshal(line, &entry); err != nil {
+		var wrongType *json.UnmarshalTypeError
+		if errors.As(err, &wrongType) {
+			return nil, ErrNotSpilled // a string or a list that has the words in it
+		}
+		return nil, fmt.Errorf("has the words %q and is no JSON: %w", spilledMessage, err)
+	}
+	switch {
+	case entry.JSONPayload != nil:
+		line = entry.JSONPayload
+	case entry.TextPayload != nil:
+		var text string
+		if json.Unmarshal(entry.TextPayload, &text) != nil {
+			return nil, ErrNotSpilled
+		}
+		line = []byte(text)
+	}
+	var head struct{ Message string }
+	if err := json.Unmarshal(line, &head); err != nil || head.Message != spilledMessage {
+		return nil, ErrNotSpilled
+	}
+	var payload struct {
+		Reason     string
+		Event      json.RawMessage
+		Attributes map[string]string
+	}
+	if err := json.Unmarshal(line, &payload); err != nil {
+		return nil, fmt.Errorf("spilled event: %w", err)
+	}
+	if len(payload.Event) == 0 || payload.Event[0] != '{' {
+		return nil, errors.New("spilled event: the event is missing")
+	}
+	s := &Spilled{Event: &Event{}, Data: payload.Event, Attributes: payload.Attributes, Reason: payload.Reason}
+	if err := s.Event.UnmarshalJSON(s.Data); err != nil {
+		return nil, fmt.Errorf("spilled event: %w", err)
+	}
+	if bytes.ContainsAny(s.Data, "\r\n") {
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, s.Data); err != nil {
+			return nil, fmt.Errorf("spilled event: %w", err)
+		}
+		s.Data = compact.Bytes()
+	}
+	if len(s.Attributes) == 0 {
+		s.Attributes = s.Event.Attributes()
+	}
+	return s, nil
+}
+
+// Publish publishes the event again, with its id and time, to a sink that
+// [OpenSink] opened. Its errors are [Sink.Publish]'s.
+func (s *Spilled) Publish(ctx context.Context, sink Sink) error {
+	raw, ok := sink.(interface {
+		publishRaw(ctx context.Context, data []byte, attributes map[string]string) error
+	})
+	if !ok {
+		return errors.New("this sink takes no spilled events")
+	}
+	return raw.publishRaw(ctx, s.Data, s.Attributes)
+}
