@@ -1,11 +1,13 @@
 package email
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -126,7 +128,11 @@ type Options struct {
 // A Rewriter puts tracking into the mails of one mailing. It may be used from
 // any goroutine.
 type Rewriter struct {
-	o Options
+	o        Options
+	skip     hosts
+	only     hosts
+	patterns []pattern
+	site     string // of the signer's host
 }
 
 // New returns a rewriter. The error says which option is wrong.
@@ -137,19 +143,57 @@ func New(o Options) (*Rewriter, error) {
 	if o.Keys == nil {
 		return nil, errors.New("a key ring is required, to tell links that are tracked already")
 	}
-	if o.Form == "" {
-		o.Form = linkcore.PathForm
+	o.Form = cmp.Or(o.Form, linkcore.PathForm)
+	o.Tracking = cmp.Or(o.Tracking, Full)
+	o.Pixel = cmp.Or(o.Pixel, NoPixel)
+	o.PixelSigner = cmp.Or(o.PixelSigner, o.Signer)
+	o.VisibleURL = cmp.Or(o.VisibleURL, Track)
+	o.Shorteners = cmp.Or(o.Shorteners, Track)
+	o.OneTime = cmp.Or(o.OneTime, Skip)
+	switch {
+	case o.Form != linkcore.PathForm && o.Form != linkcore.QueryForm:
+		return nil, fmt.Errorf("form: %q is unknown: path or query", o.Form)
+	case o.Tracking != Full && o.Tracking != Anonymous && o.Tracking != Off:
+		return nil, fmt.Errorf("tracking: %q is unknown: full, anonymous or off", o.Tracking)
+	case o.Pixel != NoPixel && o.Pixel != PixelEnd && o.Pixel != PixelTop:
+		return nil, fmt.Errorf("pixel: %q is unknown: none, end or top", o.Pixel)
+	case o.Tracking == Anonymous && o.Sealed:
+		return nil, errors.New("tracking: anonymous links can't be sealed: no two sealed links are the same, so that each would tell its mail")
 	}
-	if o.Tracking == "" {
-		o.Tracking = Full
+	for _, choice := range []struct {
+		option string
+		value  Choice
+	}{{"visible URLs", o.VisibleURL}, {"shorteners", o.Shorteners}, {"one-time links", o.OneTime}} {
+		if choice.value != Track && choice.value != Skip && choice.value != Refuse {
+			return nil, fmt.Errorf("%s: %q is unknown: track, skip or refuse", choice.option, choice.value)
+		}
 	}
-	if o.Pixel == "" {
-		o.Pixel = NoPixel
+	for _, p := range o.UTM {
+		if p.Name == "" {
+			return nil, errors.New("UTM: a parameter has no name")
+		}
 	}
-	if o.PixelSigner == nil {
-		o.PixelSigner = o.Signer
+	w := &Rewriter{o: o, site: site(o.Signer.Host())}
+	var err error
+	if w.skip, err = newHosts("skip hosts", o.SkipHosts); err != nil {
+		return nil, err
 	}
-	return &Rewriter{o: o}, nil
+	if w.only, err = newHosts("only hosts", o.OnlyHosts); err != nil {
+		return nil, err
+	}
+	for _, s := range o.SkipURLs {
+		p, err := newPattern(s)
+		if err != nil {
+			return nil, err
+		}
+		w.patterns = append(w.patterns, p)
+	}
+	if o.Honeypot != "" {
+		if w.o.Honeypot, err = linkcore.NormalizeDestination(o.Honeypot); err != nil {
+			return nil, fmt.Errorf("honeypot: %w", err)
+		}
+	}
+	return w, nil
 }
 
 // Action says what was done with a link.
@@ -157,29 +201,32 @@ type Action string
 
 // The actions.
 const (
-	Tracked Action = "tracked"
-	Skipped Action = "skipped"
+	ActionTracked Action = "tracked"
+	ActionSkipped Action = "skipped"
 )
 
-// A Link is one link of a mail in the report.
+// A Link is one link of a mail in the report. Its position counts all links of
+// the mail, also those that were left alone.
 type Link struct {
-	Position int      `json:"position"`              // counts the links of the mail, from 1
-	Part     string   `json:"part"`                  // where in the mail, such as "html"
-	Line     int      `json:"line"`                  // line of the decoded part, from 1
-	Found    string   `json:"found"`                 // the URL as it stood there, decoded
-	Text     string   `json:"text,omitempty"`        // visible text, shortened
-	Action   Action   `json:"action"`                //
-	Reason   string   `json:"reason,omitempty"`      // why it was skipped
-	Dest     string   `json:"destination,omitempty"` // as signed; empty if skipped
-	URL      string   `json:"tracked,omitempty"`     // the tracked link; empty if skipped
-	ID       string   `json:"link,omitempty"`        // the link's field of this name
-	Warnings []string `json:"warnings,omitempty"`
+	Position    int      `json:"position"` // from 1
+	Part        string   `json:"part"`     // where in the mail, such as "html"
+	Line        int      `json:"line"`     // of the part, decoded; from 1
+	Found       string   `json:"found"`    // the URL as it stood there, decoded
+	Text        string   `json:"text,omitempty"`
+	Action      Action   `json:"action"`
+	Reason      string   `json:"reason,omitempty"`      // why it was skipped
+	Destination string   `json:"destination,omitempty"` // as signed; empty if skipped
+	Tracked     string   `json:"tracked,omitempty"`     // the tracked URL; empty if skipped
+	ID          string   `json:"link,omitempty"`        // the link field of the tracked URL
+	Warnings    []string `json:"warnings,omitempty"`
 }
 
 // Result is a mail that was rewritten.
 type Result struct {
 	Output   []byte
 	Links    []Link
+	Pixel    string   // the open pixel's URL, if one was put in
+	Honeypot string   // the honeypot's tracked link, if one was put in
 	Warnings []string // about the mail as a whole
 }
 
@@ -213,11 +260,16 @@ type mail struct {
 	w        *Rewriter
 	fields   linkcore.Fields // as signed, but for the link
 	random   string          // tells this mail's links from those of all others
-	links    []Link
-	warnings []string
+	report   Result
+	findings earlier
+	optOuts  map[string]string // by URL, what an HTML part opts out with
+}
 
-	// What the mail turned out to hold of an earlier run.
-	rewritten, pixel, honeypot bool
+// earlier is what the mail turned out to hold of an earlier run.
+type earlier struct {
+	links    bool // of this very mail: what was left alone then stays so
+	pixel    bool
+	honeypot bool
 }
 
 func (w *Rewriter) newMail(f linkcore.Fields) (*mail, error) {
@@ -237,36 +289,116 @@ func (w *Rewriter) newMail(f linkcore.Fields) (*mail, error) {
 }
 
 func (m *mail) result(output []byte) Result {
-	return Result{Output: output, Links: m.links, Warnings: m.warnings}
+	m.report.Output = output
+	return m.report
+}
+
+// warn enters a warning about the mail as a whole into the report, once.
+func (m *mail) warn(warning string) {
+	if !slices.Contains(m.report.Warnings, warning) {
+		m.report.Warnings = append(m.report.Warnings, warning)
+	}
+}
+
+// warnOfSigner warns of what is wrong with all links of a signer.
+func (m *mail) warnOfSigner(t linkcore.Tracked) {
+	for _, warning := range t.Warnings {
+		if warning == linkcore.WarnHTTP || warning == linkcore.WarnRunApp {
+			m.warn(string(warning))
+		}
+	}
+}
+
+// verify tells whether a URL is a tracked link of the key ring, whatever its
+// host, and also below a path that an endpoint is mounted under.
+func (w *Rewriter) verify(url string) (linkcore.Link, bool) {
+	const deepest = 4 // segments of that path
+	if !isHTTP(schemeOf(url)) {
+		return linkcore.Link{}, false
+	}
+	authority, target, err := linkcore.SplitURL(url)
+	if err != nil {
+		return linkcore.Link{}, false
+	}
+	for range deepest + 1 {
+		link, err := w.o.Keys.Verify(authority, target)
+		if err == nil {
+			return link, true
+		}
+		if !errors.Is(err, linkcore.ErrNotLink) {
+			break
+		}
+		i := strings.IndexAny(target[1:], "/?")
+		if i < 0 || target[1+i] == '?' {
+			break
+		}
+		target = target[1+i:]
+	}
+	return linkcore.Link{}, false
+}
+
+// notice looks at a URL of the mail before any is judged, for what an earlier
+// run put in.
+func (m *mail) notice(url string) {
+	link, ok := m.w.verify(stripURL(url))
+	if !ok || link.Customer != m.fields.Customer || link.Campaign != m.fields.Campaign || link.Recipient != m.fields.Recipient {
+		return
+	}
+	switch {
+	case strings.HasPrefix(link.Fields.Link, "hp_"):
+		m.findings.honeypot = true
+	case !isLinkID(link.Fields.Link):
+		return
+	case link.Kind == linkcore.Open:
+		m.findings.pixel = true
+	case link.Kind != linkcore.Click:
+		return
+	}
+	m.findings.links = true
 }
 
 // found is a link as it stands in a part.
 type found struct {
-	part   string
-	line   int
-	url    string // decoded
-	base   string // what relative URLs refer to; empty: they are left alone
-	text   string // visible text, if that is not the URL itself
-	optOut string // the attribute by which it wants to be left alone
+	part    string
+	line    int
+	url     string // decoded
+	base    string // what relative URLs refer to; empty: they are left alone
+	text    string // visible text, if that is not the URL itself
+	optOut  string // the attribute by which it wants to be left alone
+	problem string // why it is left alone otherwise
+	plain   bool   // in plain text, where no link can opt out by itself
 }
 
 // judge enters a link into the report, and returns the URL that replaces it or
 // "" if it is left alone. An error ends the rewriting of the whole mail.
 func (m *mail) judge(f found) (string, error) {
-	l := Link{Position: len(m.links) + 1, Part: f.part, Line: f.line, Found: f.url, Text: f.text}
+	f.url = stripURL(f.url)
+	l := Link{
+		Position: len(m.report.Links) + 1,
+		Part:     f.part,
+		Line:     f.line,
+		Found:    f.url,
+		Text:     f.text,
+	}
 	destination, reason, err := m.destination(&f, &l)
 	if err != nil {
 		return "", err
 	}
 	if reason == "" {
-		tracked, err := m.sign(m.w.o.Signer, linkcore.Click, m.linkID(l.Position, destination), destination, m.label(f.text))
+		text := ""
+		if m.w.o.Labels && m.w.o.Tracking != Anonymous && (m.w.o.Sealed || m.w.o.Form == linkcore.QueryForm) {
+			text = label(f.text)
+		}
+		tracked, err := m.sign(m.w.o.Signer, linkcore.Click, m.linkID(l.Position, destination), destination, text)
 		var field *linkcore.FieldError
 		switch {
 		case err == nil:
-			l.Action = Tracked
-			l.Dest, l.URL, l.ID = destination, tracked.URL, tracked.Fields.Link
+			l.Destination, l.Tracked, l.ID = destination, tracked.URL, tracked.Fields.Link
+			m.warnOfSigner(tracked)
 			for _, warning := range tracked.Warnings {
-				l.Warnings = append(l.Warnings, string(warning))
+				if warning != linkcore.WarnHTTP && warning != linkcore.WarnRunApp {
+					l.Warnings = append(l.Warnings, string(warning))
+				}
 			}
 		case errors.As(err, &field) && field.Field == "destination":
 			reason = err.Error()
@@ -274,11 +406,114 @@ func (m *mail) judge(f found) (string, error) {
 			return "", err
 		}
 	}
+	l.Action, l.Reason = ActionTracked, reason
 	if reason != "" {
-		l.Action, l.Reason = Skipped, reason
+		l.Action, l.Warnings = ActionSkipped, nil
 	}
-	m.links = append(m.links, l)
-	return l.URL, nil
+	m.report.Links = append(m.report.Links, l)
+	return l.Tracked, nil
+}
+
+// destination returns where a link leads, as it is signed, or the reason why
+// it is left alone.
+func (m *mail) destination(f *found, l *Link) (destination, reason string, err error) {
+	o := &m.w.o
+	if o.Tracking == Off {
+		return "", "tracking is off", nil
+	}
+	url := f.url
+	if url == "" {
+		return "", "it is empty", nil
+	}
+	if p := placeholder(url); p != "" && !o.Placeholders {
+		return "", "it holds the placeholder " + p, nil
+	}
+	if f.problem != "" {
+		return "", f.problem, nil
+	}
+	url, reason = absolute(f.base, url)
+	if reason != "" {
+		return "", reason, nil
+	}
+	if _, ok := m.w.verify(url); ok {
+		return "", "it is tracked already", nil
+	}
+	if f.optOut != "" {
+		return "", "it opts out with " + f.optOut, nil
+	}
+	if attribute := m.optOuts[url]; f.plain && attribute != "" {
+		return "", "it opts out in the HTML with " + attribute, nil
+	}
+	if destination, err = linkcore.NormalizeDestination(encodeSpaces(url)); err != nil {
+		return "", err.Error(), nil
+	}
+	if m.findings.links {
+		return "", "it was left alone when this mail was rewritten before", nil
+	}
+	host := hostOf(destination)
+	if m.w.skip.match(host) {
+		return "", "its host is one to skip", nil
+	}
+	if !m.w.only.empty() && !m.w.only.match(host) {
+		return "", "its host is not among those to track", nil
+	}
+	if len(m.w.patterns) > 0 {
+		normal := lowerAuthority(destination)
+		for _, p := range m.w.patterns {
+			if p.match(normal) {
+				return "", "it matches the pattern " + p.written, nil
+			}
+		}
+	}
+	// The strictest choice decides, whatever the order.
+	for _, doubt := range []struct {
+		choice  Choice
+		problem string
+	}{
+		{o.OneTime, m.oneTime(destination)},
+		{o.Shorteners, m.shortener(host)},
+		{o.VisibleURL, m.visibleURL(f.text, host)},
+	} {
+		switch {
+		case doubt.problem == "":
+		case doubt.choice == Refuse:
+			return "", "", &RefusedError{Part: f.part, Line: f.line, URL: f.url, Problem: doubt.problem}
+		case doubt.choice == Skip:
+			reason = cmp.Or(reason, "it "+doubt.problem)
+		default:
+			l.Warnings = append(l.Warnings, "it "+doubt.problem)
+		}
+	}
+	if reason != "" {
+		return "", reason, nil
+	}
+	return addParameters(destination, o.UTM), "", nil
+}
+
+func (m *mail) oneTime(destination string) string {
+	sign := oneTime(destination)
+	if sign == "" {
+		return ""
+	}
+	return "looks like a one-time link, by " + sign + ": a scanner that follows it uses it up, and its secret would be recorded with each click"
+}
+
+func (m *mail) shortener(host string) string {
+	if !isShortener(host) {
+		return ""
+	}
+	return "leads to the link shortener " + host + ", which filters of spam look at with suspicion: use the link that it leads to"
+}
+
+func (m *mail) visibleURL(text, host string) string {
+	shown := shownHost(text)
+	if shown == "" || site(shown) == m.w.site {
+		return ""
+	}
+	if shown == host {
+		return "shows " + shown + " and, once tracked, leads to " + m.w.o.Signer.Host() + ": some mail clients warn of such links; write words instead"
+	}
+	return "shows " + shown + " and leads to " + host + ": that is what phishing looks like"
 }
 
 // sign makes a link of the mail's fields.
@@ -303,25 +538,19 @@ func (m *mail) linkID(position int, destination string) string {
 	return "an_" + id + base64.RawURLEncoding.EncodeToString(sum[:8])
 }
 
-// label makes a link's cosmetic label of its visible text.
-func (m *mail) label(text string) string { return "" }
-
-// destination returns where a link leads, as it is signed, or the reason why
-// it is left alone.
-func (m *mail) destination(f *found, l *Link) (destination, reason string, err error) {
-	url := f.url
-	if f.optOut != "" {
-		return "", "opts out by " + f.optOut, nil
+// isLinkID tells whether a link was named by linkID.
+func isLinkID(id string) bool {
+	id = strings.TrimPrefix(id, "an_")
+	digits, random, ok := strings.Cut(id, "-")
+	if !ok || digits == "" || len(random) != 11 {
+		return false
 	}
-	if !strings.HasPrefix(url, "https://") && !strings.HasPrefix(url, "http://") {
-		return "", "not an http or https URL", nil
-	}
-	if authority, target, err := linkcore.SplitURL(url); err == nil {
-		if _, err := m.w.o.Keys.Verify(authority, target); err == nil {
-			return "", "tracked already", nil
+	for _, c := range []byte(digits) {
+		if c < '0' || c > '9' {
+			return false
 		}
 	}
-	return url, "", nil
+	return true
 }
 
 // edit says that src[start:end] becomes text. Edits are ordered and never

@@ -1,0 +1,411 @@
+package email
+
+import (
+	"fmt"
+	"strings"
+
+	"example.com/linktracker/linkcore"
+)
+
+// stripURL takes off what browsers ignore in a URL: control characters and
+// spaces around it, tabs and line ends within it (URL standard, section 4.4).
+func stripURL(s string) string {
+	start, end := 0, len(s)
+	for start < end && s[start] <= ' ' {
+		start++
+	}
+	for start < end && s[end-1] <= ' ' {
+		end--
+	}
+	s = s[start:end]
+	if !strings.ContainsAny(s, "\t\n\r") {
+		return s
+	}
+	return strings.Map(func(c rune) rune {
+		if c == '\t' || c == '\n' || c == '\r' {
+			return -1
+		}
+		return c
+	}, s)
+}
+
+// placeholders are how templates mark what is filled in later: Handlebars,
+// Liquid and Jinja; Liquid's and Jinja's statements; Mailchimp; TYPO3 and
+// others; Salesforce. The first two can't stand in a URL for another reason,
+// and an attribute that ends at a quote within one has its beginning only.
+var placeholders = []struct {
+	open, close string
+	both        bool
+}{
+	{"{{", "}}", false},
+	{"{%", "%}", false},
+	{"*|", "|*", true},
+	{"[[", "]]", true},
+	{"%%", "%%", true},
+}
+
+// placeholder returns a placeholder that the URL holds, shortened, or "".
+func placeholder(url string) string {
+	for _, p := range placeholders {
+		i := strings.Index(url, p.open)
+		if i < 0 {
+			continue
+		}
+		rest := url[i+len(p.open):]
+		n := strings.Index(rest, p.close)
+		switch {
+		case n >= 0:
+			return shorten(url[i:i+len(p.open)+n+len(p.close)], 40)
+		case !p.both:
+			return shorten(url[i:], 40)
+		}
+	}
+	return ""
+}
+
+// schemeOf returns a URL's scheme, without the colon, or "" if it has none.
+func schemeOf(url string) string {
+	for i := 0; i < len(url); i++ {
+		switch c := url[i]; {
+		case isLetter(c):
+		case i > 0 && ('0' <= c && c <= '9' || c == '+' || c == '-' || c == '.'):
+		case i > 0 && c == ':':
+			return url[:i]
+		default:
+			return ""
+		}
+	}
+	return ""
+}
+
+func isHTTP(scheme string) bool {
+	return strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https")
+}
+
+// absolute returns the http or https URL that a link leads to, or why it leads
+// to none.
+func absolute(base, url string) (absolute, problem string) {
+	switch scheme := schemeOf(url); {
+	case url == "":
+		return "", "it is empty"
+	case url[0] == '#':
+		return "", "it leads to a place in the mail itself"
+	case isHTTP(scheme):
+		return url, ""
+	case scheme != "":
+		return "", "links of the scheme " + shorten(scheme, 40) + ": are not tracked"
+	}
+	absolute, ok := resolve(base, url)
+	if !ok {
+		return "", "it is relative, and the mail has no <base href> with a full URL"
+	}
+	return absolute, ""
+}
+
+// resolve makes an absolute URL of a reference without scheme (RFC 3986,
+// section 5.2). The base is http or https and absolute, or empty.
+func resolve(base, reference string) (string, bool) {
+	if strings.HasPrefix(reference, "//") {
+		if base == "" {
+			return "https:" + reference, true
+		}
+		return schemeOf(base) + ":" + reference, true
+	}
+	if base == "" {
+		return "", false
+	}
+	base, _, _ = strings.Cut(base, "#")
+	authority := len(schemeOf(base)) + len("://")
+	path := len(base)
+	if i := strings.IndexAny(base[authority:], "/?"); i >= 0 {
+		path = authority + i
+	}
+	query := len(base)
+	if i := strings.IndexByte(base[path:], '?'); i >= 0 {
+		query = path + i
+	}
+	if reference[0] == '?' {
+		if path == query {
+			return base[:path] + "/" + reference, true
+		}
+		return base[:query] + reference, true
+	}
+	end := strings.IndexAny(reference, "?#")
+	if end < 0 {
+		end = len(reference)
+	}
+	if reference[0] == '/' {
+		return base[:path] + removeDots(reference[:end]) + reference[end:], true
+	}
+	directory := base[path : path+strings.LastIndexByte(base[path:query], '/')+1]
+	if directory == "" {
+		directory = "/"
+	}
+	return base[:path] + removeDots(directory+reference[:end]) + reference[end:], true
+}
+
+// removeDots resolves the segments . and .. of a path that begins with a slash
+// (RFC 3986, section 5.2.4).
+func removeDots(path string) string {
+	if !strings.Contains(path, "/.") {
+		return path
+	}
+	var out []string
+	segments := strings.Split(path[1:], "/")
+	for i, segment := range segments {
+		last := i == len(segments)-1
+		switch segment {
+		case "..":
+			if len(out) > 0 {
+				out = out[:len(out)-1]
+			}
+			fallthrough
+		case ".":
+			if last {
+				out = append(out, "")
+			}
+		default:
+			out = append(out, segment)
+		}
+	}
+	return "/" + strings.Join(out, "/")
+}
+
+// encodeSpaces percent-encodes spaces and control characters behind the host,
+// as browsers do; everything else is left to linkcore, which encodes what is
+// not ASCII and refuses what browsers disagree about.
+func encodeSpaces(url string) string {
+	isControl := func(c byte) bool { return c <= ' ' || c == 0x7F }
+	start := len(schemeOf(url)) + len("://")
+	if start > len(url) {
+		return url
+	}
+	if i := strings.IndexAny(url[start:], "/?#"); i >= 0 {
+		start += i
+	} else {
+		return url
+	}
+	n := 0
+	for i := start; i < len(url); i++ {
+		if isControl(url[i]) {
+			n++
+		}
+	}
+	if n == 0 {
+		return url
+	}
+	var b strings.Builder
+	b.Grow(len(url) + 2*n)
+	b.WriteString(url[:start])
+	for i := start; i < len(url); i++ {
+		if isControl(url[i]) {
+			fmt.Fprintf(&b, "%%%02X", url[i])
+		} else {
+			b.WriteByte(url[i])
+		}
+	}
+	return b.String()
+}
+
+// addParameters adds to the query string what it does not have yet, before the
+// fragment. All other bytes stay.
+func addParameters(url string, parameters []Parameter) string {
+	if len(parameters) == 0 {
+		return url
+	}
+	fragment := len(url)
+	if i := strings.IndexByte(url, '#'); i >= 0 {
+		fragment = i
+	}
+	rest := url[fragment:]
+	url = url[:fragment]
+	_, query, has := strings.Cut(url, "?")
+	var b strings.Builder
+	for _, p := range parameters {
+		if hasParameter(query, p.Name) {
+			continue
+		}
+		if b.Len() == 0 {
+			b.Grow(len(url) + len(rest) + 64*len(parameters))
+			b.WriteString(url)
+			switch {
+			case !has:
+				b.WriteByte('?')
+			case query != "" && query[len(query)-1] != '&':
+				b.WriteByte('&')
+			}
+		} else {
+			b.WriteByte('&')
+		}
+		writeEscaped(&b, p.Name)
+		b.WriteByte('=')
+		writeEscaped(&b, p.Value)
+	}
+	if b.Len() == 0 {
+		return url + rest
+	}
+	b.WriteString(rest)
+	return b.String()
+}
+
+// hasParameter tells whether a query string has a parameter of this name, in
+// any case, also where it was joined with ; as was once usual.
+func hasParameter(query, name string) bool {
+	for query != "" {
+		parameter := query
+		if i := strings.IndexAny(query, "&;"); i >= 0 {
+			parameter, query = query[:i], query[i+1:]
+		} else {
+			query = ""
+		}
+		parameter, _, _ = strings.Cut(parameter, "=")
+		if strings.EqualFold(unescape(parameter), name) {
+			return true
+		}
+	}
+	return false
+}
+
+// unescape percent-decodes a parameter's name; what can't be decoded stays.
+func unescape(s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			var c byte
+			if n, err := fmt.Sscanf(s[i+1:i+3], "%02x", &c); n == 1 && err == nil {
+				b.WriteByte(c)
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func writeEscaped(b *strings.Builder, s string) {
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case isLetter(c), '0' <= c && c <= '9', c == '-', c == '.', c == '_', c == '~':
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(b, "%%%02X", c)
+		}
+	}
+}
+
+// hosts are patterns of hosts.
+type hosts struct {
+	exact, below map[string]bool
+}
+
+// newHosts reads the patterns of an option.
+func newHosts(option string, patterns []string) (hosts, error) {
+	h := hosts{map[string]bool{}, map[string]bool{}}
+	for _, pattern := range patterns {
+		name, below := strings.CutPrefix(pattern, "*.")
+		ascii, err := linkcore.HostToASCII(name)
+		if err == nil {
+			ascii, err = linkcore.NormalizeHost(ascii)
+		}
+		if err != nil {
+			return h, fmt.Errorf("%s: %q is no host: write example.com, or *.example.com for every host below it", option, pattern)
+		}
+		if below {
+			h.below[ascii] = true
+		} else {
+			h.exact[ascii] = true
+		}
+	}
+	return h, nil
+}
+
+func (h *hosts) empty() bool { return len(h.exact) == 0 && len(h.below) == 0 }
+
+// match takes a host in lower case without trailing dot.
+func (h *hosts) match(host string) bool {
+	return h.exact[host] || len(h.below) > 0 && isBelow(host, h.below)
+}
+
+// isBelow tells whether host is below one of the set.
+func isBelow(host string, set map[string]bool) bool {
+	for {
+		_, parent, ok := strings.Cut(host, ".")
+		if !ok {
+			return false
+		}
+		if set[parent] {
+			return true
+		}
+		host = parent
+	}
+}
+
+// hostOf returns the host of a destination, in lower case without trailing dot.
+func hostOf(destination string) string {
+	d, err := linkcore.ParseDestination(destination)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(strings.TrimSuffix(d.Host, "."))
+}
+
+// A pattern is a URL in which * stands for any characters.
+type pattern struct {
+	written string
+	pieces  []string // what stands between the asterisks
+}
+
+func newPattern(s string) (pattern, error) {
+	if !strings.HasPrefix(s, "*") && !isHTTP(schemeOf(s)) {
+		return pattern{}, fmt.Errorf("skip URLs: %q is no pattern of a whole URL: begin it with https:// or *", s)
+	}
+	return pattern{s, strings.Split(lowerAuthority(s), "*")}, nil
+}
+
+// match takes a URL as lowerAuthority returns it.
+func (p *pattern) match(url string) bool {
+	first, last := p.pieces[0], p.pieces[len(p.pieces)-1]
+	if len(p.pieces) == 1 {
+		return url == first
+	}
+	if len(url) < len(first)+len(last) || !strings.HasPrefix(url, first) || !strings.HasSuffix(url, last) {
+		return false
+	}
+	url = url[len(first) : len(url)-len(last)]
+	for _, piece := range p.pieces[1 : len(p.pieces)-1] {
+		i := strings.Index(url, piece)
+		if i < 0 {
+			return false
+		}
+		url = url[i+len(piece):]
+	}
+	return true
+}
+
+// lowerAuthority lower-cases a URL's scheme and host, where case says nothing.
+func lowerAuthority(url string) string {
+	i := strings.Index(url, "://")
+	if i < 0 {
+		return url
+	}
+	end := len(url)
+	if n := strings.IndexAny(url[i+3:], "/?#"); n >= 0 {
+		end = i + 3 + n
+	}
+	return strings.ToLower(url[:end]) + url[end:]
+}
+
+// shorten cuts s to about n bytes at a character's edge, for a report.
+func shorten(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xC0 == 0x80 {
+		n--
+	}
+	return s[:n] + "…"
+}
