@@ -1,0 +1,393 @@
+package email
+
+import (
+	"bytes"
+	"fmt"
+	"net/textproto"
+	"slices"
+	"strings"
+
+	"example.com/linktracker/linkcore"
+)
+
+// Message rewrites a whole mail message (RFC 5322, MIME): every text/html,
+// text/plain and text/x-amp-html part that is shown, at any depth, in any
+// charset and transfer encoding. Lines may end in LF or CRLF, and an mbox's
+// "From " line may stand before the header.
+//
+// Everything else keeps its bytes: headers, attachments, messages that are
+// attached, pictures, preambles. So do parts that can't be read for certain
+// (an unknown charset or encoding, a multipart without a boundary); the
+// result's warnings name them. Within a part that changes, quoted-printable is
+// changed at the links only, base64 from the first link on. A part in 7bit or
+// 8bit in which a line would get longer than 998 bytes becomes
+// quoted-printable, and its Content-Transfer-Encoding says so.
+//
+// A message that is signed or encrypted (S/MIME, PGP) is refused: [ErrSigned],
+// [ErrEncrypted]. One with more than 100 multiparts within each other, or more
+// than 10,000 parts, or a header longer than 1 MiB, is too: [ErrTooDeep],
+// [ErrTooManyParts], [ErrHeaderTooLong]; and what has no header:
+// [ErrMalformed].
+func (w *Rewriter) Message(f linkcore.Fields, src []byte) (Result, error) {
+	m, err := w.newMail(f)
+	if err != nil {
+		return Result{}, err
+	}
+	start := 0
+	if isMboxLine(src) {
+		start = bytes.IndexByte(src, '\n') + 1
+	}
+	root, walked, err := walk(src, start)
+	if err != nil {
+		return Result{}, fmt.Errorf("the message can't be rewritten: %w", err)
+	}
+	if err := checkMessage(src, root, walked); err != nil {
+		return Result{}, err
+	}
+	for _, e := range walked.unclosed {
+		m.warn(fmt.Sprintf("part %s is a multipart without its closing boundary: the message may have been cut", e.name()))
+	}
+	bodies, err := m.bodies(src, walked.leaves)
+	if err != nil {
+		return Result{}, err
+	}
+	var edits []edit
+	for i, b := range bodies {
+		role := plainHTML
+		if b.mediaType == "text/x-amp-html" {
+			role = ampHTML
+		} else if b.mediaType == "text/html" && !slices.ContainsFunc(bodies[i+1:], func(b *body) bool { return b.mediaType == "text/html" }) {
+			role = lastHTML
+		}
+		changed, err := m.rewriteBody(src, b, role)
+		if err != nil {
+			return Result{}, err
+		}
+		edits = append(edits, changed...)
+	}
+	if len(edits) > 0 && (root.header.has("Dkim-Signature") || root.header.has("Arc-Message-Signature") || root.header.has("Domainkey-Signature")) {
+		m.warn("the message has a DKIM or ARC signature, which no longer matches its body: sign after rewriting")
+	}
+	list, err := m.listUnsubscribe(f, src, &root.header)
+	if err != nil {
+		return Result{}, err
+	}
+	if list.text != "" {
+		i, _ := slices.BinarySearchFunc(edits, list.start, func(e edit, start int) int { return e.start - start })
+		edits = slices.Insert(edits, i, list)
+	}
+	return m.result(apply(nil, src, edits)), nil
+}
+
+// Rewrite rewrites a message, an HTML document or a text, and tells by the
+// content which it is.
+//
+// It is a message if it begins with header fields, one of which belongs to
+// mails alone (such as MIME-Version, Content-Type, Message-ID or a From with an
+// address), or two of which are usual in mails (such as Subject and To). Else
+// it is HTML if it begins with a declaration or a tag of HTML, or has an end
+// tag of HTML. Else it is text.
+func (w *Rewriter) Rewrite(f linkcore.Fields, src []byte) (Result, error) {
+	switch {
+	case bytes.HasPrefix(src, []byte("\xFF\xFE")) || bytes.HasPrefix(src, []byte("\xFE\xFF")):
+		return Result{}, fmt.Errorf("%w: it is in UTF-16; write it in UTF-8", ErrMalformed)
+	case looksLikeMessage(src):
+		return w.Message(f, src)
+	case looksLikeHTML(src):
+		return w.HTML(f, src)
+	}
+	return w.Text(f, src)
+}
+
+func isMboxLine(src []byte) bool {
+	return (bytes.HasPrefix(src, []byte("From ")) || bytes.HasPrefix(src, []byte(">From "))) && bytes.IndexByte(src, '\n') >= 0
+}
+
+// checkMessage returns why the message must not be rewritten.
+func checkMessage(src []byte, root *entity, walked *walker) error {
+	if root.header.malformed >= 0 {
+		return fmt.Errorf("%w: line %d is neither a header field nor the empty line that ends the header", ErrMalformed, lineNumber(src, root.header.malformed))
+	}
+	if len(root.header.fields) == 0 {
+		return fmt.Errorf("%w: it has no header", ErrMalformed)
+	}
+	if !bytes.Contains(src, []byte("\n")) && bytes.Contains(src, []byte("\r")) {
+		return fmt.Errorf("%w: its lines end in CR alone; write them with LF or CRLF", ErrMalformed)
+	}
+	for _, e := range walked.leaves {
+		// A multipart that can't be entered is a leaf; the others are parents.
+		for p := e; p != nil; p = p.parent {
+			if err := p.protection(); err != nil {
+				return fmt.Errorf("part %s, %s: %w", p.name(), p.mediaType, err)
+			}
+		}
+	}
+	return nil
+}
+
+// body is a text part that is shown and can be read.
+type body struct {
+	*entity
+	label    string // as reported
+	transfer transferEncoding
+	charset  charset
+	decoded  []byte // without its transfer encoding
+	text     []byte // in UTF-8
+}
+
+// bodies returns the parts that are rewritten, and warns of those that can't
+// be.
+func (m *mail) bodies(src []byte, leaves []*entity) ([]*body, error) {
+	var bodies []*body
+	for _, e := range leaves {
+		if e.problem != "" {
+			m.warn(fmt.Sprintf("part %s is left alone: %s", e.name(), e.problem))
+			continue
+		}
+		if !e.shown() {
+			continue
+		}
+		b := &body{entity: e, label: e.mediaType + " " + e.name()}
+		if problem := b.read(src); problem != "" {
+			m.warn(fmt.Sprintf("%s is left alone: %s", b.label, problem))
+			continue
+		}
+		if e.mediaType == "text/plain" {
+			if err := checkInlinePGP(b.text); err != nil {
+				return nil, fmt.Errorf("%s: %w", b.label, err)
+			}
+		}
+		bodies = append(bodies, b)
+	}
+	return bodies, nil
+}
+
+// read decodes the body, and returns why it can't.
+func (b *body) read(src []byte) (problem string) {
+	if b.transfer, problem = b.encoding(src); problem != "" {
+		return problem
+	}
+	var ok bool
+	if b.decoded, ok = b.transfer.decode(src[b.start:b.end]); !ok {
+		return "it is not valid " + string(b.transfer)
+	}
+	if b.charset, ok = charsetOf(b.parameters["charset"], b.decoded); !ok {
+		return fmt.Sprintf("its charset %q is not known", b.parameters["charset"])
+	}
+	var err error
+	if b.text, err = b.charset.decode(b.decoded); err != nil {
+		return fmt.Sprintf("its charset %q can't be read: %v", b.parameters["charset"], err)
+	}
+	return ""
+}
+
+// checkInlinePGP refuses a text that is signed or encrypted in the way that is
+// older than MIME (RFC 9580, section 6.2).
+func checkInlinePGP(text []byte) error {
+	for _, c := range []struct {
+		line string
+		err  error
+	}{
+		{"-----BEGIN PGP SIGNED MESSAGE-----", ErrSigned},
+		{"-----BEGIN PGP MESSAGE-----", ErrEncrypted},
+	} {
+		if bytes.HasPrefix(text, []byte(c.line)) || bytes.Contains(text, []byte("\n"+c.line)) {
+			return c.err
+		}
+	}
+	return nil
+}
+
+// rewriteBody returns the edits of the message that rewrite a part.
+func (m *mail) rewriteBody(src []byte, b *body, role htmlRole) ([]edit, error) {
+	before := *m
+	var edits []edit
+	var err error
+	if b.mediaType == "text/plain" {
+		flowed := strings.EqualFold(b.parameters["format"], "flowed")
+		edits, err = m.text(b.text, b.label, textFormat{delSp: flowed && strings.EqualFold(b.parameters["delsp"], "yes")})
+	} else {
+		edits, err = m.html(b.text, b.label, role)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(edits) == 0 {
+		return nil, nil
+	}
+	changed, problem := b.write(src, edits)
+	if problem != "" {
+		*m = before
+		m.warn(fmt.Sprintf("%s is left alone: %s", b.label, problem))
+		return nil, nil
+	}
+	return changed, nil
+}
+
+// write returns the edits of the message that make those of the part's text.
+func (b *body) write(src []byte, edits []edit) (changed []edit, problem string) {
+	edits, err := b.charset.encodeEdits(b.decoded, b.text, edits)
+	if err != nil {
+		return nil, fmt.Sprintf("its charset %q can't be written: %v", b.parameters["charset"], err)
+	}
+	raw := src[b.start:b.end]
+	eol := "\n"
+	if bytes.Contains(src[b.header.start:b.end], []byte("\r\n")) {
+		eol = "\r\n"
+	}
+	transfer := b.transfer
+	out := transfer.splice(raw, b.decoded, edits, eol)
+	if transfer == identity && !b.binary(src) && makesLongLine(raw, edits) {
+		transfer = quotedPrintable
+		out = encodeQuotedPrintable(out, eol)
+		changed = b.declare(src, eol)
+	}
+	if reads, ok := transfer.decode(out); !ok || !bytes.Equal(reads, apply(nil, b.decoded, edits)) || b.delimits(out) {
+		return nil, "what its encoding holds can't be changed for certain"
+	}
+	return append(changed, edit{b.start, b.end, string(out)}), ""
+}
+
+func (b *body) binary(src []byte) bool {
+	f, _ := b.header.find(src, "Content-Transfer-Encoding")
+	return f != nil && bytes.EqualFold(bytes.TrimSpace(src[f.colon+1:f.end]), []byte("binary"))
+}
+
+// makesLongLine tells whether a line that has an edit gets too long.
+func makesLongLine(src []byte, edits []edit) bool {
+	length, lineEnd := 0, -1
+	for _, e := range edits {
+		if e.start > lineEnd {
+			lineStart := bytes.LastIndexByte(src[:e.start], '\n') + 1
+			lineEnd = len(src)
+			if i := bytes.IndexByte(src[e.end:], '\n'); i >= 0 {
+				lineEnd = e.end + i
+			}
+			length = len(bytes.TrimSuffix(src[lineStart:lineEnd], []byte("\r")))
+		}
+		length += len(e.text) - (e.end - e.start)
+		if length > maxLine {
+			return true
+		}
+	}
+	return false
+}
+
+// delimits tells whether a line of the body would be taken for a delimiter.
+func (b *body) delimits(out []byte) bool {
+	w := walker{opened: map[string]int{}}
+	for p := b.parent; p != nil; p = p.parent {
+		w.opened[p.boundary] = 0
+	}
+	if len(w.opened) == 0 {
+		return false
+	}
+	for line := range bytes.Lines(out) {
+		if bytes.HasPrefix(line, []byte("--")) {
+			if _, _, ok := w.delimiter(line); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// declare returns the edits of the header that make the body quoted-printable.
+func (b *body) declare(src []byte, eol string) []edit {
+	if f, _ := b.header.find(src, "Content-Transfer-Encoding"); f != nil {
+		var edits []edit
+		for _, f := range b.header.fields { // it may stand there twice
+			if f.name == "Content-Transfer-Encoding" {
+				edits = append(edits, edit{f.colon + 1, f.end, " " + string(quotedPrintable) + eol})
+			}
+		}
+		return edits
+	}
+	text := "Content-Transfer-Encoding: " + string(quotedPrintable) + eol
+	if b.parent == nil && !b.header.has("Mime-Version") {
+		text = "MIME-Version: 1.0" + eol + text
+	}
+	return []edit{{b.header.end, b.header.end, text}}
+}
+
+// listUnsubscribe returns the edit that adds the fields for unsubscribing in
+// one click, or none.
+//
+// A message that says itself how to unsubscribe keeps that: adding a
+// List-Unsubscribe-Post to somebody else's List-Unsubscribe would promise that
+// its URL takes the POST request. The field stands at the end of the header,
+// and is never encoded: mailbox providers ignore it otherwise.
+func (m *mail) listUnsubscribe(f linkcore.Fields, src []byte, h *header) (edit, error) {
+	o := &m.w.o
+	if !o.ListUnsubscribe {
+		return edit{}, nil
+	}
+	if h.has("List-Unsubscribe") {
+		if !h.has("List-Unsubscribe-Post") {
+			m.warn("the message has a List-Unsubscribe of its own without List-Unsubscribe-Post: it is kept, and mailbox providers won't offer to unsubscribe in one click (RFC 8058)")
+		}
+		return edit{}, nil
+	}
+	if f.Recipient == "" {
+		m.warn("the link of List-Unsubscribe names no recipient, since none was given: nobody can tell who unsubscribes")
+	}
+	tracked, err := m.unsubscribeLink(f)
+	if err != nil {
+		return edit{}, err
+	}
+	eol := "\n"
+	if bytes.Contains(src[:h.end], []byte("\r\n")) {
+		eol = "\r\n"
+	}
+	text := ""
+	if h.end > 0 && src[h.end-1] != '\n' {
+		text = eol
+	}
+	text += "List-Unsubscribe: <" + tracked + ">"
+	if o.UnsubscribeMailto != "" {
+		mailto, err := mailtoURL(o.UnsubscribeMailto)
+		if err != nil {
+			return edit{}, err
+		}
+		text += "," + eol + " <" + mailto + ">"
+	}
+	text += eol
+	if !strings.HasPrefix(tracked, "https:") {
+		m.warn("List-Unsubscribe-Post is left out: one-click unsubscribing needs a base URL with https (RFC 8058)")
+	} else if !h.has("List-Unsubscribe-Post") {
+		text += "List-Unsubscribe-Post: List-Unsubscribe=One-Click" + eol
+	}
+	return edit{h.end, h.end, text}, nil
+}
+
+// unsubscribeLink names the recipient also in an anonymous mailing: nobody
+// could be unsubscribed otherwise, and it is requested by who wants that alone.
+func (m *mail) unsubscribeLink(f linkcore.Fields) (string, error) {
+	o := linkcore.Options{Kind: linkcore.Unsubscribe, Form: m.w.o.Form}
+	if m.random != "" {
+		f.Link = "0-" + m.random
+	}
+	sign := m.w.o.Signer.Sign
+	if m.w.o.Sealed {
+		sign = m.w.o.Signer.Seal
+	}
+	tracked, err := sign(f, "", o)
+	return tracked.URL, err
+}
+
+// mailtoURL returns the mailto: URL of an address, or the URL that was given.
+func mailtoURL(s string) (string, error) {
+	address := s
+	if len(s) >= len("mailto:") && strings.EqualFold(s[:len("mailto:")], "mailto:") {
+		address = s[len("mailto:"):]
+	} else {
+		s = "mailto:" + s
+	}
+	invalid := func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune("<>,\"\\", c) }
+	if at := strings.IndexByte(address, '@'); at < 1 || at == len(address)-1 || strings.ContainsFunc(address, invalid) || len(s) > 512 {
+		return "", fmt.Errorf("the address for unsubscribing must be such as unsubscribe@example.com or mailto:unsubscribe@example.com?subject=unsubscribe, with other characters percent-encoded")
+	}
+	return s, nil
+}
+
+func canonicalName(name string) string { return textproto.CanonicalMIMEHeaderKey(name) }
