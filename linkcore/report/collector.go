@@ -1,0 +1,419 @@
+package report
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"time"
+
+	"example.com/linktracker/linkcore/event"
+)
+
+const (
+	// How long a line may be, in bytes: as long as a Pub/Sub message, and far
+	// longer than any event.
+	maxLine = 10 << 20
+
+	// Where names are cut, in bytes.
+	maxName = 2048
+
+	// The customer of monitoring's own events.
+	probe = "_probe"
+
+	// What decides whether an event is automated may lie outside of the period
+	// that is asked for, by this much.
+	margin = 2 * time.Minute
+)
+
+// Options say what a report counts.
+type Options struct {
+	Customer string // only of this customer; "": of all but monitoring's own
+	Campaign string // only of this campaign; "": of all
+
+	Since time.Time // from then on; zero: from the beginning
+	Until time.Time // before then; zero: to the end
+
+	TempDir string // for what does not fit into memory; default os.TempDir
+}
+
+// A Collector takes events in and makes a [Report] of them. It is for one
+// goroutine at a time.
+type Collector struct {
+	o      Options
+	parser parser
+	spool  *spool
+	record []byte
+
+	input       Input
+	first, last time.Time // of the clicks
+}
+
+// An Input says what was read.
+type Input struct {
+	Files []File `json:"files"`
+
+	Events     int64 `json:"events"`      // lines and messages that are events
+	Duplicates int64 `json:"duplicates"`  // of them, those that were there already
+	LeftOut    int64 `json:"left_out"`    // of them, those that a filter leaves out
+	Probes     int64 `json:"probes"`      // of them, those of monitoring, left out
+	Verdicts   int64 `json:"verdicts"`    // of them, those that only speak of others
+	OtherTypes int64 `json:"other_types"` // of them, those of a type that is not known here
+	Unreadable int64 `json:"unreadable"`  // lines that are no events, and should be
+	NotEvents  int64 `json:"not_events"`  // lines that are JSON of another kind, such as a log's
+}
+
+// A File is what was read of one file or subscription.
+type File struct {
+	Name       string `json:"name"`
+	Events     int64  `json:"events"`
+	Unreadable int64  `json:"unreadable"`
+	NotEvents  int64  `json:"not_events"`
+	Problem    string `json:"problem,omitempty"` // the first, if something was not readable
+}
+
+// NewCollector returns an empty collector. Close it in the end.
+func NewCollector(o Options) *Collector {
+	return &Collector{o: o, spool: newSpool(o.TempDir)}
+}
+
+// Close removes what the collector keeps on disk.
+func (c *Collector) Close() error { return c.spool.close() }
+
+// ReadFile reads a file: see [Collector.Read].
+func (c *Collector) ReadFile(ctx context.Context, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return fmt.Errorf("read %s: it is a folder: name the files in it", path)
+	}
+	return c.Read(ctx, path, f)
+}
+
+// Read reads JSON: an object a line, or one array of objects, or objects that go
+// over several lines; compressed by gzip or not. name is what the report calls
+// it. What cannot be understood is counted. The error is one of reading itself or
+// of the context.
+func (c *Collector) Read(ctx context.Context, name string, r io.Reader) error {
+	c.Begin(name)
+	in := bufio.NewReaderSize(r, 256<<10)
+	if magic, _ := in.Peek(2); string(magic) == "\x1f\x8b" {
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+		in = bufio.NewReaderSize(z, 256<<10)
+	}
+	if bom, _ := in.Peek(3); string(bom) == "\xEF\xBB\xBF" {
+		in.Discard(3)
+	}
+	var err error
+	if head, _ := in.Peek(4096); isLines(head) {
+		err = c.readLines(ctx, in)
+	} else {
+		err = c.readValues(ctx, in)
+	}
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("read %s: %w", name, err)
+	}
+	return err
+}
+
+// isLines tells by how a file begins whether each line is an object.
+func isLines(head []byte) bool {
+	head = bytes.TrimLeft(head, " \t\r\n")
+	line, _, _ := bytes.Cut(head, []byte("\n"))
+	line = bytes.TrimSpace(line)
+	return !bytes.HasPrefix(line, []byte("[")) && string(line) != "{"
+}
+
+func (c *Collector) readLines(ctx context.Context, in *bufio.Reader) error {
+	var long []byte // a line that is longer than the reader's buffer
+	for number := 1; ; number++ {
+		if number%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		line, err := in.ReadSlice('\n')
+		tooLong := false
+		if err == bufio.ErrBufferFull {
+			long = append(long[:0], line...)
+			for err == bufio.ErrBufferFull {
+				line, err = in.ReadSlice('\n')
+				if tooLong = tooLong || len(long)+len(line) > maxLine; !tooLong {
+					long = append(long, line...)
+				}
+			}
+			line = long
+		}
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if tooLong {
+			c.unreadable(fmt.Sprintf("line %d is longer than %d bytes", number, maxLine))
+		} else if line = bytes.TrimSpace(line); len(line) > 0 {
+			if addErr := c.add(line, "line", number); addErr != nil {
+				return addErr
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+	}
+}
+
+// readValues reads objects one after the other, in an array or not.
+func (c *Collector) readValues(ctx context.Context, in *bufio.Reader) error {
+	var failed error
+	d := json.NewDecoder(readerFunc(func(p []byte) (int, error) {
+		n, err := in.Read(p)
+		if err != nil && err != io.EOF {
+			failed = err
+		}
+		return n, err
+	}))
+	array := false
+	for {
+		c0, err := in.Peek(1)
+		if err != nil || c0[0] != ' ' && c0[0] != '\t' && c0[0] != '\r' && c0[0] != '\n' {
+			array = err == nil && c0[0] == '['
+			break
+		}
+		in.Discard(1)
+	}
+	if array {
+		d.Token()
+	}
+	for number := 1; ; number++ {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if array && !d.More() {
+			if _, err := d.Token(); err != nil && failed == nil {
+				c.unreadable(fmt.Sprintf("it ends in the middle, after %d objects", number-1))
+			}
+			return failed
+		}
+		var object json.RawMessage
+		err := d.Decode(&object)
+		switch {
+		case failed != nil:
+			return failed
+		case err == io.EOF && !array:
+			return nil
+		case err != nil:
+			c.unreadable(fmt.Sprintf("object %d is not JSON, and what follows was not read", number))
+			return nil
+		}
+		if err := c.add(object, "object", number); err != nil {
+			return err
+		}
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// Begin begins a source of events that [Collector.Add] adds, such as a
+// subscription.
+func (c *Collector) Begin(name string) {
+	c.input.Files = append(c.input.Files, File{Name: name})
+}
+
+// Add adds an event as JSON, such as a message's data. What is none is counted.
+// The error is one of the temporary file.
+func (c *Collector) Add(data []byte) error { return c.add(data, "", 0) }
+
+func (c *Collector) unreadable(problem string) {
+	file := &c.input.Files[len(c.input.Files)-1]
+	file.Unreadable++
+	c.input.Unreadable++
+	if file.Problem == "" {
+		file.Problem = problem
+	}
+}
+
+// What an event is, in a record.
+const (
+	typeClick byte = iota
+	typeOpen
+	typeUnsubscribe
+	typeBlocked
+	typeCount
+)
+
+const (
+	flagUntracked = 1 << iota
+	flagRedirected
+)
+
+func (c *Collector) add(data []byte, unit string, number int) error {
+	file := &c.input.Files[len(c.input.Files)-1]
+	e, err := c.parser.parse(data)
+	switch {
+	case err == errOther:
+		file.NotEvents++
+		c.input.NotEvents++
+		return nil
+	case err != nil && unit == "":
+		c.unreadable("a message " + err.Error())
+		return nil
+	case err != nil:
+		c.unreadable(fmt.Sprintf("%s %d %v", unit, number, err))
+		return nil
+	}
+	file.Events++
+	c.input.Events++
+
+	var kind byte
+	switch event.Type(e.kind) {
+	case event.Click:
+		kind = typeClick
+	case event.Open:
+		kind = typeOpen
+	case event.Unsubscribe:
+		kind = typeUnsubscribe
+	case event.Blocked:
+		kind = typeBlocked
+	case event.Verdict:
+		c.input.Verdicts++
+		if len(e.about) == 0 {
+			return nil
+		}
+		return c.addVerdict(e.about)
+	default:
+		c.input.OtherTypes++
+		return nil
+	}
+	switch {
+	case c.o.Customer == "" && string(e.customer) == probe:
+		c.input.Probes++
+		return nil
+	case c.o.Customer != "" && string(e.customer) != c.o.Customer,
+		c.o.Campaign != "" && string(e.campaign) != c.o.Campaign:
+		c.input.LeftOut++
+		return nil
+	}
+	if !c.inPeriod(e.occurredAt) {
+		c.input.LeftOut++
+		if !c.o.Since.IsZero() && e.occurredAt.Before(c.o.Since.Add(-margin)) ||
+			!c.o.Until.IsZero() && e.occurredAt.After(c.o.Until.Add(margin)) {
+			return nil
+		}
+	} else if kind == typeClick {
+		if c.first.IsZero() || e.occurredAt.Before(c.first) {
+			c.first = e.occurredAt
+		}
+		if e.occurredAt.After(c.last) {
+			c.last = e.occurredAt
+		}
+	}
+
+	key := keyOf(e.id)
+	r := append(c.record[:0], key[:]...)
+	r = append(r, 1, kind)
+	var class, flags byte
+	switch event.Automation(e.class) {
+	case event.Human:
+		class = 1
+	case event.Suspect:
+		class = 2
+	case event.Automated:
+		class = 3
+	}
+	if e.untracked {
+		flags |= flagUntracked
+	}
+	if len(e.redirectedTo) > 0 {
+		flags |= flagRedirected
+	}
+	r = append(r, class, flags)
+	r = binary.AppendVarint(r, e.occurredAt.UnixMicro())
+	sent := int64(math.MinInt64)
+	if !e.sentAt.IsZero() {
+		sent = e.sentAt.Unix()
+	}
+	r = binary.AppendVarint(r, sent)
+	for _, s := range [...][]byte{e.customer, e.campaign, e.recipient, e.link, e.destination, e.rule} {
+		s = s[:min(len(s), maxName)]
+		r = append(binary.AppendUvarint(r, uint64(len(s))), s...)
+	}
+	c.record = r
+	return c.spool.add(r)
+}
+
+// addVerdict adds that an event is automated.
+func (c *Collector) addVerdict(about []byte) error {
+	key := keyOf(about)
+	c.record = append(append(c.record[:0], key[:]...), 0)
+	return c.spool.add(c.record)
+}
+
+func (c *Collector) inPeriod(t time.Time) bool {
+	return !t.Before(c.o.Since) && (c.o.Until.IsZero() || t.Before(c.o.Until))
+}
+
+// keyOf returns the 16 bytes of a UUID. One of version 7 begins with its time, so
+// that keys in their order are events in theirs. Of another id it returns a hash.
+func keyOf(id []byte) (key [16]byte) {
+	if len(id) == 36 && id[8] == '-' && id[13] == '-' && id[18] == '-' && id[23] == '-' {
+		var digits [32]byte
+		n := copy(digits[:], id[:8])
+		n += copy(digits[n:], id[9:13])
+		n += copy(digits[n:], id[14:18])
+		n += copy(digits[n:], id[19:23])
+		copy(digits[n:], id[24:])
+		if _, err := hex.Decode(key[:], digits[:]); err == nil {
+			return key
+		}
+	}
+	sum := sha256.Sum256(id)
+	return [16]byte(sum[:])
+}
+
+// A stored is an event as a record holds it. Its slices are good as long as the
+// record.
+type stored struct {
+	kind, class, flags                                     byte
+	occurredAt                                             time.Time
+	sentAt                                                 int64 // Unix seconds; math.MinInt64: not said
+	customer, campaign, recipient, link, destination, rule []byte
+}
+
+var errRecord = errors.New("the temporary file is damaged")
+
+func (e *stored) decode(record []byte) error {
+	r := record[keyLength:]
+	if len(r) < 3 {
+		return errRecord
+	}
+	e.kind, e.class, e.flags = r[0], r[1], r[2]
+	r = r[3:]
+	micro, n := binary.Varint(r)
+	sent, m := binary.Varint(r[max(n, 0):])
+	if n <= 0 || m <= 0 || e.kind >= typeCount {
+		return errRecord
+	}
+	e.occurredAt, e.sentAt = time.UnixMicro(micro).UTC(), sent
+	r = r[n+m:]
+	for _, s := range [...]*[]byte{&e.customer, &e.campaign, &e.recipient, &e.link, &e.destination, &e.rule} {
+		length, n := binary.Uvarint(r)
+		if n <= 0 || uint64(len(r)-n) < length {
+			return errRecord
+		}
+		*s, r = r[n:n+int(length)], r[n+int(length):]
+	}
+	return nil
+}
