@@ -7,6 +7,7 @@
 //	linkctl sign          make tracked links whose parts can be read
 //	linkctl seal          make tracked links whose parts are hidden
 //	linkctl inspect       take tracked links apart and check them
+//	linkctl rewrite       put tracking into a mail
 //	linkctl verp make     make return paths, which say whose mail bounced
 //	linkctl verp check    read the return paths that bounces came to
 //	linkctl block         block or redirect links, or stop tracking them
@@ -191,6 +192,7 @@ const exitCodesHelp = `Exit codes, for scripts:
        keys list  a file of the ring cannot be used
        sign, seal a destination was refused; the others were signed
        inspect    a link is not well formed or, with keys, does not verify
+       rewrite    the mail could not be rewritten; nothing was written
        verp make  a recipient was refused; the others were made
        verp check an address does not verify
        unblock    there was no such rule; those that there were are lifted
@@ -241,6 +243,7 @@ func (t *tool) rootCommand() *cobra.Command {
 		t.signCommand(),
 		t.sealCommand(),
 		t.inspectCommand(),
+		t.rewriteCommand(),
 		t.verpCommand(),
 		t.blockCommand(),
 		t.unblockCommand(),

@@ -394,6 +394,7 @@ func TestExamples(t *testing.T) {
 		if c.Name() == "rules" {
 			b.succeed("", "block", "host:phish.example")
 		}
+		writeFile(t, filepath.Join(dir, "message.eml"), testMessage)
 		for line := range strings.Lines(c.Example) {
 			line = strings.TrimSpace(line)
 			// What is written to Firestore is tested against its emulator.
@@ -413,7 +414,7 @@ func TestExamples(t *testing.T) {
 			if err != nil || strings.Contains(stderr.String(), "linkctl:") {
 				t.Errorf("%s: %v\n%s", line, err, stderr.String())
 			}
-			if !strings.Contains(line, "gcloud") && !strings.Contains(line, "> ") && stdout.Len() == 0 {
+			if !strings.Contains(line, "gcloud") && !strings.Contains(line, "> ") && !strings.Contains(line, "--output") && stdout.Len() == 0 {
 				t.Errorf("%s printed nothing", line)
 			}
 		}

@@ -103,8 +103,10 @@ func (t *table) writeTo(w io.Writer) error {
 }
 
 // writeJSON writes v as one line.
-func (t *tool) writeJSON(v any) error {
-	e := json.NewEncoder(t.stdout)
+func (t *tool) writeJSON(v any) error { return encodeJSON(t.stdout, v) }
+
+func encodeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false) // URLs are for eyes too
 	return e.Encode(v)
 }

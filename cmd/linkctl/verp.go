@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"example.com/linktracker/linkcore"
 	"github.com/spf13/cobra"
@@ -123,11 +124,15 @@ func (t *tool) makeReturnPaths(c *cobra.Command, args []string) error {
 
 // cut shortens what is quoted in a message.
 func cut(s string) string {
-	const most = 80
+	const most = 80 // bytes
 	if len(s) <= most {
 		return s
 	}
-	return s[:most] + "…"
+	n := most
+	for n > most-utf8.UTFMax && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
 }
 
 func (t *tool) verpCheckCommand() *cobra.Command {
