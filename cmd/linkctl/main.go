@@ -13,6 +13,7 @@
 //	linkctl block         block or redirect links, or stop tracking them
 //	linkctl unblock       lift rules
 //	linkctl rules         list rules
+//	linkctl tail          show clicks as they happen
 //
 // What a verb works on is given as arguments or, without any, on standard
 // input, one a line. Results go to standard output, everything else to
@@ -22,8 +23,8 @@
 //
 // A setting is a flag or an environment variable, and the flag wins: --keys
 // (LINK_KEYS), --signing-key (LINK_SIGNING_KEY), --base-url (LINK_BASE_URL),
-// --blocklist (BLOCKLIST). They are the endpoint's own, so that one
-// configuration serves both.
+// --blocklist (BLOCKLIST), --clicks (CLICKS). They are the endpoint's own, so
+// that one configuration serves both.
 //
 // Each verb has a file here; main.go has what they share.
 package main
@@ -44,7 +45,11 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup does
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	// From the first signal on, the next one kills: a write that hangs must not
 	// keep anyone from his prompt.
 	context.AfterFunc(ctx, stop)
@@ -77,6 +82,7 @@ var errNo = errors.New("no")
 type tool struct {
 	stdin   io.Reader
 	stdout  *bufio.Writer
+	out     io.Writer // behind stdout, to be asked what it is
 	stderr  io.Writer
 	environ []string
 	now     func() time.Time
@@ -87,6 +93,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	t := &tool{
 		stdin:   stdin,
 		stdout:  bufio.NewWriter(stdout),
+		out:     stdout,
 		stderr:  stderr,
 		environ: environ,
 		now:     time.Now,
@@ -177,6 +184,7 @@ A setting is a flag or an environment variable, and the flag wins:
   --signing-key  LINK_SIGNING_KEY  id of the key that signs new links
   --base-url     LINK_BASE_URL     where new links begin, https://links.example.com
   --blocklist    BLOCKLIST         where rules are: firestore://... or file:PATH
+  --clicks       CLICKS            where events go: pubsub://... or file:PATH
 
 The exit code is 0 for yes, 1 for no, 2 for a command that is not understood;
 "linkctl help exit-codes" has the details.`
@@ -197,6 +205,7 @@ const exitCodesHelp = `Exit codes, for scripts:
        verp check an address does not verify
        unblock    there was no such rule; those that there were are lifted
        rules      no rule fits the filter
+       tail       fewer than --count events came within --timeout
      and wherever a directory, the network or standard output failed.
   2  usage. The command or its input cannot be understood, a setting is missing,
      or block was given a rule that is malformed, or too wide without --force.
@@ -248,6 +257,7 @@ func (t *tool) rootCommand() *cobra.Command {
 		t.blockCommand(),
 		t.unblockCommand(),
 		t.rulesCommand(),
+		t.tailCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp},
 	)
 	root.Args = cobra.ArbitraryArgs // for whichVerb to refuse

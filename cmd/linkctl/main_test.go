@@ -387,6 +387,7 @@ func TestExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	emulator := regexp.MustCompile(`firestore://[^']*`)
+	topic := regexp.MustCompile(`pubsub://\S*`)
 	for _, c := range commands(t) {
 		b := newBench(t)
 		dir := filepath.Dir(b.get("LINK_KEYS"))
@@ -395,10 +396,18 @@ func TestExamples(t *testing.T) {
 			b.succeed("", "block", "host:phish.example")
 		}
 		writeFile(t, filepath.Join(dir, "message.eml"), testMessage)
+		environ = append(environ, "CLICKS=file:clicks.jsonl")
+		if c.Name() == "tail" {
+			keepClicking(t, filepath.Join(dir, "clicks.jsonl"))
+		}
 		for line := range strings.Lines(c.Example) {
 			line = strings.TrimSpace(line)
+			// Nobody presses Ctrl-C here.
+			line = strings.ReplaceAll(line, "linkctl tail", "linkctl tail --count 1")
 			// What is written to Firestore is tested against its emulator.
 			line = emulator.ReplaceAllString(line, "file:rules.jsonl")
+			// So is what goes over Pub/Sub.
+			line = topic.ReplaceAllString(line, "file:clicks.jsonl")
 			command := exec.Command(shell, "-c", line)
 			command.Dir, command.Env = dir, environ
 			var stdout, stderr bytes.Buffer
