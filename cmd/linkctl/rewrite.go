@@ -408,8 +408,6 @@ func (r *rewriteReport) allWarnings() []string {
 	}
 	for _, kind := range kinds {
 		switch link := first[kind]; {
-		case kind == string(linkcore.WarnHTTP) || kind == string(linkcore.WarnRunApp):
-			all = append(all, kind) // of every link
 		case count[kind] == 1:
 			all = append(all, fmt.Sprintf("%s, line %d: %s: %s", link.Part, link.Line, cut(link.Found), kind))
 		default:

@@ -145,6 +145,17 @@ func TestRewriteListUnsubscribe(t *testing.T) {
 	}
 }
 
+// A field that was asked for and has no place is not left out silently.
+func TestRewriteNoHeader(t *testing.T) {
+	b := newBench(t)
+	for _, mail := range []string{testHTML, testText} {
+		got := b.run(mail, "rewrite", "--recipient", "r1", "--list-unsubscribe")
+		if got.code != exitYes || !trackedURL.MatchString(got.stdout) || got.stderr != "linkctl: warning: List-Unsubscribe is left out: it is a header field, and this is no whole message\n" {
+			t.Errorf("exits with %d\n%s%s", got.code, got.stdout, got.stderr)
+		}
+	}
+}
+
 func TestRewriteReport(t *testing.T) {
 	b := newBench(t)
 	args := []string{"rewrite", "--campaign", "spring26", "--recipient", "r1", "--pixel", "end"}
@@ -265,6 +276,13 @@ func TestRewriteOutput(t *testing.T) {
 	}
 	if out := b.succeed(testHTML, "rewrite", "-o", "-"); !trackedURL.MatchString(out) {
 		t.Errorf("-o - printed %s", out)
+	}
+
+	// A full disk.
+	if _, err := os.Stat("/dev/full"); err == nil {
+		if got := b.run(testHTML, "rewrite", "-o", "/dev/full"); got.code != exitNo || !strings.HasPrefix(got.stderr, "linkctl: write /dev/full: ") {
+			t.Errorf("exits with %d: %s", got.code, got.stderr)
+		}
 	}
 
 	entries, err := os.ReadDir(dir)

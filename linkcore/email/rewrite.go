@@ -252,7 +252,15 @@ func (w *Rewriter) HTML(f linkcore.Fields, src []byte) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	m.warnOfNoHeader()
 	return m.result(apply(nil, src, edits)), nil
+}
+
+// warnOfNoHeader warns of what only a whole message has a place for.
+func (m *mail) warnOfNoHeader() {
+	if m.w.o.ListUnsubscribe {
+		m.warn("List-Unsubscribe is left out: it is a header field, and this is no whole message")
+	}
 }
 
 // mail is one mail that is being rewritten, with the report so far.

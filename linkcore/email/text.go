@@ -414,6 +414,7 @@ func (w *Rewriter) Text(f linkcore.Fields, src []byte) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	m.warnOfNoHeader()
 	return m.result(apply(nil, src, edits)), nil
 }
 
