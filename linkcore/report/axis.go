@@ -23,8 +23,6 @@ var steps = []step{
 	{seconds: 30 * minute, name: "30 minutes"},
 	{seconds: hour, name: "1 hour"},
 	{seconds: 3 * hour, name: "3 hours"},
-	{seconds: 6 * hour, name: "6 hours"},
-	{seconds: 12 * hour, name: "12 hours"},
 	{seconds: day, name: "1 day"},
 	{seconds: 7 * day, name: "1 week"},
 	{months: 1, name: "1 month"},
@@ -67,7 +65,7 @@ func (s step) next(t time.Time) time.Time {
 // The least and the most bars of a chart over time.
 const (
 	minBuckets = 12
-	maxBuckets = 72
+	maxBuckets = 168 // a week of hours
 )
 
 // newSeries makes empty buckets from the first click to the last, of the shortest
@@ -86,12 +84,62 @@ func newSeries(first, last time.Time) Series {
 		for ; len(buckets) < minBuckets; from = s.next(from) {
 			buckets = append(buckets, Bucket{From: from})
 		}
-		return Series{Step: s.name, Buckets: buckets, end: from}
+		return Series{Step: s.name, Buckets: buckets, first: first, end: from}
 	}
 	return Series{}
 }
 
+// empty returns the series without its clicks.
+func (s Series) empty() Series {
+	buckets := make([]Bucket, len(s.Buckets))
+	for i := range buckets {
+		buckets[i].From = s.Buckets[i].From
+	}
+	s.Buckets = buckets
+	return s
+}
+
+// peak returns an empty series of the shortest part that has nine tenths of the
+// clicks, or none if that is more than a sixth of the whole or cannot be told in
+// shorter buckets.
+func (s Series) peak() Series {
+	all := int64(0)
+	for _, b := range s.Buckets {
+		all += b.Clicks.Total()
+	}
+	first, length := 0, len(s.Buckets)/6+1
+	for from, to, inside := 0, 0, int64(0); to < len(s.Buckets); to++ {
+		inside += s.Buckets[to].Clicks.Total()
+		for inside*10 >= all*9 {
+			if to-from+1 < length {
+				first, length = from, to-from+1
+			}
+			inside -= s.Buckets[from].Clicks.Total()
+			from++
+		}
+	}
+	if all == 0 || length > len(s.Buckets)/6 {
+		return Series{}
+	}
+	end := s.end
+	if first+length < len(s.Buckets) {
+		end = s.Buckets[first+length].From
+	}
+	begin := s.Buckets[first].From
+	if begin.Before(s.first) {
+		begin = s.first
+	}
+	peak := newSeries(begin, end.Add(-1))
+	if peak.Step == s.Step {
+		return Series{}
+	}
+	return peak
+}
+
 func (s *Series) count(at time.Time, class class) {
+	if !at.Before(s.end) {
+		return
+	}
 	i := sort.Search(len(s.Buckets), func(i int) bool { return s.Buckets[i].From.After(at) })
 	if i > 0 {
 		s.Buckets[i-1].Clicks.add(class, 1)

@@ -254,6 +254,20 @@ const (
 	typeCount
 )
 
+// The last byte of a key.
+const (
+	aboutEvent byte = iota // a verdict, and nothing follows
+	theEvent
+)
+
+// What an event says of who made it.
+const (
+	storedUnclassed byte = iota
+	storedHuman
+	storedSuspect
+	storedAutomated
+)
+
 const (
 	flagUntracked = 1 << iota
 	flagRedirected
@@ -323,15 +337,16 @@ func (c *Collector) add(data []byte, unit string, number int) error {
 
 	key := keyOf(e.id)
 	r := append(c.record[:0], key[:]...)
-	r = append(r, 1, kind)
-	var class, flags byte
+	r = append(r, theEvent, kind)
+	var flags byte
+	class := storedUnclassed
 	switch event.Automation(e.class) {
 	case event.Human:
-		class = 1
+		class = storedHuman
 	case event.Suspect:
-		class = 2
+		class = storedSuspect
 	case event.Automated:
-		class = 3
+		class = storedAutomated
 	}
 	if e.untracked {
 		flags |= flagUntracked
@@ -357,7 +372,7 @@ func (c *Collector) add(data []byte, unit string, number int) error {
 // addVerdict adds that an event is automated.
 func (c *Collector) addVerdict(about []byte) error {
 	key := keyOf(about)
-	c.record = append(append(c.record[:0], key[:]...), 0)
+	c.record = append(append(c.record[:0], key[:]...), aboutEvent)
 	return c.spool.add(c.record)
 }
 
@@ -381,6 +396,13 @@ func keyOf(id []byte) (key [16]byte) {
 	}
 	sum := sha256.Sum256(id)
 	return [16]byte(sum[:])
+}
+
+// formatKey writes the id in a record's key as a UUID, of which keyOf makes the
+// same key.
+func formatKey(record []byte) string {
+	s := hex.EncodeToString(record[:16])
+	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
 }
 
 // A stored is an event as a record holds it. Its slices are good as long as the

@@ -52,9 +52,10 @@ type (
 	page struct {
 		Title, Heading, Scope, Period, MadeAt string
 		Figures                               []figure
+		NoClicks                              bool
 		Classes, LinkClasses                  []classKey
-		Step                                  string
-		Time, Delay                           *chart
+		Step, PeakStep                        string
+		Time, Peak, Delay                     *chart
 		DelayText                             string
 		Campaigns, Destinations, Links, Rules list
 		Totals                                []row
@@ -130,10 +131,16 @@ func (r *Report) page() *page {
 	p.Period = r.period()
 	p.Figures = r.figures()
 
-	if r.Clicks.Total() > 0 {
+	p.NoClicks = r.Clicks.Total() == 0
+	if !p.NoClicks {
 		p.Step = r.Series.Step
-		p.Time = r.timeChart(shown)
+		p.Time = r.Series.chart("time-chart", "Clicks over time, by who made them", shown)
 		p.Time.Classes = p.Classes
+		if r.Peak.Step != "" {
+			p.PeakStep = r.Peak.Step
+			p.Peak = r.Peak.chart("peak-chart", "The time with nine tenths of the clicks, by who made them", shown)
+			p.Peak.Classes = p.Classes
+		}
 	}
 	p.Delay, p.DelayText = r.delayChart(shown)
 	if p.Delay != nil {
@@ -217,9 +224,17 @@ func (r *Report) scope() string {
 		}
 	}
 	customer, campaign = clean(customer, nameShown), clean(campaign, nameShown)
+	campaigns := plural(int64(len(r.Campaigns.Rows)), "campaign")
+	if r.Campaigns.Others.Total() > 0 {
+		campaigns = "more than " + campaigns
+	}
 	switch {
 	case customer != "" && campaign != "":
 		return customer + " / " + campaign
+	case customer != "" && len(r.Campaigns.Rows) > 1:
+		return customer + ": " + campaigns
+	case len(r.Campaigns.Rows) > 1:
+		return campaigns
 	case customer != "":
 		return customer
 	}
@@ -252,18 +267,15 @@ func (r *Report) period() string {
 func day0(t time.Time) string { return t.Format(time.DateOnly) }
 
 func (r *Report) figures() []figure {
-	of := func(c Counts, what string) string {
-		if c.Automated == 0 {
-			return ""
+	of := func(c Counts) string {
+		var parts []string
+		if c.Suspect > 0 {
+			parts = append(parts, count(c.Suspect)+" of them suspect")
 		}
-		return "without " + count(c.Automated) + " automated " + what
-	}
-	clicks := of(r.Clicks, "ones")
-	if r.Clicks.Suspect > 0 {
-		if clicks != "" {
-			clicks += "; "
+		if c.Automated > 0 {
+			parts = append(parts, count(c.Automated)+" automated ones not counted")
 		}
-		clicks += count(r.Clicks.Suspect) + " of them suspect"
+		return strings.Join(parts, "; ")
 	}
 	recipients := "who clicked, each once"
 	if r.Clicks.Untracked > 0 {
@@ -274,9 +286,9 @@ func (r *Report) figures() []figure {
 		blocked = count(r.Blocked.Automated) + " of them automated"
 	}
 	return []figure{
-		{"Clicks by people", count(r.Clicks.People()), clicks},
+		{"Clicks by people", count(r.Clicks.People()), of(r.Clicks)},
 		{"Recipients", count(r.Recipients), recipients},
-		{"Opens", count(r.Opens.People()), of(r.Opens, "ones")},
+		{"Opens", count(r.Opens.People()), of(r.Opens)},
 		{"Unsubscribes", count(r.Unsubscribes.Total()), ""},
 		{"Blocked clicks", count(r.Blocked.Total()), blocked},
 	}
@@ -308,7 +320,7 @@ func ranked(t Top, most int, shown []class, what string, name func(Row) string) 
 			others.add(class, row.Clicks.of(class))
 		}
 	}
-	widest := others.Total()
+	widest := int64(0)
 	for _, row := range best {
 		widest = max(widest, row.Clicks.Total())
 	}
@@ -320,7 +332,8 @@ func ranked(t Top, most int, shown []class, what string, name func(Row) string) 
 		if t.Others.Total() == 0 {
 			title = plural(int64(len(t.Rows)-len(best)), "other "+what)
 		}
-		l.Rows = append(l.Rows, rowOf(title, others, shown, widest))
+		// Without a bar, beside which the others would be dots.
+		l.Rows = append(l.Rows, rowOf(title, others, shown, 0))
 		l.Rows[len(l.Rows)-1].Others = true
 	}
 	l.Note = tooLow(t, what)
@@ -357,8 +370,6 @@ func (r *Report) links(p *page, name func(Row) string) {
 	}
 	var notes []string
 	switch kept := int64(len(p.Links.Rows)); {
-	case kept == 0 && r.Clicks.Total() == 0:
-		notes = append(notes, "There are no clicks.")
 	case kept == 0:
 		notes = append(notes, "No click names its link.")
 	default:
@@ -410,8 +421,8 @@ func (r *Report) notes(p *page) {
 	if r.Opens.Total() > 0 {
 		add("Opens:", "a poor measure. Many mail programs load no pictures, and some load all of them unasked: compare mailings by clicks.")
 	}
-	add("Privacy:", fmt.Sprintf("%s of %s %s nothing of a person. This page names links, each of which may have gone to one recipient, and destinations as they were signed: keep it as carefully as the mails.",
-		count(r.Untracked), plural(r.Clicks.Total()+r.Opens.Total()+r.Unsubscribes.Total()+r.Blocked.Total(), "event"), verb(r.Untracked, "holds", "hold")))
+	add("Privacy:", fmt.Sprintf("%s of %s %s of people or links that are not to be tracked, and %s nothing of a person. This page names links, each of which may have gone to one recipient, and destinations as they were signed: keep it as carefully as the mails.",
+		count(r.Untracked), plural(r.Clicks.Total()+r.Opens.Total()+r.Unsubscribes.Total()+r.Blocked.Total(), "event"), verb(r.Untracked, "is", "are"), verb(r.Untracked, "holds", "hold")))
 }
 
 func (r *Report) read(p *page) {
@@ -450,13 +461,10 @@ func (r *Report) read(p *page) {
 
 // ---- charts
 
-func (r *Report) timeChart(shown []class) *chart {
-	c := &chart{
-		ID: "time-chart", Axis: "From (UTC)",
-		Title: "Clicks over time, by who made them",
-	}
-	buckets := r.Series.Buckets
-	from, to := buckets[0].From, r.Series.end
+func (s Series) chart(id, title string, shown []class) *chart {
+	c := &chart{ID: id, Title: title, Axis: "From (UTC)"}
+	buckets := s.Buckets
+	from, to := buckets[0].From, s.end
 	layout := "2 Jan 2006, 15:04"
 	if len(buckets) > 1 && buckets[1].From.Sub(from) >= day*time.Second {
 		layout = "2 Jan 2006"
@@ -471,7 +479,7 @@ func (r *Report) timeChart(shown []class) *chart {
 		}
 	}
 	c.Desc = fmt.Sprintf("Stacked bars of %s each, from %s to %s UTC. The most clicks, %s, came in the bar that begins at %s.",
-		r.Series.Step, buckets[0].From.Format(layout), buckets[len(buckets)-1].From.Format(layout), count(buckets[most].Clicks.Total()), names[most])
+		s.Step, buckets[0].From.Format(layout), buckets[len(buckets)-1].From.Format(layout), count(buckets[most].Clicks.Total()), names[most])
 	c.bars(counts, names, shown)
 	for _, a := range []struct {
 		class string
@@ -495,9 +503,6 @@ var edgeNames = [...]string{
 func (r *Report) delayChart(shown []class) (*chart, string) {
 	bins := r.Delay.Bins
 	known := r.Clicks.Total() - r.Delay.Unknown
-	if r.Clicks.Total() == 0 {
-		return nil, "There are no clicks."
-	}
 	if known == 0 {
 		return nil, "No link that was clicked says when it was sent."
 	}
@@ -562,7 +567,7 @@ func (c *chart) bars(counts []Counts, names []string, shown []class) {
 	ticks := countTicks(most)
 	scale := float64(chartBase-chartTop) / float64(ticks[len(ticks)-1])
 	for _, n := range ticks {
-		c.Y = append(c.Y, yTick{pixels(chartBase - float64(n)*scale), compact(n)})
+		c.Y = append(c.Y, yTick{pixels(chartBase - float64(n)*scale), compact(n, ticks[len(ticks)-1])})
 	}
 	slot := 100 / float64(len(counts))
 	gap := slot * .08
@@ -629,13 +634,17 @@ func count(n int64) string {
 	return s
 }
 
-// compact writes a round number in a few characters.
-func compact(n int64) string {
+// compact writes a round number of an axis that goes up to most in a few
+// characters.
+func compact(n, most int64) string {
 	for _, unit := range []struct {
 		n    int64
 		name string
 	}{{1e9, "bn"}, {1e6, "m"}, {1e3, "k"}} {
-		if n >= unit.n*10 || n >= unit.n && n%(unit.n/10) == 0 && unit.n > 1e3 {
+		if most >= unit.n*10 || most >= unit.n && unit.n > 1e3 {
+			if n == 0 {
+				return "0"
+			}
 			return strconv.FormatFloat(float64(n)/float64(unit.n), 'f', -1, 64) + unit.name
 		}
 	}
