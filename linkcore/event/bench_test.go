@@ -82,8 +82,8 @@ func BenchmarkAttributes(b *testing.B) {
 
 type dropSink struct{}
 
-func (dropSink) Publish(context.Context, *Event) error { return nil }
-func (dropSink) Close(context.Context) error           { return nil }
+func (dropSink) Publish(context.Context, ...*Event) error { return nil }
+func (dropSink) Close(context.Context) error              { return nil }
 
 // What a click costs with a sink that acknowledges at once.
 func BenchmarkRecordDeliver(b *testing.B) {

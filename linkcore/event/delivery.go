@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,16 +34,19 @@ const (
 	failuresToOpen = 3
 	probeInterval  = time.Second
 
-	// What may be under way in the background at once.
+	// What may be under way at once: in the background, and in bytes. Beyond
+	// that events are spilled, since memory that grows ends in a process that is
+	// killed.
 	maxBackground = 10_000
+	maxBytes      = 32 << 20
 
 	// How often at most it is logged that deliveries fail or work again, and that
 	// single events are refused or lost: not once a click.
 	logInterval     = 10 * time.Second
 	problemInterval = time.Minute
 
-	// How long writing the line of a spilled event may take: a log whose reader
-	// is that slow is as good as none.
+	// How long writing the lines of a batch of spilled events may take: a log
+	// whose reader is that slow is as good as none.
 	spillTimeout = time.Second
 
 	// How long a stop waits for sinks that do not heed their context.
@@ -65,18 +70,20 @@ type DeliveryOptions struct {
 // While the last deliveries failed or timed out, events are spilled without an
 // attempt, except for one a second that tries the sink. In mode [Hold] they are
 // also spilled while as many responses are held as there may be, in mode
-// [Background] while 10,000 events are under way.
+// [Background] while 10,000 events are under way, and in both while events of 32
+// MiB are.
 //
-// Its methods may be called from any number of goroutines.
+// Events that come at about the same time share a call of the sink, where the
+// sink gains by it. Its methods may be called from any number of goroutines.
 type Delivery struct {
 	sink  Sink
+	batch batching
 	o     DeliveryOptions
 	lines *lineWriter
 
 	delivered atomic.Uint64
 	spilled   atomic.Uint64
 	lost      atomic.Uint64
-	underWay  atomic.Int64
 
 	start    time.Time
 	failures atomic.Int64 // deliveries that failed since the last that did not
@@ -85,12 +92,26 @@ type Delivery struct {
 	refusals notice
 	losses   notice
 
-	ctx    context.Context // ends when what is under way is to be spilled
-	abort  context.CancelFunc
-	mu     sync.RWMutex // guards closed and, for Add, pending
-	closed bool
-	// What Close waits for.
+	ctx   context.Context // ends when what is under way is to be spilled
+	abort context.CancelFunc
+
+	mu       sync.Mutex // guards what follows and, for Add, pending
+	closed   bool
+	underWay int       // events that are queued or in a call
+	bytes    int       // and their size
+	queue    []waiting // for a call, the oldest first
+	calls    int       // goroutines that take from the queue
+	timer    bool      // one of them starts when the oldest has waited long enough
+
+	// What Close waits for: every event from Deliver until it is safe.
 	pending sync.WaitGroup
+}
+
+// waiting is an event that is under way.
+type waiting struct {
+	event *Event
+	since int64         // nanoseconds since the delivery's start
+	done  chan struct{} // closed when the event is safe; nil in the background
 }
 
 // DeliveryStats are a delivery's counters since it was made, and its state.
@@ -118,7 +139,16 @@ func NewDelivery(sink Sink, o DeliveryOptions) *Delivery {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Delivery{sink: sink, o: o, lines: newLineWriter(o.Spill), start: time.Now()}
+	d := &Delivery{
+		sink:  sink,
+		batch: batching{count: 1, bytes: maxBytes, calls: maxBackground},
+		o:     o,
+		lines: newLineWriter(o.Spill),
+		start: time.Now(),
+	}
+	if s, ok := sink.(interface{ batching() batching }); ok {
+		d.batch = s.batching()
+	}
 	d.ctx, d.abort = context.WithCancel(context.Background())
 	return d
 }
@@ -133,85 +163,190 @@ func (d *Delivery) Timeout() time.Duration { return d.o.Timeout }
 // Deliver delivers an event or spills it. In mode Hold it returns when that is
 // done, within the timeout; in mode Background at once.
 func (d *Delivery) Deliver(e *Event) {
-	d.mu.RLock()
-	if d.closed {
-		d.mu.RUnlock()
-		d.spill(e, "stopping")
+	w := waiting{event: e, since: d.now()}
+	size, most := e.size(), maxBackground
+	if d.Hold() {
+		w.done = make(chan struct{})
+		most = d.o.HoldMax
+	}
+	d.mu.Lock()
+	reason := ""
+	switch {
+	case d.closed:
+		reason = "stopping"
+	case d.underWay >= most || d.bytes+size > maxBytes:
+		reason = "too many under way"
+	case !d.admits(w.since):
+		reason = "deliveries fail"
+	}
+	if reason != "" {
+		closed := d.closed // Close waits for nothing that came after it
+		if !closed {
+			d.pending.Add(1)
+		}
+		d.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), spillTimeout)
+		defer cancel()
+		d.spill(ctx, e, reason)
+		if !closed {
+			d.pending.Done()
+		}
 		return
 	}
 	d.pending.Add(1)
-	d.mu.RUnlock()
-	most := int64(maxBackground)
-	if d.o.Mode == Hold {
-		most = int64(d.o.HoldMax)
+	d.underWay++
+	d.bytes += size
+	d.queue = append(d.queue, w)
+	d.schedule()
+	d.mu.Unlock()
+	if w.done != nil {
+		<-w.done
 	}
-	reason := ""
-	if d.underWay.Add(1) > most {
-		reason = "too many under way"
-	} else if !d.admits() {
-		reason = "deliveries fail"
-	}
+}
+
+// schedule sees to it that the queue is taken from in time. The lock is held.
+func (d *Delivery) schedule() {
 	switch {
-	case reason != "":
-		// Not while it takes a place: events that are being spilled must not
-		// keep out the one that tries the sink.
-		d.underWay.Add(-1)
-		d.spill(e, reason)
-		d.pending.Done()
-	case d.o.Mode == Hold:
-		d.publish(e)
-	default:
-		go d.publish(e)
+	case len(d.queue) == 0 || d.calls == d.batch.calls:
+		// Who takes from it looks again when he is done.
+	case d.due():
+		d.calls++
+		go d.run()
+	case !d.timer:
+		d.timer = true
+		time.AfterFunc(d.batch.delay-time.Duration(d.now()-d.queue[0].since), func() {
+			d.mu.Lock()
+			d.timer = false
+			d.schedule()
+			d.mu.Unlock()
+		})
 	}
+}
+
+// due tells whether the oldest events are to be delivered now. The lock is held.
+func (d *Delivery) due() bool {
+	return d.batch.delay == 0 || d.closed || len(d.queue) >= d.batch.count || d.now()-d.queue[0].since >= int64(d.batch.delay)
+}
+
+// run delivers what is due, batch by batch.
+func (d *Delivery) run() {
+	if d.batch.delay == 0 && d.batch.count > 1 {
+		// What is runnable now may bring more events for the first batch.
+		runtime.Gosched()
+	}
+	var batch []waiting
+	for {
+		d.mu.Lock()
+		if len(d.queue) == 0 || !d.due() {
+			d.calls--
+			d.schedule()
+			d.mu.Unlock()
+			return
+		}
+		n, size := 0, 0
+		for n < len(d.queue) && n < d.batch.count && size < d.batch.bytes {
+			size += d.queue[n].event.size()
+			n++
+		}
+		batch = append(batch[:0], d.queue[:n]...)
+		d.queue = slices.Delete(d.queue, 0, n)
+		// Others may take the rest at the same time.
+		d.schedule()
+		d.mu.Unlock()
+		d.deliver(batch, size)
+		clear(batch)
+	}
+}
+
+// deliver delivers a batch of this size, or spills what of it is not taken.
+func (d *Delivery) deliver(batch []waiting, size int) {
+	err := d.publish(batch)
+	d.mu.Lock()
+	// Before anything is spilled: events that are being spilled must not keep
+	// out the one that tries the sink.
+	d.underWay -= len(batch)
+	d.bytes -= size
+	d.mu.Unlock()
+
+	delivered := 0
+	var failed int64
+	var cause error
+	for i := range batch {
+		err := failure(err, i)
+		if err == nil {
+			delivered++
+		} else if _, fails := d.reason(err); fails {
+			failed++
+			cause = err
+		}
+	}
+	d.delivered.Add(uint64(delivered))
+	if delivered > 0 {
+		d.worked()
+	}
+	if failed > 0 {
+		d.failed(failed, cause)
+	}
+	ctx, cancel := context.Background(), context.CancelFunc(nil)
+	for i, w := range batch {
+		if err := failure(err, i); err != nil {
+			if cancel == nil {
+				ctx, cancel = context.WithTimeout(ctx, spillTimeout)
+				defer cancel()
+			}
+			reason, _ := d.reason(err)
+			d.spill(ctx, w.event, reason)
+			if errors.Is(err, ErrRefused) && d.refusals.due(d.now(), problemInterval) {
+				d.o.Log.Error("event refused and spilled; further ones are logged once a minute", "event_id", w.event.ID, "error", err.Error())
+			}
+		}
+		if w.done != nil {
+			close(w.done)
+		}
+	}
+	d.pending.Add(-len(batch))
+}
+
+// reason says why an event with this error is spilled, and whether it means
+// that the sink does not work.
+func (d *Delivery) reason(err error) (reason string, fails bool) {
+	switch {
+	case errors.Is(err, ErrRefused):
+		// The sink works; it is the event that is wrong.
+		return "refused", false
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timed out", true
+	case d.ctx.Err() != nil:
+		return "stopping", false
+	}
+	return "failed", true
 }
 
 // admits tells whether the sink is to be tried: always while it works, once a
 // second while it does not.
-func (d *Delivery) admits() bool {
+func (d *Delivery) admits(now int64) bool {
 	if d.failures.Load() < failuresToOpen {
 		return true
 	}
-	at, now := d.probeAt.Load(), d.now()
+	at := d.probeAt.Load()
 	return now >= at && d.probeAt.CompareAndSwap(at, now+int64(probeInterval))
 }
 
-func (d *Delivery) publish(e *Event) {
-	defer d.pending.Done()
-	err := d.tryPublish(e)
-	d.underWay.Add(-1)
-	switch {
-	case err == nil:
-		d.delivered.Add(1)
-		d.worked()
-	case errors.Is(err, ErrRefused):
-		// The sink works; it is the event that is wrong.
-		d.spill(e, "refused")
-		if d.refusals.due(d.now(), problemInterval) {
-			d.o.Log.Error("event refused and spilled; further ones are logged once a minute", "event_id", e.ID, "error", err.Error())
-		}
-	case errors.Is(err, ErrBusy):
-		d.spill(e, "too many under way")
-	case errors.Is(err, context.DeadlineExceeded):
-		d.spill(e, "timed out")
-		d.failed(fmt.Errorf("not acknowledged within %v", d.o.Timeout))
-	case d.ctx.Err() != nil:
-		d.spill(e, "stopping")
-	default:
-		d.spill(e, "failed")
-		d.failed(err)
-	}
-}
-
-// tryPublish takes a sink that panics for one that fails.
-func (d *Delivery) tryPublish(e *Event) (err error) {
+// publish gives a batch to the sink until its oldest event has had its time. It
+// takes a sink that panics for one that fails.
+func (d *Delivery) publish(batch []waiting) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the sink panicked: %v", p)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(d.ctx, d.o.Timeout)
+	ctx, cancel := context.WithDeadline(d.ctx, d.start.Add(time.Duration(batch[0].since)+d.o.Timeout))
 	defer cancel()
-	return d.sink.Publish(ctx, e)
+	events := make([]*Event, len(batch))
+	for i, w := range batch {
+		events[i] = w.event
+	}
+	return d.sink.Publish(ctx, events...)
 }
 
 // A notice is what is told once in a while.
@@ -235,9 +370,13 @@ func (d *Delivery) worked() {
 	}
 }
 
-func (d *Delivery) failed(err error) {
+// failed notes that so many deliveries failed.
+func (d *Delivery) failed(n int64, err error) {
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("not acknowledged within %v", d.o.Timeout)
+	}
 	now := d.now()
-	if d.failures.Add(1) == failuresToOpen {
+	if all := d.failures.Add(n); all >= failuresToOpen && all-n < failuresToOpen {
 		d.probeAt.Store(now + int64(probeInterval))
 	}
 	if d.loggedAt.CompareAndSwap(0, max(now, 1)) {
@@ -247,9 +386,7 @@ func (d *Delivery) failed(err error) {
 
 // spill writes one structured log line. That can fail, too, and on a pipe that
 // nobody reads it would never end; the event is lost then.
-func (d *Delivery) spill(e *Event, reason string) {
-	ctx, cancel := context.WithTimeout(context.Background(), spillTimeout)
-	defer cancel()
+func (d *Delivery) spill(ctx context.Context, e *Event, reason string) {
 	err := d.lines.write(ctx, appendSpilled(make([]byte, 0, 2048), e, time.Now(), reason))
 	if err == nil {
 		d.spilled.Add(1)
@@ -285,7 +422,9 @@ func (d *Delivery) Stats() DeliveryStats {
 	s := DeliveryStats{Delivered: d.delivered.Load(), Spilled: d.spilled.Load(), Lost: d.lost.Load()}
 	if d.o.Mode == Hold {
 		// Those that are about to be spilled, being too many, are counted too.
-		s.Held = min(int(d.underWay.Load()), d.o.HoldMax)
+		d.mu.Lock()
+		s.Held = d.underWay
+		d.mu.Unlock()
 	}
 	return s
 }
@@ -298,6 +437,7 @@ func (d *Delivery) Close(ctx context.Context) error {
 	d.mu.Lock()
 	again := d.closed
 	d.closed = true
+	d.schedule()
 	d.mu.Unlock()
 	if again {
 		return nil
@@ -314,7 +454,9 @@ func (d *Delivery) Close(ctx context.Context) error {
 		select {
 		case <-done:
 		case <-time.After(abortTimeout):
-			return fmt.Errorf("%d events are neither delivered nor spilled: the sink does not heed its context", d.underWay.Load())
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return fmt.Errorf("%d events are neither delivered nor spilled: the sink does not heed its context", d.underWay)
 		}
 	}
 	d.abort()

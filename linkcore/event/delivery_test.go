@@ -22,8 +22,8 @@ import (
 // sinks are in pubsub_test.go.
 type sinkFunc func(context.Context, *Event) error
 
-func (f sinkFunc) Publish(ctx context.Context, e *Event) error { return f(ctx, e) }
-func (sinkFunc) Close(context.Context) error                   { return nil }
+func (f sinkFunc) Publish(ctx context.Context, events ...*Event) error { return f(ctx, events[0]) }
+func (sinkFunc) Close(context.Context) error                           { return nil }
 
 func hang(ctx context.Context, _ *Event) error {
 	<-ctx.Done()
@@ -246,7 +246,6 @@ func TestSingleEvents(t *testing.T) {
 		logs int
 	}{
 		{fmt.Errorf("%w: schema", ErrRefused), 1},
-		{fmt.Errorf("%w: 20000", ErrBusy), 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var log, spill output
@@ -500,8 +499,6 @@ func TestEveryEventIsAccountedFor(t *testing.T) {
 						return errDown
 					case 1:
 						return ErrRefused
-					case 2:
-						return ErrBusy
 					case 3:
 						panic("defect")
 					}
@@ -572,4 +569,103 @@ type closeCounter struct {
 func (c closeCounter) Close(ctx context.Context) error {
 	*c.n++
 	return c.Sink.Close(ctx)
+}
+
+// Events that are large are fewer: memory is bounded by bytes, too.
+func TestBytesUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var spill output
+		d := NewDelivery(sinkFunc(hang), DeliveryOptions{Mode: Background, Spill: &spill})
+		destination := strings.Repeat("x", 16<<10)
+		const offered = 4000 // 64 MiB
+		for i := range offered {
+			e := numbered(i)
+			e.Destination = destination
+			d.Deliver(e)
+		}
+		if n := offered - spill.count(); n < 1800 || n > maxBytes/(16<<10) {
+			t.Errorf("%d of %d events of 16 KiB are under way, want 32 MiB at most", n, offered)
+		}
+		d.Close(t.Context())
+		wantStats(t, d, 0, offered, 0)
+	})
+}
+
+// batchSink takes several events at once.
+type batchSink struct {
+	sinkFunc
+	batch   batching
+	mu      sync.Mutex
+	batches []int
+}
+
+func (s *batchSink) batching() batching { return s.batch }
+
+func (s *batchSink) Publish(ctx context.Context, events ...*Event) error {
+	s.mu.Lock()
+	s.batches = append(s.batches, len(events))
+	s.mu.Unlock()
+	failures := make(Failures, len(events))
+	for i, e := range events {
+		failures[i] = s.sinkFunc(ctx, e)
+	}
+	return failures
+}
+
+// Events share calls, and each has its own fate.
+func TestBatches(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		batch batching
+		want  []int
+	}{
+		{"one by one", batching{count: 1, bytes: maxBytes, calls: 100}, []int{1, 1, 1, 1, 1, 1, 1, 1, 1, 1}},
+		{"as many as come in time", batching{delay: 3 * time.Millisecond, count: 100, bytes: maxBytes, calls: 100}, []int{10}},
+		{"full", batching{delay: time.Hour, count: 5, bytes: maxBytes, calls: 100}, []int{5, 5}},
+		{"large", batching{delay: 3 * time.Millisecond, count: 100, bytes: 1200, calls: 100}, []int{3, 3, 3, 1}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var spill output
+				s := &batchSink{batch: test.batch, sinkFunc: func(_ context.Context, e *Event) error {
+					if e.ID == "7" {
+						return ErrRefused
+					}
+					return nil
+				}}
+				d := NewDelivery(s, DeliveryOptions{Mode: Background, Spill: &spill})
+				for i := range 10 {
+					d.Deliver(numbered(i))
+				}
+				if err := d.Close(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if !reflect.DeepEqual(s.batches, test.want) {
+					t.Errorf("batches of %v, want %v", s.batches, test.want)
+				}
+				wantStats(t, d, 9, 1, 0)
+				if ids := spill.ids(t); ids["7"] != 1 {
+					t.Errorf("spilled %v, want 7", ids)
+				}
+			})
+		})
+	}
+}
+
+// What waits for others to fill a batch is delivered when the process ends,
+// however long it would have waited.
+func TestCloseDoesNotWaitForBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &batchSink{batch: batching{delay: time.Hour, count: 100, bytes: maxBytes, calls: 1}, sinkFunc: func(context.Context, *Event) error { return nil }}
+		d := NewDelivery(s, DeliveryOptions{Mode: Background, Timeout: 2 * time.Hour, Spill: io.Discard})
+		d.Deliver(numbered(1))
+		start := time.Now()
+		if err := d.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		wantStats(t, d, 1, 0, 0)
+		if took := time.Since(start); took != 0 {
+			t.Errorf("took %v", took)
+		}
+	})
 }

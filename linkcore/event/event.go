@@ -98,6 +98,12 @@ func (e *Event) AppendJSON(dst []byte) []byte {
 	return append(o.buffer, '}')
 }
 
+// size is about what the event takes of memory, in bytes.
+func (e *Event) size() int {
+	return 512 + len(e.Destination) + len(e.Metadata) + len(e.RedirectedTo) + len(e.Rule) + len(e.Label) +
+		len(e.UserAgent) + len(e.Referer) + len(e.AcceptLanguage) + len(e.Query)
+}
+
 // MarshalJSON is [Event.AppendJSON], for encoding/json.
 func (e *Event) MarshalJSON() ([]byte, error) { return e.AppendJSON(nil), nil }
 

@@ -15,13 +15,15 @@ import (
 // A queue of one's own as a sink: what it does not take in time is spilled.
 type queue chan *event.Event
 
-func (q queue) Publish(ctx context.Context, e *event.Event) error {
-	select {
-	case q <- e:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+func (q queue) Publish(ctx context.Context, events ...*event.Event) error {
+	for _, e := range events {
+		select {
+		case q <- e:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	return nil
 }
 
 func (q queue) Close(context.Context) error {

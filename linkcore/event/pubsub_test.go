@@ -18,7 +18,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"example.com/linktracker/linkcore/emulatortest"
 )
@@ -158,24 +157,20 @@ func (f *fault) start(t *testing.T, address string) (string, *grpc.Server) {
 	return l.Addr().String(), s
 }
 
-// publishAll publishes at once and returns the errors.
-func publishAll(ctx context.Context, s Sink, n int) []error {
-	errs := make([]error, n)
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() { errs[i] = s.Publish(ctx, numbered(i)) })
-	}
-	wg.Wait()
-	return errs
-}
-
 func TestPubSubBatches(t *testing.T) {
 	f := &fault{}
 	address, _ := f.start(t, "127.0.0.1:0")
-	s := openPubSub(t, address, "project", 5*time.Second)
-	for i, err := range publishAll(t.Context(), s, 1000) {
-		if err != nil || f.taken[fmt.Sprint(i)] != 1 {
-			t.Fatalf("event %d: %v, taken %d times", i, err, f.taken[fmt.Sprint(i)])
+	d := NewDelivery(openPubSub(t, address, "project", 5*time.Second), DeliveryOptions{Mode: Background})
+	for i := range 1000 {
+		d.Deliver(numbered(i))
+	}
+	if err := d.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantStats(t, d, 1000, 0, 0)
+	for i := range 1000 {
+		if n := f.taken[fmt.Sprint(i)]; n != 1 {
+			t.Fatalf("event %d was taken %d times", i, n)
 		}
 	}
 	if f.calls > 100 {
@@ -361,61 +356,12 @@ func TestPubSubComesBack(t *testing.T) {
 	d.Close(t.Context())
 }
 
-// Memory is bounded while Pub/Sub does not answer.
-func TestPubSubBusy(t *testing.T) {
-	release := make(chan struct{})
-	f := &fault{answer: func(ctx context.Context, _ *pubsubpb.PublishRequest) error {
-		select {
-		case <-release:
-		case <-ctx.Done():
-		}
-		return nil
-	}}
-	address, _ := f.start(t, "127.0.0.1:0")
-	size := proto.Size(&pubsubpb.PubsubMessage{Data: numbered(1).AppendJSON(nil), Attributes: numbered(1).Attributes()})
-	for _, test := range []struct {
-		name     string
-		settings pubsub.FlowControlSettings
-	}{
-		{"events", pubsub.FlowControlSettings{MaxOutstandingMessages: 2}},
-		{"bytes", pubsub.FlowControlSettings{MaxOutstandingBytes: 2*size + size/2}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			release = make(chan struct{})
-			s := openPubSub(t, address, "project", 5*time.Second)
-			test.settings.LimitExceededBehavior = s.batch.PublishSettings.FlowControlSettings.LimitExceededBehavior
-			s.batch.PublishSettings.FlowControlSettings = test.settings
-			results := make(chan error, 5)
-			for i := range 5 {
-				go func() { results <- s.Publish(t.Context(), numbered(i)) }()
-			}
-			for range 3 {
-				if err := <-results; !errors.Is(err, ErrBusy) {
-					t.Errorf("error %v, want %v", err, ErrBusy)
-				}
-			}
-			close(release)
-			for range 2 {
-				if err := <-results; err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-}
-
 // The bounds that the contract asks for are the ones that are set.
 func TestPubSubSettings(t *testing.T) {
 	s := openPubSub(t, "127.0.0.1:1", "project", 7*time.Second)
-	for _, p := range []*pubsub.Publisher{s.batch, s.single} {
-		settings, flow := p.PublishSettings, p.PublishSettings.FlowControlSettings
-		if settings.Timeout != 7*time.Second || settings.DelayThreshold > 5*time.Millisecond ||
-			flow.LimitExceededBehavior != pubsub.FlowControlSignalError || flow.MaxOutstandingBytes <= 0 || flow.MaxOutstandingMessages <= 0 {
-			t.Errorf("settings %+v", settings)
-		}
-	}
-	if s.single.PublishSettings.CountThreshold != 1 {
-		t.Errorf("one by one is %d", s.single.PublishSettings.CountThreshold)
+	b := s.batching()
+	if s.timeout != 7*time.Second || b.delay <= 0 || b.delay > 5*time.Millisecond || b.count < 100 || b.bytes > 10<<20/7 || b.calls < 33 {
+		t.Errorf("timeout %v, %+v", s.timeout, b)
 	}
 }
 

@@ -66,7 +66,7 @@ func receivePubSub(ctx context.Context, project, name string, existing bool, o R
 
 	s := client.Subscriber(subscription)
 	s.ReceiveSettings.MaxOutstandingMessages = o.MaxOutstanding
-	s.ReceiveSettings.MaxOutstandingBytes = maxOutstandingBytes
+	s.ReceiveSettings.MaxOutstandingBytes = maxBytes
 	if !existing {
 		// Its acknowledgements matter to nobody: it is about to go. Those of
 		// others are waited for.

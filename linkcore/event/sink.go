@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,30 +17,57 @@ import (
 // A Sink takes events to where they are safe. Its methods may be called from
 // any number of goroutines.
 type Sink interface {
-	// Publish returns once the event is safe, or with an error when it is not
-	// or when the context ends: a sink that does not heed the context keeps
-	// responses open. An error that wraps [ErrRefused] says that this one
-	// event will never be taken, one that wraps [ErrBusy] that there is no room
-	// for it now; any other, that the sink does not work.
-	Publish(ctx context.Context, e *Event) error
+	// Publish returns once the events are safe, or with an error when they are
+	// not or when the context ends: a sink that does not heed the context keeps
+	// responses open. An error that wraps [ErrRefused] says that such an event
+	// will never be taken; any other, that the sink does not work. Where it is
+	// not the same for all events, the error is a [Failures].
+	//
+	// A [Delivery] gives a sink of its own one event at a time.
+	Publish(ctx context.Context, events ...*Event) error
 
 	// Close ends the sink. No Publish is called then or later.
 	Close(ctx context.Context) error
 }
 
-var (
-	// ErrRefused is wrapped by a sink's error for an event that it takes in no
-	// case, though it would take others.
-	ErrRefused = errors.New("the event was refused")
+// ErrRefused is wrapped by a sink's error for an event that it takes in no
+// case, though it would take others.
+var ErrRefused = errors.New("the event was refused")
 
-	// ErrBusy is wrapped by a sink's error for an event that it has no room for
-	// while it works on others.
-	ErrBusy = errors.New("too many events wait for their acknowledgement")
-)
+// Failures are the errors of the events of one call, in their order; nil for an
+// event that is safe.
+type Failures []error
+
+// Error returns the first error and how many there are.
+func (f Failures) Error() string {
+	errs := f.Unwrap()
+	return fmt.Sprintf("%d of %d events: %v", len(errs), len(f), errs[0])
+}
+
+// Unwrap returns the errors, for [errors.Is].
+func (f Failures) Unwrap() []error {
+	return slices.DeleteFunc(slices.Clone(f), func(err error) bool { return err == nil })
+}
+
+// failure returns the error of the i-th event of a call.
+func failure(err error, i int) error {
+	if failures, ok := err.(Failures); ok && i < len(failures) {
+		return failures[i]
+	}
+	return err
+}
+
+// batching says how events share calls of a sink.
+type batching struct {
+	delay time.Duration // how long an event waits for others
+	count int           // a call has at most so many events,
+	bytes int           // and about so many bytes
+	calls int           // so many calls are under way at once
+}
 
 // SinkOptions configure [OpenSink].
 type SinkOptions struct {
-	Timeout time.Duration // of one attempt to publish a batch; default 5 s
+	Timeout time.Duration // of publishing, attempts that are repeated included; default 5 s
 	Stdout  io.Writer     // for the sink stdout; default os.Stdout
 }
 
@@ -59,7 +87,8 @@ func OpenSink(ctx context.Context, url string, o SinkOptions) (Sink, error) {
 		o.Stdout = os.Stdout
 	}
 	if url == "stdout" {
-		return &lineSink{newLineWriter(o.Stdout), nil}, nil
+		// A pipe keeps one short line whole, beside those of the log; not many.
+		return &lineSink{newLineWriter(o.Stdout), 1, nil}, nil
 	}
 	if path, ok := strings.CutPrefix(url, "file:"); ok && path != "" {
 		return openFileSink(path)
@@ -76,6 +105,7 @@ func OpenSink(ctx context.Context, url string, o SinkOptions) (Sink, error) {
 // lineSink writes each event as one line of JSON.
 type lineSink struct {
 	lines *lineWriter
+	count int // lines in one write
 	close func() error
 }
 
@@ -99,11 +129,17 @@ func openFileSink(path string) (*lineSink, error) {
 		_, err := f.ReadAt(last[:], info.Size()-1)
 		lines.torn = err != nil || last[0] != '\n'
 	}
-	return &lineSink{lines, f.Close}, nil
+	return &lineSink{lines, 256, f.Close}, nil
 }
 
-func (s *lineSink) Publish(ctx context.Context, e *Event) error {
-	return s.lines.write(ctx, append(e.AppendJSON(make([]byte, 0, 1024)), '\n'))
+func (s *lineSink) batching() batching { return batching{count: s.count, bytes: 1 << 20, calls: 1} }
+
+func (s *lineSink) Publish(ctx context.Context, events ...*Event) error {
+	lines := make([]byte, 0, 768*len(events))
+	for _, e := range events {
+		lines = append(e.AppendJSON(lines), '\n')
+	}
+	return s.lines.write(ctx, lines)
 }
 
 func (s *lineSink) publishRaw(ctx context.Context, data []byte, _ map[string]string) error {
@@ -117,8 +153,8 @@ func (s *lineSink) Close(context.Context) error {
 	return s.close()
 }
 
-// A lineWriter writes lines, each in one write, so that they never mix, not
-// even with those of other processes that append to the same file.
+// A lineWriter writes whole lines, one or more in one write, so that they never
+// mix, not even with those of other processes that append to the same file.
 type lineWriter struct {
 	w    io.Writer
 	turn chan struct{} // holds a token while nobody writes
@@ -131,8 +167,8 @@ func newLineWriter(w io.Writer) *lineWriter {
 	return l
 }
 
-// write writes one line. It returns when the context ends, even if the write
-// itself does not: that is what a pipe does that nobody reads. The line must
+// write writes whole lines. It returns when the context ends, even if the write
+// itself does not: that is what a pipe does that nobody reads. The lines must
 // not be changed afterwards.
 func (l *lineWriter) write(ctx context.Context, line []byte) error {
 	select {

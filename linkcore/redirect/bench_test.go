@@ -16,8 +16,8 @@ import (
 // dropping is a sink that drops.
 type dropping struct{}
 
-func (dropping) Publish(context.Context, *event.Event) error { return nil }
-func (dropping) Close(context.Context) error                 { return nil }
+func (dropping) Publish(context.Context, ...*event.Event) error { return nil }
+func (dropping) Close(context.Context) error                    { return nil }
 
 // writer does what net/http's ResponseWriter makes a handler pay for: a header
 // map that is filled anew for each response.

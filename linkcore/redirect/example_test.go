@@ -18,8 +18,10 @@ import (
 // printer is a sink of our own. A real one returns when the event is safe.
 type printer struct{}
 
-func (printer) Publish(_ context.Context, e *event.Event) error {
-	fmt.Println("event:", e.Type, e.Customer, e.Recipient, e.Destination)
+func (printer) Publish(_ context.Context, events ...*event.Event) error {
+	for _, e := range events {
+		fmt.Println("event:", e.Type, e.Customer, e.Recipient, e.Destination)
+	}
 	return nil
 }
 
