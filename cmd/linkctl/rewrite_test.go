@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -382,6 +383,13 @@ func TestRewriteInput(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(content), err)
 	}
 	var stdout, stderr bytes.Buffer
+	if terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0); err == nil {
+		defer terminal.Close()
+		if code := run(t.Context(), []string{"rewrite"}, terminal, &stdout, &stderr, b.environ); code != exitUsage || stdout.Len() > 0 || stderr.String() != "linkctl: no mail: give a file, or the mail on standard input (linkctl rewrite --help explains)\n" {
+			t.Errorf("exits with %d: %s%s", code, stdout.String(), stderr.String())
+		}
+		stderr.Reset()
+	}
 	if code := run(t.Context(), []string{"rewrite"}, brokenReader{}, &stdout, &stderr, b.environ); code != exitNo || stdout.Len() > 0 || stderr.String() != "linkctl: read standard input: input/output error\n" {
 		t.Errorf("exits with %d: %s%s", code, stdout.String(), stderr.String())
 	}
