@@ -32,9 +32,10 @@ Left alone are other schemes (mailto:, tel:), fragments, URLs with placeholders 
 a template, links that are tracked already, and links that opt out by an attribute
 such as clicktracking="off" or data-notrack. linkcore/email/EMAIL.md has it all.
 
-Nothing is written before everything is done: if the exit code is not 0, nothing
-was printed, and the file that --output names is what it was. That file may be
-the mail itself.
+Nothing is written before everything is done: if the mail cannot be rewritten,
+nothing is printed, and the file that --output names is what it was. That file may
+be the mail itself, which a shell's > would empty first. The exit code is 0 only if
+the whole mail was written.
 
 --report says on standard error which links were tracked, which were left alone
 and why. --dry-run writes no mail, and the report to standard output. Without a
@@ -55,7 +56,7 @@ func (t *tool) rewriteCommand() *cobra.Command {
 	flags := c.Flags()
 	flags.StringP("output", "o", "", "write the mail to `FILE` instead, whole or not at all")
 	flags.String("type", "auto", "`TYPE` of the mail: message, html, text, or auto to tell by its content")
-	flags.String("report", "", "say what was done with each link, as a table or as `FORMAT` json")
+	flags.String("report", "", "say what was done with each link; `FORMAT` is table or json")
 	flags.Lookup("report").NoOptDefVal = "table"
 	flags.Bool("dry-run", false, "write no mail, only the report")
 	signingFlags(flags)
