@@ -51,15 +51,10 @@ func (w *Rewriter) Message(f linkcore.Fields, src []byte) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	m.lookAheadAll(bodies)
 	var edits []edit
-	for i, b := range bodies {
-		role := plainHTML
-		if b.mediaType == "text/x-amp-html" {
-			role = ampHTML
-		} else if b.mediaType == "text/html" && !slices.ContainsFunc(bodies[i+1:], func(b *body) bool { return b.mediaType == "text/html" }) {
-			role = lastHTML
-		}
-		changed, err := m.rewriteBody(src, b, role)
+	for _, b := range bodies {
+		changed, err := m.rewriteBody(src, b)
 		if err != nil {
 			return Result{}, err
 		}
@@ -129,6 +124,8 @@ func checkMessage(src []byte, root *entity, walked *walker) error {
 type body struct {
 	*entity
 	label    string // as reported
+	role     htmlRole
+	format   textFormat
 	transfer transferEncoding
 	charset  charset
 	decoded  []byte // without its transfer encoding
@@ -160,6 +157,32 @@ func (m *mail) bodies(src []byte, leaves []*entity) ([]*body, error) {
 		bodies = append(bodies, b)
 	}
 	return bodies, nil
+}
+
+// lookAheadAll says what else the HTML parts get, and looks at all parts before
+// any is rewritten.
+func (m *mail) lookAheadAll(bodies []*body) {
+	last := -1
+	for i, b := range bodies {
+		switch b.mediaType {
+		case "text/html":
+			last = i
+		case "text/x-amp-html":
+			b.role = ampHTML
+		case "text/plain":
+			b.format.delSp = strings.EqualFold(b.parameters["format"], "flowed") && strings.EqualFold(b.parameters["delsp"], "yes")
+		}
+	}
+	if last >= 0 {
+		bodies[last].role = lastHTML
+	}
+	for _, b := range bodies {
+		if b.mediaType == "text/plain" {
+			m.lookAheadText(b.text, b.format)
+		} else {
+			m.lookAhead(b.text, b.role)
+		}
+	}
 }
 
 // read decodes the body, and returns why it can't.
@@ -199,15 +222,14 @@ func checkInlinePGP(text []byte) error {
 }
 
 // rewriteBody returns the edits of the message that rewrite a part.
-func (m *mail) rewriteBody(src []byte, b *body, role htmlRole) ([]edit, error) {
+func (m *mail) rewriteBody(src []byte, b *body) ([]edit, error) {
 	before := *m
 	var edits []edit
 	var err error
 	if b.mediaType == "text/plain" {
-		flowed := strings.EqualFold(b.parameters["format"], "flowed")
-		edits, err = m.text(b.text, b.label, textFormat{delSp: flowed && strings.EqualFold(b.parameters["delsp"], "yes")})
+		edits, err = m.text(b.text, b.label, b.format)
 	} else {
-		edits, err = m.html(b.text, b.label, role)
+		edits, err = m.html(b.text, b.label, b.role)
 	}
 	if err != nil {
 		return nil, err
@@ -364,9 +386,6 @@ func (m *mail) listUnsubscribe(f linkcore.Fields, src []byte, h *header) (edit, 
 // could be unsubscribed otherwise, and it is requested by who wants that alone.
 func (m *mail) unsubscribeLink(f linkcore.Fields) (string, error) {
 	o := linkcore.Options{Kind: linkcore.Unsubscribe, Form: m.w.o.Form}
-	if m.random != "" {
-		f.Link = "0-" + m.random
-	}
 	sign := m.w.o.Signer.Sign
 	if m.w.o.Sealed {
 		sign = m.w.o.Signer.Seal

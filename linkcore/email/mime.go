@@ -49,7 +49,7 @@ func (h *header) find(src []byte, name string) (found *field, unclear bool) {
 		}
 		if found == nil {
 			found = f
-		} else if !bytes.Equal(bytes.TrimSpace(src[found.colon:found.end]), bytes.TrimSpace(src[f.colon:f.end])) {
+		} else if !bytes.Equal(bytes.TrimSpace(src[found.colon+1:found.end]), bytes.TrimSpace(src[f.colon+1:f.end])) {
 			unclear = true
 		}
 	}
@@ -181,9 +181,9 @@ func (w *walker) line(at, next int) error {
 
 // fieldName returns the canonical name of the header field that a line begins.
 func fieldName(line []byte) (string, bool) {
-	name, _, ok := bytes.Cut(line, []byte(":"))
+	name, value, ok := bytes.Cut(line, []byte(":"))
 	name = bytes.TrimRight(name, " \t") // obsolete syntax, still seen
-	if !ok || len(name) == 0 {
+	if !ok || len(name) == 0 || bytes.HasPrefix(value, []byte("//")) { // a URL is no field
 		return "", false
 	}
 	for _, c := range name {
@@ -215,9 +215,7 @@ func (w *walker) delimit(level int, closing bool, next int) error {
 	if closing {
 		keep = level
 	}
-	for _, inner := range w.open[level+1:] {
-		w.unclosed = append(w.unclosed, inner)
-	}
+	w.unclosed = append(w.unclosed, w.open[level+1:]...)
 	for _, ended := range w.open[keep:] {
 		delete(w.opened, ended.boundary)
 	}

@@ -394,6 +394,13 @@ type textFormat struct {
 	bounded bool
 }
 
+func (f textFormat) join(src []byte) unflowed {
+	if f.delSp {
+		return joinFlowed(src)
+	}
+	return unflowed{text: src}
+}
+
 // Text rewrites plain text in UTF-8 whose lines end where they end in the
 // mail. The text has no attributes by which a link could opt out: what is left
 // alone is said by [Options]. A link stays as it is where the tracked one
@@ -410,7 +417,9 @@ func (w *Rewriter) Text(f linkcore.Fields, src []byte) (Result, error) {
 	if err := checkInlinePGP(src); err != nil {
 		return Result{}, err
 	}
-	edits, err := m.text(src, "text", textFormat{bounded: true})
+	format := textFormat{bounded: true}
+	m.lookAheadText(src, format)
+	edits, err := m.text(src, "text", format)
 	if err != nil {
 		return Result{}, err
 	}
@@ -418,15 +427,17 @@ func (w *Rewriter) Text(f linkcore.Fields, src []byte) (Result, error) {
 	return m.result(apply(nil, src, edits)), nil
 }
 
-// text returns the edits that make the URLs of a plain text in UTF-8 tracked.
-func (m *mail) text(src []byte, part string, format textFormat) ([]edit, error) {
-	joined := unflowed{text: src}
-	if format.delSp {
-		joined = joinFlowed(src)
-	}
-	for u := range findURLs(joined.text) {
+// lookAheadText looks at a plain text before any part of the mail is rewritten,
+// for what an earlier run put in.
+func (m *mail) lookAheadText(src []byte, format textFormat) {
+	for u := range findURLs(format.join(src).text) {
 		m.notice(u.url)
 	}
+}
+
+// text returns the edits that make the URLs of a plain text in UTF-8 tracked.
+func (m *mail) text(src []byte, part string, format textFormat) ([]edit, error) {
+	joined := format.join(src)
 	var edits []edit
 	line, counted := 1, 0
 	length := lineLength{src: src, lineEnd: -1}
@@ -434,7 +445,7 @@ func (m *mail) text(src []byte, part string, format textFormat) ([]edit, error) 
 		start, end := joined.source(u.start), joined.source(u.end-1)+1
 		line += bytes.Count(src[counted:start], []byte("\n"))
 		counted = start
-		tracked, err := m.judge(found{part: part, line: line, url: u.url, problem: u.problem})
+		tracked, err := m.judge(found{part: part, line: line, url: u.url, plain: true, problem: u.problem})
 		if err != nil {
 			return nil, err
 		}
@@ -443,7 +454,7 @@ func (m *mail) text(src []byte, part string, format textFormat) ([]edit, error) 
 		}
 		if format.bounded && !length.allows(start, end, len(tracked)) {
 			m.report.Links = m.report.Links[:len(m.report.Links)-1]
-			if _, err := m.judge(found{part: part, line: line, url: u.url, problem: problemLine}); err != nil {
+			if _, err := m.judge(found{part: part, line: line, url: u.url, plain: true, problem: problemLine}); err != nil {
 				return nil, err
 			}
 			continue

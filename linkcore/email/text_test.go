@@ -261,7 +261,9 @@ func FuzzText(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			edits, err := m.text(src, "text", textFormat{delSp: delSp, bounded: true})
+			format := textFormat{delSp: delSp, bounded: true}
+			m.lookAheadText(src, format)
+			edits, err := m.text(src, "text", format)
 			if err != nil {
 				t.Fatal(err)
 			}

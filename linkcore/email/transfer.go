@@ -156,7 +156,7 @@ func spliceQuotedPrintable(raw []byte, edits []edit, eol string) []byte {
 		start := last
 		for first := true; decoded < e.end; first = false {
 			_, from, to, _ := q.next()
-			if first {
+			if first && bytes.IndexByte(raw[last:from], '=') >= 0 {
 				start = from // behind a soft break
 			}
 			last = to
