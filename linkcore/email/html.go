@@ -138,7 +138,7 @@ func (p *page) read(s scanner, conditional bool) {
 			break
 		}
 		if !conditional {
-			p.place.see(s.src, &t)
+			p.place.see(s.src, &t, s.raw != "")
 		}
 		switch t.kind {
 		case textToken:
@@ -200,7 +200,7 @@ func (p *page) read(s scanner, conditional bool) {
 	}
 	p.endText()
 	if !conditional {
-		p.place.finish(s.src, s.raw != "")
+		p.place.finish(s.src)
 	}
 }
 

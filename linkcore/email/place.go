@@ -19,7 +19,8 @@ type place struct {
 
 	body, html int // the last </body> and </html>, or 0
 	revealed   int // a comment that hides what follows from Outlook, or 0
-	rawStart   int // the last tag that begins raw text
+	rawStart   int // the last tag, and whether raw text that it begins is open
+	rawOpen    bool
 	last       token
 }
 
@@ -31,9 +32,12 @@ const (
 	topFound
 )
 
-// see takes in the next token.
-func (l *place) see(src []byte, t *token) {
+// see takes in the next token. A tag may begin raw text.
+func (l *place) see(src []byte, t *token, raw bool) {
 	l.last = *t
+	if t.complete && t.kind != rawToken {
+		l.rawOpen = raw
+	}
 	space := t.kind == textToken && len(bytes.TrimSpace(src[t.start:t.end])) == 0
 	l.seeTop(src, t, space)
 	switch {
@@ -118,12 +122,12 @@ func (l *place) seeTop(src []byte, t *token, space bool) {
 	l.top, l.state = t.start, topFound
 }
 
-// finish takes in the end of the part, where raw text may be open.
-func (l *place) finish(src []byte, raw bool) {
+// finish takes in the end of the part.
+func (l *place) finish(src []byte) {
 	// Behind what the end cuts off, everything would be a part of it.
 	l.end = len(src)
 	switch {
-	case raw || l.last.kind == rawToken:
+	case l.rawOpen:
 		l.end = l.rawStart
 	case !l.last.complete && len(src) > 0:
 		l.end = l.last.start

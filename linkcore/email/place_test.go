@@ -34,6 +34,7 @@ func TestPlaces(t *testing.T) {
 		{"cut in a comment", "<body>Hi <!-- </body>", "<body>⟦pixel⟧Hi ⟦honeypot⟧<!-- </body>", "<body>Hi ⟦honeypot⟧⟦pixel⟧<!-- </body>"},
 		{"cut in raw text", "<body>Hi <style class=x>p{}</body>", "<body>⟦pixel⟧Hi ⟦honeypot⟧<style class=x>p{}</body>", "<body>Hi ⟦honeypot⟧⟦pixel⟧<style class=x>p{}</body>"},
 		{"cut behind a raw text's tag", "Hi <title>", "⟦pixel⟧Hi ⟦honeypot⟧<title>", "Hi ⟦honeypot⟧⟦pixel⟧<title>"},
+		{"cut in a raw text's end tag", "Hi <title>x</title ", "⟦pixel⟧Hi ⟦honeypot⟧<title>x</title ", "Hi ⟦honeypot⟧⟦pixel⟧<title>x</title "},
 		{"cut behind </", "Hi </", "⟦pixel⟧Hi ⟦honeypot⟧</", "Hi ⟦honeypot⟧⟦pixel⟧</"},
 		{"cut in the head", "<html><head><title>x", "<html><head>⟦pixel⟧⟦honeypot⟧<title>x", "<html><head>⟦honeypot⟧⟦pixel⟧<title>x"},
 	} {
