@@ -39,12 +39,20 @@ func (s *pubsubSink) batching() batching { return pubsubBatching }
 func (s *pubsubSink) Publish(ctx context.Context, events ...*Event) error {
 	messages := make([]pubsubpb.PubsubMessage, len(events))
 	batch := make([]*pubsubpb.PubsubMessage, len(events))
+	b := buffers.Get().(*buffer)
+	data := b.bytes[:0]
 	for i, e := range events {
-		messages[i].Data = e.AppendJSON(make([]byte, 0, 1024))
+		start := len(data)
+		data = e.AppendJSON(data)
+		// What was appended before stays where it was, should the buffer move.
+		messages[i].Data = data[start:len(data):len(data)]
 		messages[i].Attributes = e.Attributes()
 		batch[i] = &messages[i]
 	}
-	return s.publish(ctx, batch)
+	err := s.publish(ctx, batch)
+	// A call encodes its request before it sends it, and keeps nothing of it.
+	b.free(data)
+	return err
 }
 
 func (s *pubsubSink) publishRaw(ctx context.Context, data []byte, attributes map[string]string) error {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -135,11 +136,32 @@ func openFileSink(path string) (*lineSink, error) {
 func (s *lineSink) batching() batching { return batching{count: s.count, bytes: 1 << 20, calls: 1} }
 
 func (s *lineSink) Publish(ctx context.Context, events ...*Event) error {
-	lines := make([]byte, 0, 768*len(events))
+	b := buffers.Get().(*buffer)
+	lines := b.bytes[:0]
 	for _, e := range events {
 		lines = append(e.AppendJSON(lines), '\n')
 	}
-	return s.lines.write(ctx, lines)
+	err := s.lines.write(ctx, lines)
+	if ctx.Err() == nil {
+		b.free(lines)
+	} // else they may still be in the write that was given up
+	return err
+}
+
+// buffers are reused: encoded events would be most of the garbage of a click.
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+type buffer struct{ bytes []byte }
+
+// maxBuffer is the largest buffer that is kept, in bytes.
+const maxBuffer = 1 << 20
+
+// free gives the buffer back, with what it has grown to.
+func (b *buffer) free(grown []byte) {
+	if cap(grown) <= maxBuffer {
+		b.bytes = grown
+		buffers.Put(b)
+	}
 }
 
 func (s *lineSink) publishRaw(ctx context.Context, data []byte, _ map[string]string) error {
