@@ -2,7 +2,6 @@ package report
 
 import (
 	"fmt"
-	"math"
 	"sort"
 	"time"
 )
@@ -107,6 +106,9 @@ func (s Series) peak() Series {
 	for _, b := range s.Buckets {
 		all += b.Clicks.Total()
 	}
+	if all == 0 {
+		return Series{}
+	}
 	first, length := 0, len(s.Buckets)/6+1
 	for from, to, inside := 0, 0, int64(0); to < len(s.Buckets); to++ {
 		inside += s.Buckets[to].Clicks.Total()
@@ -118,7 +120,7 @@ func (s Series) peak() Series {
 			from++
 		}
 	}
-	if all == 0 || length > len(s.Buckets)/6 {
+	if length > len(s.Buckets)/6 {
 		return Series{}
 	}
 	end := s.end
@@ -217,16 +219,12 @@ func countTicks(most int64) []int64 {
 		most = 1
 	}
 	step := int64(1)
+search:
 	for power := int64(1); ; power *= 10 {
-		found := false
 		for _, digit := range [...]int64{1, 2, 5} {
 			if step = digit * power; (most+step-1)/step <= 5 {
-				found = true
-				break
+				break search
 			}
-		}
-		if found || power > math.MaxInt64/100 {
-			break
 		}
 	}
 	var ticks []int64
