@@ -19,7 +19,9 @@
 // Nothing is parsed and printed: the text is cut into tokens as the HTML
 // standard says, and only the bytes of those values change. Values are read as
 // browsers read them: character references are decoded, white space is taken
-// off, relative URLs are resolved against <base href>.
+// off, spaces within are escaped, relative URLs are resolved against <base
+// href>. A query string is read as UTF-8 in every charset, which is what
+// linkcore signs.
 //
 // # What is left alone
 //
@@ -30,5 +32,26 @@
 // speaks to this package only. [Options] has more: hosts, patterns, one-time
 // links. Each link that is left alone is in the report with its reason.
 //
-// Rewriting a mail that has been rewritten changes nothing.
+// Rewriting a mail that has been rewritten changes nothing: its tracked links
+// are recognised by the key ring, and where they are of the same customer,
+// campaign and recipient, so is the mail, in which what was left alone stays
+// so. (A mail whose only links opt out with data-notrack, and that has no
+// pixel, keeps no trace of having been rewritten.)
+//
+// # Links
+//
+// A link's field "link" is {position}-{11 characters}: the position counts all
+// links of the mail, and the characters are drawn once a mail, so that two
+// links to one place are told apart and no two mails share one. The pixel is
+// at position 0. Links of an anonymous mailing begin with an_, and the
+// honeypot's with hp_.
+//
+// # Pixel and honeypot
+//
+// The pixel is a picture of 1×1 that tells that a mail was opened; it stands at
+// the end of the HTML or at its top. The honeypot is a link at the end of the
+// HTML, before the pixel, that takes no room, has no content and is passed
+// over by keyboards and screen readers; scanners that fetch all links follow
+// it. Neither changes what is shown, as long as the mail's own style sheet has
+// no rule that counts the children of its body, such as p:last-child.
 package email
