@@ -1,0 +1,5 @@
+//go:build !race
+
+package watch
+
+const newsletterClicks = 1_000_000

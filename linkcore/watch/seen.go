@@ -1,0 +1,26 @@
+package watch
+
+// seen remembers the ids of about the last four million events, by 32 bits of
+// their hashes. It takes an event that is new for a redelivered one once in
+// some 200 million.
+type seen struct {
+	lines [][16]uint32 // the newest first; 0: empty
+}
+
+const seenLines = 1 << 18 // 16 MiB
+
+func newSeen() *seen { return &seen{make([][16]uint32, seenLines)} }
+
+// again tells whether the hash was added before, and adds it.
+func (s *seen) again(hash uint64) bool {
+	line := &s.lines[hash%seenLines]
+	mark := uint32(hash>>32) | 1
+	for _, m := range line {
+		if m == mark {
+			return true
+		}
+	}
+	copy(line[1:], line[:])
+	line[0] = mark
+	return false
+}
