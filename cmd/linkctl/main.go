@@ -14,6 +14,7 @@
 //	linkctl unblock       lift rules
 //	linkctl rules         list rules
 //	linkctl tail          show clicks as they happen
+//	linkctl replay        publish spilled events again
 //
 // What a verb works on is given as arguments or, without any, on standard
 // input, one a line. Results go to standard output, everything else to
@@ -206,6 +207,7 @@ const exitCodesHelp = `Exit codes, for scripts:
        unblock    there was no such rule; those that there were are lifted
        rules      no rule fits the filter
        tail       fewer than --count events came within --timeout
+       replay     something was not understood or refused; all else was replayed
      and wherever a directory, the network or standard output failed.
   2  usage. The command or its input cannot be understood, a setting is missing,
      or block was given a rule that is malformed, or too wide without --force.
@@ -258,6 +260,7 @@ func (t *tool) rootCommand() *cobra.Command {
 		t.unblockCommand(),
 		t.rulesCommand(),
 		t.tailCommand(),
+		t.replayCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp},
 	)
 	root.Args = cobra.ArbitraryArgs // for whichVerb to refuse

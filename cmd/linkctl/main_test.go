@@ -400,6 +400,7 @@ func TestExamples(t *testing.T) {
 		if c.Name() == "tail" {
 			keepClicking(t, filepath.Join(dir, "clicks.jsonl"))
 		}
+		writeFile(t, filepath.Join(dir, "spilled.jsonl"), spilledLine(1, ""))
 		for line := range strings.Lines(c.Example) {
 			line = strings.TrimSpace(line)
 			// Nobody presses Ctrl-C here.
