@@ -1,8 +1,12 @@
 package event
 
 import (
+	"bufio"
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +17,10 @@ import (
 
 	"cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"example.com/linktracker/linkcore/emulatortest"
 )
@@ -285,4 +293,138 @@ func TestReceiveFollow(t *testing.T) {
 	if err := r.end(t); err != nil {
 		t.Error(err)
 	}
+}
+
+// subscriptionService makes subscriptions slowly and remembers which are there.
+type subscriptionService struct {
+	pubsubpb.UnimplementedSubscriberServer
+	asked   chan struct{}
+	proceed chan struct{}
+	err     error
+
+	mu      sync.Mutex
+	there   map[string]bool
+	removed int
+}
+
+func (s *subscriptionService) CreateSubscription(_ context.Context, r *pubsubpb.Subscription) (*pubsubpb.Subscription, error) {
+	close(s.asked)
+	<-s.proceed
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.there[r.Name] = true
+	}
+	return r, s.err
+}
+
+func (s *subscriptionService) DeleteSubscription(_ context.Context, r *pubsubpb.DeleteSubscriptionRequest) (*emptypb.Empty, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.there, r.Subscription)
+	s.removed++
+	return &emptypb.Empty{}, nil
+}
+
+// A temporary subscription is removed also if the context ends while it is being
+// made, and is not looked for where Pub/Sub said that there is none.
+func TestReceiveEndsEarly(t *testing.T) {
+	for name, test := range map[string]struct {
+		err     error
+		cancel  bool
+		removed int
+		want    string
+	}{
+		"made while it ends": {cancel: true, removed: 1},
+		"not allowed": {
+			err:  status.Error(codes.PermissionDenied, "not you"),
+			want: "subscribe to the topic clicks of the project p: rpc error: code = PermissionDenied desc = not you: your account needs the right to do that: Terraform's variable `operators` gives it",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &subscriptionService{asked: make(chan struct{}), proceed: make(chan struct{}), err: test.err, there: map[string]bool{}}
+			server := grpc.NewServer()
+			pubsubpb.RegisterSubscriberServer(server, s)
+			go server.Serve(l)
+			defer server.Stop()
+			t.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan error, 1)
+			go func() {
+				done <- Receive(ctx, "pubsub://p/clicks", ReceiveOptions{}, func(*Message) { t.Error("a message") })
+			}()
+			<-s.asked
+			if test.cancel {
+				cancel()
+			}
+			close(s.proceed)
+			if err := <-done; fmt.Sprint(err) != cmp.Or(test.want, "<nil>") {
+				t.Errorf("error %v", err)
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if len(s.there) > 0 || s.removed != test.removed {
+				t.Errorf("left: %v; %d removals", s.there, s.removed)
+			}
+		})
+	}
+}
+
+// However a file comes, its lines are the same.
+func FuzzLineReader(f *testing.F) {
+	f.Add([]byte("{\"a\":1}\r\n\n  x"), 3)
+	f.Add([]byte("\n\n"), 1)
+	f.Fuzz(func(t *testing.T, input []byte, at int) {
+		if at < 0 || at > len(input) {
+			return
+		}
+		// It grows at some point.
+		file := &bytes.Buffer{}
+		lines := lineReader{r: bufio.NewReaderSize(file, 16)}
+		var got []string
+		for i, part := range [][]byte{input[:at], input[at:]} {
+			file.Write(part)
+			for {
+				m, err := lines.next(i == 1)
+				if err != nil {
+					break
+				}
+				got = append(got, fmt.Sprintf("%d %s", m.Line, m.Data))
+			}
+		}
+		var want []string
+		for n, line := range bytes.Split(input, []byte("\n")) {
+			if line = bytes.TrimSpace(line); len(line) > 0 {
+				want = append(want, fmt.Sprintf("%d %s", n+1, line))
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+// What a line of a file costs, reading it as an event included.
+func BenchmarkReceiveFile(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "clicks.jsonl")
+	line := append(fullEvent(Click).AppendJSON(nil), '\n')
+	if err := os.WriteFile(path, bytes.Repeat(line, 1000), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := Receive(b.Context(), "file:"+path, ReceiveOptions{}, func(m *Message) {
+			if _, err := m.Event(); err != nil {
+				b.Error(err)
+			}
+		}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/event")
 }
