@@ -49,7 +49,7 @@ type Judge struct {
 
 const (
 	judgeRing  = 32 << 20
-	judgeHeads = 1 << 19
+	judgeHeads = 1 << 18
 
 	// Offsets in a record. What follows are the strings of the event, each with
 	// its length before it.
@@ -164,24 +164,28 @@ func (j *Judge) collect(head int64, key uint64, now visit) bool {
 // links within two seconds. Bursts without it are known already.
 func findBursts(near []visit, now visit) {
 	slices.SortFunc(near, func(a, b visit) int { return cmp.Compare(a.time, b.time) })
-	for first := range near {
-		if near[first].time > now.time {
-			return
-		}
+	for first, last := 0, 0; first < len(near) && near[first].time <= now.time; first++ {
 		if apart(near[first], now) > burstWithin {
 			continue
 		}
+		before := last
+		for last = max(last, first); last < len(near) && apart(near[first], near[last]) <= burstWithin; {
+			last++
+		}
+		if last == before {
+			continue // part of the stretch before
+		}
 		var links [burstLinks]uint32
-		n, last := 0, first
-		for ; last < len(near) && apart(near[first], near[last]) <= burstWithin; last++ {
-			if n < burstLinks && !slices.Contains(links[:n], near[last].link) {
-				links[n] = near[last].link
+		n := 0
+		for i := first; i < last && n < burstLinks; i++ {
+			if !slices.Contains(links[:n], near[i].link) {
+				links[n] = near[i].link
 				n++
 			}
 		}
 		if n == burstLinks {
-			for i := range near[first:last] {
-				near[first+i].signals |= event.SignalBurst
+			for i := first; i < last; i++ {
+				near[i].signals |= event.SignalBurst
 			}
 		}
 	}

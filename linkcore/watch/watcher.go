@@ -44,8 +44,19 @@ type Watcher struct {
 	raised     *simplelru.LRU[uint64, *raised]
 }
 
+// sizes are those of the big tables.
+type sizes struct {
+	seen              int // lines
+	judge             int // bytes
+	links, recipients int // cells
+}
+
+var full = sizes{seen: seenLines, judge: judgeRing, links: linkCells, recipients: recipientCells}
+
 // New returns a watcher that has seen nothing. The error is a [*ConfigError].
-func New(c Config) (*Watcher, error) {
+func New(c Config) (*Watcher, error) { return newWatcher(c, full) }
+
+func newWatcher(c Config, size sizes) (*Watcher, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
@@ -54,10 +65,10 @@ func New(c Config) (*Watcher, error) {
 	return &Watcher{
 		config:     c,
 		seed:       seed,
-		seen:       newSeen(),
-		judge:      newJudge(judgeRing, seed),
-		links:      newSpread(c.Window, c.LinkNetworks, c.LinkAddresses, linkCells),
-		recipients: newSpread(c.Window, c.RecipientNetworks, 0, recipientCells),
+		seen:       newSeen(size.seen),
+		judge:      newJudge(size.judge, seed),
+		links:      newSpread(c.Window, c.LinkNetworks, c.LinkAddresses, size.links),
+		recipients: newSpread(c.Window, c.RecipientNetworks, 0, size.recipients),
 		shares:     newShares(c),
 		hosts:      newHosts(c),
 		raised:     newLRU[*raised](maxRaised),

@@ -10,9 +10,12 @@ import (
 	"example.com/linktracker/linkcore/event"
 )
 
-func newWatcher(t testing.TB, c Config) *Watcher {
+// small are tables that are made in no time, for tests of a few events.
+var small = sizes{seen: 1 << 10, judge: 1 << 20, links: 1 << 10, recipients: 1 << 10}
+
+func watcher(t testing.TB, c Config, size sizes) *Watcher {
 	t.Helper()
-	w, err := New(c)
+	w, err := newWatcher(c, size)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,7 +24,7 @@ func newWatcher(t testing.TB, c Config) *Watcher {
 
 // An ordinary day raises nothing.
 func TestNewsletterRaisesNothing(t *testing.T) {
-	w := newWatcher(t, Config{})
+	w := watcher(t, Config{}, full)
 	for e := range newsletter(newsletterClicks, 1) {
 		alerts, _ := w.Add(e)
 		for _, a := range alerts {
@@ -134,9 +137,9 @@ func TestAbuse(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWatcher(t, Config{})
+			w := watcher(t, Config{}, small)
 			var got []Alert
-			for e := range merge(newsletter(20_000, 2), test.events) {
+			for e := range merge(newsletter(10_000, 2), test.events) {
 				alerts, _ := w.Add(e)
 				got = append(got, alerts...)
 			}
@@ -206,7 +209,7 @@ func TestNoAlert(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWatcher(t, Config{KnownHosts: []string{"Known.Example."}})
+			w := watcher(t, Config{KnownHosts: []string{"Known.Example."}}, small)
 			// Four days of a host, of a usual share and of one that was there first.
 			before := clicks(400, 15*time.Minute, func(i int, e *event.Event) {
 				e.ID = fmt.Sprint("before", i)
@@ -231,7 +234,7 @@ func TestNoAlert(t *testing.T) {
 // The first hour teaches what is there; without it, it does not.
 func TestLearning(t *testing.T) {
 	for learning, want := range map[time.Duration]int{0: 0, -1: 1, time.Second: 1} {
-		w := newWatcher(t, Config{Learning: learning})
+		w := watcher(t, Config{Learning: learning}, small)
 		n := 0
 		for _, e := range clicks(100, time.Second, func(i int, e *event.Event) {
 			e.Customer, e.Destination = fmt.Sprint("c", i), "https://new.example/"
@@ -252,7 +255,7 @@ func TestLearning(t *testing.T) {
 // An alert stands as long as it goes on, and is raised again only after Repeat and
 // after it was calm.
 func TestRepeat(t *testing.T) {
-	w := newWatcher(t, Config{})
+	w := watcher(t, Config{}, small)
 	at := abuseTime
 	network := uint32(0)
 	wave := func(networks int, every time.Duration) (alerts int) {
@@ -298,7 +301,7 @@ func TestRepeat(t *testing.T) {
 func TestOutOfOrder(t *testing.T) {
 	events := clicks(40, 20*time.Second, func(i int, e *event.Event) {})
 	slices.Reverse(events)
-	w := newWatcher(t, Config{})
+	w := watcher(t, Config{}, small)
 	n := 0
 	for _, e := range events {
 		alerts, _ := w.Add(e)
