@@ -260,6 +260,30 @@ func (f *File) Put(ctx context.Context, rules ...Rule) error {
 	})
 }
 
+// Add implements [Store]. It makes the file where there is none.
+func (f *File) Add(ctx context.Context, rule Rule) (standing *Rule, err error) {
+	now := time.Now()
+	rules, err := normalizeAll([]Rule{rule}, now)
+	if err != nil {
+		return nil, err
+	}
+	rule = rules[0]
+	rules[0].CreatedAt, rules[0].UpdatedAt = now, now
+	err = f.rewrite(ctx, true, now, func(old Rule) (Rule, edit) {
+		// What has expired does not come here.
+		if old.String() == rule.String() {
+			standing = &old
+		}
+		return old, keep
+	}, func() []Rule {
+		if standing != nil {
+			return nil
+		}
+		return rules
+	})
+	return standing, err
+}
+
 // Lift implements [Store].
 func (f *File) Lift(ctx context.Context, rules ...Rule) ([]Rule, error) {
 	names, err := normalizeNames(rules)

@@ -268,27 +268,11 @@ func (f *Firestore) Put(ctx context.Context, rules ...Rule) error {
 				return err
 			}
 			for i, r := range batch {
-				fields := map[string]any{
-					"kind":       string(r.Kind),
-					"value":      r.Value,
-					"action":     string(r.Action),
-					"created_at": firestore.ServerTimestamp,
-					"updated_at": firestore.ServerTimestamp,
-				}
+				fields := fieldsOf(r)
 				if existing[i].Exists() {
 					old, _ := documentOf(existing[i], allFields).Rule()
 					if !old.Deleted && !old.CreatedAt.IsZero() {
 						fields["created_at"] = old.CreatedAt
-					}
-				}
-				for name, v := range map[string]string{"target": r.Target, "reason": r.Reason, "created_by": r.CreatedBy} {
-					if v != "" {
-						fields[name] = v
-					}
-				}
-				for name, t := range map[string]time.Time{"starts_at": r.StartsAt, "expires_at": r.ExpiresAt} {
-					if !t.IsZero() {
-						fields[name] = t
 					}
 				}
 				job, err := w.Set(refs[i], fields)
@@ -300,6 +284,60 @@ func (f *Firestore) Put(ctx context.Context, rules ...Rule) error {
 		}
 		return nil
 	})
+}
+
+// fieldsOf returns the fields of a rule that is written now.
+func fieldsOf(r Rule) map[string]any {
+	fields := map[string]any{
+		"kind":       string(r.Kind),
+		"value":      r.Value,
+		"action":     string(r.Action),
+		"created_at": firestore.ServerTimestamp,
+		"updated_at": firestore.ServerTimestamp,
+	}
+	for name, v := range map[string]string{"target": r.Target, "reason": r.Reason, "created_by": r.CreatedBy} {
+		if v != "" {
+			fields[name] = v
+		}
+	}
+	for name, t := range map[string]time.Time{"starts_at": r.StartsAt, "expires_at": r.ExpiresAt} {
+		if !t.IsZero() {
+			fields[name] = t
+		}
+	}
+	return fields
+}
+
+// Add implements [Store].
+func (f *Firestore) Add(ctx context.Context, rule Rule) (standing *Rule, err error) {
+	rules, err := normalizeAll([]Rule{rule}, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	client, collection, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	ref := collection.Doc(rules[0].DocumentID())
+	err = client.RunTransaction(ctx, func(ctx context.Context, tx *firestore.Transaction) error {
+		standing = nil
+		existing, err := tx.GetAll([]*firestore.DocumentRef{ref})
+		if err != nil {
+			return err
+		}
+		if existing[0].Exists() {
+			old, err := documentOf(existing[0], allFields).Rule()
+			if err == nil && (old.ExpiresAt.IsZero() || old.ExpiresAt.After(time.Now())) {
+				standing = &old
+				return nil
+			}
+		}
+		return tx.Set(ref, fieldsOf(rules[0]))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("writing to %s: %w", f.collection, err)
+	}
+	return standing, nil
 }
 
 // write runs enqueue with a bulk writer and waits for all of its writes.

@@ -34,6 +34,12 @@ type Store interface {
 	// within one that names the rule.
 	Put(ctx context.Context, rules ...Rule) error
 
+	// Add writes a rule for a program, which must not change what people wrote:
+	// where a store wrote one of the same kind and value that has not expired,
+	// nothing is written and that one is returned. It may not have begun yet; and
+	// one that was lifted counts for the day that its document stays.
+	Add(ctx context.Context, rule Rule) (standing *Rule, err error)
+
 	// Lift lifts the rules of the same kinds and values, also those that were
 	// written by hand, and returns those of rules of which there was none.
 	Lift(ctx context.Context, rules ...Rule) (missing []Rule, err error)
