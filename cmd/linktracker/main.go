@@ -43,6 +43,10 @@ const (
 	// What a client that writes its body or reads its answer slowly may take
 	// beyond the delivery, during which a response is held.
 	slowClient = 30 * time.Second
+
+	// How long a stop waits for a collector that is reading: less than what
+	// endpoint.StopTimeout leaves of the platform's 10 s.
+	metricsStop = time.Second
 )
 
 const usage = `Linktracker is the click endpoint as a server of its own.
@@ -102,6 +106,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return fail(1, fmt.Errorf("PORT: %w", err))
 	}
 	defer listener.Close()
+	var admin net.Listener
+	if c.AdminAddress.IsValid() {
+		if admin, err = net.Listen("tcp", c.AdminAddress.String()); err != nil {
+			return fail(1, fmt.Errorf("ADMIN_ADDRESS: %w", err))
+		}
+		defer admin.Close()
+	}
 	e, err := endpoint.New(ctx, c, stdout)
 	if err != nil {
 		return fail(2, err)
@@ -119,6 +130,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		ErrorLog: slog.NewLogLogger(e.Log.Handler(), slog.LevelDebug),
 	}
 	e.Log.Info("listening", "address", listener.Addr().String())
+	if admin != nil {
+		defer serveMetrics(e, admin)()
+	}
 	if *dev {
 		if err := printDevLink(stderr, getenv, listener.Addr()); err != nil {
 			return fail(1, err)
@@ -135,4 +149,30 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	e.Log.Info("stopping")
 	e.Stop(server.Shutdown)
 	return 0
+}
+
+// serveMetrics serves the metrics page until it is told to stop, which is after
+// the endpoint, so that what a stop does can be seen there. That page is not
+// what anybody's click depends on: it ends nothing if it fails.
+func serveMetrics(e *endpoint.Endpoint, listener net.Listener) (stop func()) {
+	server := &http.Server{
+		Handler:           e.Metrics(),
+		ReadHeaderTimeout: readHeaderTimeout,
+		WriteTimeout:      slowClient,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          slog.NewLogLogger(e.Log.Handler(), slog.LevelDebug),
+	}
+	e.Log.Info("serving metrics", "address", listener.Addr().String())
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			e.Log.Error("the metrics page is not served any more", "error", err.Error())
+		}
+	}()
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), metricsStop)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			server.Close()
+		}
+	}
 }

@@ -275,6 +275,7 @@ func TestRefusesToStart(t *testing.T) {
 		{"CLICKS", "file:", "file:"},
 		{"PORT", "http", "65535"},
 		{"DELIVERY", "maybe", "hold, background"},
+		{"ADMIN_ADDRESS", "0.0.0.0:9090", "127.0.0.1:9090"},
 	} {
 		t.Run(c.name+"="+c.value, func(t *testing.T) {
 			t.Parallel()

@@ -44,6 +44,10 @@ type Config struct {
 	ScannerNetworks []netip.Prefix // read from the file of SCANNER_NETWORKS
 	HomeURL         string
 	LogLevel        slog.Level
+
+	// AdminAddress is where cmd/linktracker serves [Endpoint.Metrics]; the zero
+	// AddrPort: nowhere.
+	AdminAddress netip.AddrPort
 }
 
 // A ConfigError says which environment variable cannot be understood, in one
@@ -85,6 +89,7 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 		ScannerNetworks: p.networks("SCANNER_NETWORKS"),
 		HomeURL:         p.url("HOME_URL"),
 		LogLevel:        logLevels[oneOf(&p, "LOG_LEVEL", "info", "debug", "warn", "error")],
+		AdminAddress:    p.localAddress("ADMIN_ADDRESS"),
 	}
 	if p.err != nil {
 		return Config{}, p.err
@@ -163,6 +168,24 @@ func (p *parser) header(variable string) string {
 		p.refuse(variable, "%q is no name of a request header, such as X-Client-Region", value)
 	}
 	return value
+}
+
+// sharedSpace is RFC 6598's: some clusters give it to their containers.
+var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
+
+// localAddress takes an address that the internet cannot reach. The unspecified
+// address is refused too, as it means every address that the machine has.
+func (p *parser) localAddress(variable string) netip.AddrPort {
+	value := p.getenv(variable)
+	if value == "" {
+		return netip.AddrPort{}
+	}
+	address, err := netip.ParseAddrPort(strings.Replace(value, "localhost:", "127.0.0.1:", 1))
+	ip := address.Addr().Unmap()
+	if err != nil || !ip.IsLoopback() && !ip.IsPrivate() && !ip.IsLinkLocalUnicast() && !sharedSpace.Contains(ip) {
+		p.refuse(variable, "%q is no local address and port, such as 127.0.0.1:9090 or the container's own 10.0.0.7:9090", value)
+	}
+	return address
 }
 
 func (p *parser) url(variable string) string {

@@ -53,6 +53,17 @@ func TestParseConfigRefuses(t *testing.T) {
 		{"HOME_URL", "example.com", "http"},
 		{"HOME_URL", "ftp://example.com", "http"},
 		{"LOG_LEVEL", "trace", "info, debug, warn, error"},
+		{"ADMIN_ADDRESS", "9090", "127.0.0.1:9090"},
+		{"ADMIN_ADDRESS", ":9090", "127.0.0.1:9090"},
+		{"ADMIN_ADDRESS", "127.0.0.1", "127.0.0.1:9090"},
+		{"ADMIN_ADDRESS", "metrics.example.com:9090", "127.0.0.1:9090"},
+		{"ADMIN_ADDRESS", "0.0.0.0:9090", "local address"},
+		{"ADMIN_ADDRESS", "[::]:9090", "local address"},
+		{"ADMIN_ADDRESS", "203.0.113.7:9090", "local address"},
+		{"ADMIN_ADDRESS", "[2001:db8::7]:9090", "local address"},
+		{"ADMIN_ADDRESS", "[::ffff:203.0.113.7]:9090", "local address"},
+		{"ADMIN_ADDRESS", "notlocalhost:9090", "local address"},
+		{"ADMIN_ADDRESS", "127.0.0.1:65536", "local address"},
 	} {
 		_, err := ParseConfig(environment(c.variable, c.value))
 		var configError *ConfigError
@@ -75,8 +86,23 @@ func TestParseConfig(t *testing.T) {
 	if c.Port != 8080 || c.Delivery != "hold" || c.DeliveryTimeout != 5*time.Second || c.HoldMax != 40 ||
 		c.BlocklistRefresh != 15*time.Second || c.BlocklistReload != 10*time.Minute || c.BlocklistMaxAge != 5*time.Minute ||
 		c.BlocklistWait != 250*time.Millisecond || c.BlocklistStartWait != 3*time.Second || c.DenyUnavailable ||
-		c.TrustedProxies != 1 || c.PrivacySignals != "record" || c.ClientIP != "full" || c.LogLevel != 0 {
+		c.TrustedProxies != 1 || c.PrivacySignals != "record" || c.ClientIP != "full" || c.LogLevel != 0 || c.AdminAddress.IsValid() {
 		t.Errorf("defaults %+v", c)
+	}
+	for value, want := range map[string]string{
+		"localhost:9090":          "127.0.0.1:9090",
+		"127.0.0.1:0":             "127.0.0.1:0",
+		"[::1]:9090":              "[::1]:9090",
+		"10.1.2.3:9090":           "10.1.2.3:9090",
+		"[fd00::7]:9090":          "[fd00::7]:9090",
+		"169.254.1.2:9090":        "169.254.1.2:9090",
+		"100.64.0.9:9090":         "100.64.0.9:9090",
+		"[::ffff:127.0.0.1]:9090": "[::ffff:127.0.0.1]:9090",
+	} {
+		c, err := ParseConfig(environment("ADMIN_ADDRESS", value))
+		if err != nil || c.AdminAddress.String() != want {
+			t.Errorf("ADMIN_ADDRESS=%s: %v, %v", value, c.AdminAddress, err)
+		}
 	}
 	networks := filepath.Join(t.TempDir(), "networks")
 	if err := os.WriteFile(networks, []byte("# scanners\n\n192.0.2.77/24 # one\n2001:db8::/32\n"), 0o600); err != nil {

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/event"
 	"example.com/linktracker/linkcore/redirect"
 )
@@ -20,12 +21,71 @@ type stats struct {
 	last counts
 }
 
-// counts are what has been counted since the start.
+// counts are what has been counted since the start, and the states now.
 type counts struct {
-	answers         redirect.Stats
-	delivery        event.DeliveryStats
-	refreshFailures uint64
-	keyFailures     uint64
+	answers     redirect.Stats
+	delivery    event.DeliveryStats
+	rules       blocklist.Stats
+	keyFailures uint64
+	keys        int
+}
+
+func (e *Endpoint) counts() counts {
+	return counts{
+		answers:     e.handler.Stats(),
+		delivery:    e.delivery.Stats(),
+		rules:       e.rules.Stats(),
+		keyFailures: e.keys.Failures(),
+		keys:        len(e.keys.IDs()),
+	}
+}
+
+// A measure is one name of the stats line, and of the metrics page, which are a
+// contract with the metrics that are made of them. One of its functions is set.
+type measure struct {
+	name, help string
+
+	count     func(*counts) uint64            // since the start
+	causes    func(*counts) map[string]uint64 // likewise, by cause
+	state     func(*counts) (n int64, known bool)
+	histogram func(*counts) redirect.Histogram
+}
+
+var measures = []measure{
+	{name: "redirects", help: "Clicks that were sent on.",
+		count: func(c *counts) uint64 { return c.answers.Redirects }},
+	{name: "opens", help: "Pictures that were shown.",
+		count: func(c *counts) uint64 { return c.answers.Opens }},
+	{name: "unsubscribes", help: "One-click requests that were fulfilled.",
+		count: func(c *counts) uint64 { return c.answers.Unsubscribes }},
+	{name: "blocked", help: "Clicks that a rule blocked.",
+		count: func(c *counts) uint64 { return c.answers.Blocked }},
+	{name: "invalid", help: "Requests that were answered with 404.",
+		count: func(c *counts) uint64 { return c.answers.Invalid }},
+	{name: "invalid_causes", help: "Requests that were answered with 404, by cause.",
+		causes: func(c *counts) map[string]uint64 { return c.answers.InvalidCauses }},
+	{name: "untracked", help: "Events that hold nothing of the person.",
+		count: func(c *counts) uint64 { return c.answers.Untracked }},
+	{name: "recovered", help: "Events of links that had to be repaired.",
+		count: func(c *counts) uint64 { return c.answers.Recovered }},
+	{name: "delivered", help: "Events that were acknowledged.",
+		count: func(c *counts) uint64 { return c.delivery.Delivered }},
+	{name: "spilled", help: "Events that were written to the log instead.",
+		count: func(c *counts) uint64 { return c.delivery.Spilled }},
+	{name: "refresh_failures", help: "Refreshes of the blocklist that failed.",
+		count: func(c *counts) uint64 { return c.rules.RefreshFailures }},
+	{name: "key_failures", help: "Key files and listings of the key ring that could not be used.",
+		count: func(c *counts) uint64 { return c.keyFailures }},
+	{name: "keys", help: "Keys in the ring.",
+		state: func(c *counts) (int64, bool) { return int64(c.keys), true }},
+	{name: "held", help: "Responses that are held open.",
+		state: func(c *counts) (int64, bool) { return int64(c.delivery.Held), true }},
+	{name: "first_byte_us", help: "Microseconds from the request to its flushed headers.",
+		histogram: func(c *counts) redirect.Histogram { return c.answers.FirstByte }},
+	{name: "rules", help: "Rules in the copy of the blocklist.",
+		state: func(c *counts) (int64, bool) { return int64(c.rules.Rules), true }},
+	{name: "blocklist_age_seconds", help: "Seconds since the copy of the blocklist was last refreshed.",
+		state: func(c *counts) (int64, bool) { return int64(c.rules.Age.Seconds()), c.rules.Age > 0 }},
 }
 
 func (s *stats) arm(e *Endpoint) {
@@ -37,39 +97,26 @@ func (s *stats) arm(e *Endpoint) {
 	}
 }
 
-// write logs what was counted since the last line. The names are a contract
-// with the metrics that are made of them.
+// write logs what was counted since the last line.
 func (s *stats) write(e *Endpoint) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	rules := e.rules.Stats()
-	now := counts{
-		answers:         e.handler.Stats(),
-		delivery:        e.delivery.Stats(),
-		refreshFailures: rules.RefreshFailures,
-		keyFailures:     e.keys.Failures(),
-	}
-	a, b := now.answers, s.last.answers
-	attributes := []any{
-		"redirects", a.Redirects - b.Redirects,
-		"opens", a.Opens - b.Opens,
-		"unsubscribes", a.Unsubscribes - b.Unsubscribes,
-		"blocked", a.Blocked - b.Blocked,
-		"invalid", a.Invalid - b.Invalid,
-		"invalid_causes", since(a.InvalidCauses, b.InvalidCauses),
-		"untracked", a.Untracked - b.Untracked,
-		"recovered", a.Recovered - b.Recovered,
-		"delivered", now.delivery.Delivered - s.last.delivery.Delivered,
-		"spilled", now.delivery.Spilled - s.last.delivery.Spilled,
-		"refresh_failures", now.refreshFailures - s.last.refreshFailures,
-		"key_failures", now.keyFailures - s.last.keyFailures,
-		"keys", len(e.keys.IDs()),
-		"held", now.delivery.Held,
-		"first_byte_us", a.FirstByte.Since(b.FirstByte),
-		"rules", rules.Rules,
-	}
-	if rules.Age > 0 {
-		attributes = append(attributes, "blocklist_age_seconds", int64(rules.Age.Seconds()))
+	now := e.counts()
+	attributes := make([]any, 0, 2*len(measures))
+	for i := range measures {
+		m := &measures[i]
+		switch {
+		case m.count != nil:
+			attributes = append(attributes, m.name, m.count(&now)-m.count(&s.last))
+		case m.causes != nil:
+			attributes = append(attributes, m.name, since(m.causes(&now), m.causes(&s.last)))
+		case m.histogram != nil:
+			attributes = append(attributes, m.name, m.histogram(&now).Since(m.histogram(&s.last)))
+		default:
+			if n, known := m.state(&now); known {
+				attributes = append(attributes, m.name, n)
+			}
+		}
 	}
 	s.last = now
 	e.Log.Info("stats", attributes...)

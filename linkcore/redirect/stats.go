@@ -23,8 +23,8 @@ type Stats struct {
 	Recovered uint64 // events of links that had to be repaired
 
 	// InvalidCauses divides Invalid by cause: not_link, too_long, host,
-	// unknown_key, tag, box, sealed_parts, destination and other. A cause that
-	// was never seen is absent.
+	// unknown_key, tag, box, sealed_parts, destination and other, each of which
+	// is there, also with 0.
 	InvalidCauses map[string]uint64
 
 	// FirstByte is the time from the request (from the end of its body, where
@@ -81,10 +81,9 @@ func (h *Handler) Stats() Stats {
 		if i < len(causes) {
 			name = causes[i].name
 		}
-		if n := h.causes[i].Load(); n > 0 {
-			s.InvalidCauses[name] = n
-			s.Invalid += n
-		}
+		n := h.causes[i].Load()
+		s.InvalidCauses[name] = n
+		s.Invalid += n
 	}
 	return s
 }
