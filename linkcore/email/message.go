@@ -141,7 +141,7 @@ func (m *mail) bodies(src []byte, leaves []*entity) ([]*body, error) {
 			m.warn(fmt.Sprintf("part %s is left alone: %s", e.name(), e.problem))
 			continue
 		}
-		if !e.shown() {
+		if !e.shown() || !e.header.blank {
 			continue
 		}
 		b := &body{entity: e, label: e.mediaType + " " + e.name()}
