@@ -82,10 +82,12 @@ func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err erro
 		return nil, &ConfigError{"LINK_KEYS", err.Error()}
 	}
 	recorder, err := event.NewRecorder(event.Options{
-		TrustedProxies: c.TrustedProxies,
-		CountryHeader:  c.CountryHeader,
-		PrivacySignals: c.PrivacySignals,
-		ClientIP:       c.ClientIP,
+		TrustedProxies:  c.TrustedProxies,
+		CountryHeader:   c.CountryHeader,
+		PrivacySignals:  c.PrivacySignals,
+		ClientIP:        c.ClientIP,
+		ScannerNetworks: c.ScannerNetworks,
+		Log:             log,
 	})
 	if err != nil {
 		return nil, err

@@ -69,3 +69,15 @@ func ExampleOpenSink() {
 	delivery.Close(context.Background())
 	// Output: {"event_id":"1","event_type":"open","occurred_at":"2026-09-21T14:13:20.000000Z"}
 }
+
+func ExampleSignals() {
+	s := event.SignalInstant | event.SignalNoBrowserHeaders
+	for name := range s.All() {
+		fmt.Println(name)
+	}
+	fmt.Println(s.Automation(), event.SignalInstant.Automation())
+	// Output:
+	// instant
+	// no_browser_headers
+	// automated suspect
+}

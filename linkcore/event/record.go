@@ -2,6 +2,7 @@ package event
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -42,11 +43,18 @@ type Options struct {
 
 	PrivacySignals PrivacySignals // default RecordSignals
 	ClientIP       ClientIP       // default FullIP
+
+	// ScannerNetworks are networks of mail scanners, besides those that are
+	// built in (networks.tsv).
+	ScannerNetworks []netip.Prefix
+
+	Log *slog.Logger // nil: nothing is logged
 }
 
 // A Recorder makes events of requests.
 type Recorder struct {
-	o Options
+	o          Options
+	classifier *classifier
 }
 
 // NewRecorder checks the options.
@@ -66,7 +74,14 @@ func NewRecorder(o Options) (*Recorder, error) {
 		return nil, fmt.Errorf("client IP: %q is none of full, truncated, none", o.ClientIP)
 	}
 	o.CountryHeader = http.CanonicalHeaderKey(o.CountryHeader)
-	return &Recorder{o}, nil
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c, err := newClassifier(o.ScannerNetworks)
+	if err != nil {
+		return nil, err
+	}
+	return &Recorder{o, c}, nil
 }
 
 // ClientAddress returns the address that a request came from, or the zero Addr
@@ -133,10 +148,11 @@ type Outcome struct {
 	RedirectedTo string     // where that rule sent the recipient instead
 	Untracked    bool       // a rule says that the person is not to be tracked
 	Address      netip.Addr // as ClientAddress returned it
+	Secure       bool       // the client spoke HTTPS; false where that is not known
 }
 
-// Record makes the event of a request for a link. Received is when the request
-// came.
+// Record makes the event of a request for a link, and tells whether a machine
+// made it. Received is when the request came.
 func (rc *Recorder) Record(r *http.Request, received time.Time, link *linkcore.Link, o Outcome) *Event {
 	e := &Event{
 		ID:           newID(received),
@@ -153,6 +169,7 @@ func (rc *Recorder) Record(r *http.Request, received time.Time, link *linkcore.L
 		Rule:         o.Rule,
 		Method:       cut(r.Method, maxString),
 	}
+	rc.classify(e, r, received, link, &o)
 	if link.Repair != linkcore.RepairNone {
 		e.Recovered = string(link.Repair)
 	}

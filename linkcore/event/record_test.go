@@ -126,7 +126,7 @@ func TestRecord(t *testing.T) {
 		Type: Click, OccurredAt: occurred.UTC(), KeyID: "3", Host: "links.example.com", Customer: "acme", Campaign: "spring26",
 		Recipient: "r83jf", Link: "a1b2c3d4e5f", SentAt: sent, Sealed: true, Metadata: `{"a":1}`, Destination: "https://example.com/",
 		Label: "label", Recovered: "trailing", Method: "GET", UserAgent: "agent", Referer: "https://mail.example/",
-		AcceptLanguage: "de", Query: "utm_source=x", Country: "CH", IP: "203.0.113.7",
+		AcceptLanguage: "de", Query: "utm_source=x", Country: "CH", IP: "203.0.113.7", Automation: Human,
 	}
 	// Exactly these are absent where the person is not to be tracked.
 	untracked := func(e *Event) {
@@ -151,7 +151,9 @@ func TestRecord(t *testing.T) {
 		}, func(e *Event) { e.RedirectedTo, e.Rule = "https://example.org/", "host:example.com" }},
 		{"blocked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) { o.Type, o.Rule = Blocked, "link:x" },
 			func(e *Event) { e.Type, e.Rule = Blocked, "link:x" }},
-		{"HEAD", Options{}, func(r *http.Request, _ *linkcore.Link, _ *Outcome) { r.Method = "HEAD" }, func(e *Event) { e.Method = "HEAD" }},
+		{"HEAD", Options{}, func(r *http.Request, _ *linkcore.Link, _ *Outcome) { r.Method = "HEAD" }, func(e *Event) {
+			e.Method, e.Automation, e.Signals = "HEAD", Automated, SignalHead
+		}},
 		{"no country header", Options{CountryHeader: "-"}, func(*http.Request, *linkcore.Link, *Outcome) {}, func(e *Event) { e.Country = "" }},
 		{"no address", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) { o.Address = netip.Addr{} }, func(e *Event) { e.IP = "" }},
 		{"truncated IPv4", Options{ClientIP: TruncatedIP}, func(*http.Request, *linkcore.Link, *Outcome) {}, func(e *Event) { e.IP = "203.0.113.0" }},
@@ -189,6 +191,10 @@ func TestRecord(t *testing.T) {
 		{"a rule says untracked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
 			o.Untracked, o.Rule = true, "recipient:acme/r83jf"
 		}, func(e *Event) { e.Rule = "recipient:acme/r83jf"; untracked(e) }},
+		{"a machine that is not to be tracked", Options{}, func(r *http.Request, _ *linkcore.Link, o *Outcome) {
+			r.Header["User-Agent"] = []string{"curl/8.5.0"}
+			o.Untracked = true
+		}, func(e *Event) { untracked(e); e.Automation, e.Signals = Automated, SignalScannerAgent }},
 		{"made for nobody", Options{}, func(_ *http.Request, l *linkcore.Link, _ *Outcome) { l.Link = "an_x" }, untracked},
 		{"nearly for nobody", Options{}, func(_ *http.Request, l *linkcore.Link, _ *Outcome) { l.Link = "AN_x" },
 			func(e *Event) { e.Link = "AN_x" }},
@@ -242,7 +248,7 @@ func TestRecordCuts(t *testing.T) {
 }
 
 func TestNewRecorderRefuses(t *testing.T) {
-	for _, o := range []Options{{TrustedProxies: -1}, {PrivacySignals: "ignore"}, {ClientIP: "half"}} {
+	for _, o := range []Options{{TrustedProxies: -1}, {PrivacySignals: "ignore"}, {ClientIP: "half"}, {ScannerNetworks: make([]netip.Prefix, 1)}} {
 		if _, err := NewRecorder(o); err == nil {
 			t.Errorf("%+v is taken", o)
 		}
