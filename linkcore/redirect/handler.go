@@ -329,6 +329,7 @@ func (x *exchange) decide(link *linkcore.Link, address netip.Addr) (d blocklist.
 // the delivery's timeout at most.
 func (x *exchange) record(link *linkcore.Link, o event.Outcome) {
 	answered := time.Now()
+	o.Secure = x.secure()
 	e := x.o.Recorder.Record(x.r, x.received, link, o)
 	if e.Untracked {
 		x.untracked.Add(1)
