@@ -1,0 +1,141 @@
+package main
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/linktracker/linkcore/event"
+)
+
+// Each figure by hand, for one load.
+func TestCapacity(t *testing.T) {
+	b := newBench(t)
+	got := b.run("", "capacity", "--clicks-per-second", "100000", "--rules", "100000", "--regions", "3", "--json")
+	if got.code != 0 {
+		t.Fatal(got)
+	}
+	lines := map[string]capacityLine{}
+	for line := range strings.Lines(got.stdout) {
+		var l capacityLine
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
+			t.Fatal(err)
+		}
+		if l.Formula == "" || strings.Contains(l.Formula, "%!") {
+			t.Errorf("%s has the formula %q", l.What, l.Formula)
+		}
+		lines[l.What] = l
+	}
+	rate := 100000.0 / 3
+	byPlaces := math.Ceil(rate * 0.023 / 250) // 4
+	byCPU := math.Ceil(rate * clickCPU / 0.6)
+	all := 3 * max(byPlaces, byCPU)
+	for what, want := range map[string]float64{
+		"for the processor, a region":                  byCPU,
+		"for held responses, a region":                 byPlaces,
+		"instances of 1 vCPU":                          all,
+		"memory of each":                               35 + 100000*180.0/(1<<20),
+		"calls":                                        100000 / (1 + 100000/all*0.003),
+		"published":                                    100000 * eventBytes() / 1e6,
+		"reads of a start":                             100000,
+		"reads of refreshes":                           all * (1.0/15 + 2.0/600),
+		"reads of reloads":                             all * 2, // stretched to two a second
+		"reads a day":                                  all * (1.0/15 + 2.0/600 + 2) * 86400,
+		"Firestore":                                    all * (1.0/15 + 2.0/600 + 2) * 3600 * 0.06 / 100000,
+		"Cloud Run instances, a region":                100 * all / 3 / 20,
+		"Secret Manager access":                        100 * all / 90000,
+		"data to the internet":                         100000 * 3600 * 1000 * 0.12 / (1 << 30),
+		"Pub/Sub, in and out once":                     2 * 100000 * eventBytes() * 3600 * 40 / (1 << 40),
+		"balancer and Cloud Armor":                     360e6 * (4000*0.008/(1<<30) + 0.75e-6),
+		"time of a start's load":                       100000.0 / 5500,
+		"rules in memory, an instance":                 100 * (35 + 100000*180.0/(1<<20)) / (16 << 10),
+		"Cloud Run":                                    360e6*0.4e-6 + all*3600*(0.000024+0.5*0.0000025),
+		"Pub/Sub publisher throughput, another region": 100 * 100000 * eventBytes() / 1e6 / 3 / 50,
+	} {
+		l, ok := lines[what]
+		if !ok || math.Abs(l.Value-want) > want/1e6 {
+			t.Errorf("%s: %v, want %v", what, l.Value, want)
+		}
+	}
+	sum := lines["Cloud Run"].Value + lines["Pub/Sub, in and out once"].Value + lines["Firestore"].Value + lines["balancer and Cloud Armor"].Value + lines["data to the internet"].Value
+	if l := lines["together"]; math.Abs(l.Value-sum) > 1e-9 {
+		t.Errorf("together %v, want %v", l.Value, sum)
+	}
+}
+
+// More of anything never takes less.
+func TestCapacityGrows(t *testing.T) {
+	for _, byInstance := range []bool{false, true} {
+		last := map[string]float64{}
+		for _, clicks := range []float64{0.1, 1, 10, 100, 1000, 10_000, 100_000, 1_000_000} {
+			for _, line := range capacity(load{clicks, 1000, 2, 500, 20 * time.Millisecond, byInstance}) {
+				if math.IsNaN(line.Value) || math.IsInf(line.Value, 0) || line.Value < 0 {
+					t.Errorf("%v/s: %s is %v", clicks, line.What, line.Value)
+				}
+				if line.What != "a million clicks" && line.Value < last[line.What]-1e-9 {
+					t.Errorf("%v/s: %s falls from %v to %v", clicks, line.What, last[line.What], line.Value)
+				}
+				last[line.What] = line.Value
+			}
+		}
+	}
+}
+
+func TestCapacityUsage(t *testing.T) {
+	b := newBench(t)
+	for _, args := range [][]string{
+		{}, {"--clicks-per-second", "0"}, {"--clicks-per-second", "-1"}, {"--clicks-per-second", "NaN"}, {"--clicks-per-second", "1", "--regions", "0"},
+		{"--clicks-per-second", "1", "--rules", "-1"}, {"--clicks-per-second", "1", "--billing", "both"}, {"--clicks-per-second", "1", "--concurrency", "1"},
+	} {
+		if got := b.run("", append([]string{"capacity"}, args...)...); got.code != exitUsage || got.stdout != "" {
+			t.Errorf("%v: %+v", args, got)
+		}
+	}
+}
+
+// What is computed with is what the endpoint does and Terraform sets.
+func TestCapacityConstants(t *testing.T) {
+	for _, test := range []struct {
+		file, pattern string
+		want          float64
+	}{
+		{"../../linkcore/event/pubsub.go", `delay: (\d+) \* time\.Millisecond`, batchDelay * 1e3},
+		{"../../linkcore/event/pubsub.go", `count: (\d+)`, batchCount},
+		{"../../linkcore/blocklist/cache.go", `readsPerSecond = (\d+)`, reloadReads},
+		{"../../linkcore/endpoint/CONFIG.md", `BLOCKLIST_REFRESH[^|]*\| (\d+)s`, refreshEvery},
+		{"../../terraform/variables_service.tf", `(?s)variable "concurrency".*?default\s+= (\d+)`, 500},
+		{"../../terraform/variables_service.tf", `(?s)variable "max_instances".*?default\s+= (\d+)`, 20},
+	} {
+		b, err := os.ReadFile(test.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile(test.pattern).FindSubmatch(b)
+		if found == nil {
+			t.Errorf("%s has no %s", test.file, test.pattern)
+			continue
+		}
+		if got, _ := strconv.ParseFloat(string(found[1]), 64); got != test.want {
+			t.Errorf("%s has %v, the capacity is computed with %v", test.file, got, test.want)
+		}
+	}
+	var e event.Event
+	if size := eventBytes(); size < 700 || size < float64(len(e.AppendJSON(nil))) || size > 1500 {
+		t.Errorf("a usual event has %v bytes", size)
+	}
+}
+
+func TestNumber(t *testing.T) {
+	for v, want := range map[float64]string{
+		0: "0", 1: "1", 0.023: "0.023", 1234567: "1,234,567", 999.6: "1,000", 12.345: "12.3", 0.00012345: "0.000123", 100: "100", 45: "45", 1000: "1,000",
+	} {
+		if got := number(v); got != want {
+			t.Errorf("%v is %s, want %s", v, got, want)
+		}
+	}
+}
