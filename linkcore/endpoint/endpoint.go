@@ -70,7 +70,7 @@ func FromEnvironment(ctx context.Context, getenv func(string) string, stdout io.
 // write. What can't be opened is a [*ConfigError]. The context's values are
 // used, not its end: an endpoint runs until [Endpoint.Close].
 func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err error) {
-	log := newLog(stdout, c.LogLevel)
+	log := NewLog(stdout, c.LogLevel)
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e = &Endpoint{Log: log, stop: stop}
 	defer func() {

@@ -5,8 +5,8 @@ import (
 	"log/slog"
 )
 
-// newLog writes JSON lines with the field names that Cloud Logging reads.
-func newLog(w io.Writer, level slog.Level) *slog.Logger {
+// NewLog writes JSON lines with the field names that Cloud Logging reads.
+func NewLog(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{
 		Level: level,
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
