@@ -107,7 +107,7 @@ func TestCapacityConstants(t *testing.T) {
 		{"../../linkcore/event/pubsub.go", `delay: (\d+) \* time\.Millisecond`, batchDelay * 1e3},
 		{"../../linkcore/event/pubsub.go", `count: (\d+)`, batchCount},
 		{"../../linkcore/blocklist/cache.go", `readsPerSecond = (\d+)`, reloadReads},
-		{"../../linkcore/endpoint/CONFIG.md", `BLOCKLIST_REFRESH[^|]*\| (\d+)s`, refreshEvery},
+		{"../../linkcore/blocklist/BLOCKLIST.md", "`BLOCKLIST_REFRESH` \\((\\d+) s\\)", refreshEvery},
 		{"../../terraform/variables_service.tf", `(?s)variable "concurrency".*?default\s+= (\d+)`, 500},
 		{"../../terraform/variables_service.tf", `(?s)variable "max_instances".*?default\s+= (\d+)`, 20},
 	} {
