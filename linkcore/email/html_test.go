@@ -189,6 +189,26 @@ func TestHTML(t *testing.T) {
 	}
 }
 
+// Links below a path that an endpoint is mounted under are recognised.
+func TestMountedEndpoint(t *testing.T) {
+	ring, o := setup(t)
+	var err error
+	if o.Signer, err = ring.Signer("https://example.com/go/to/the/links", "1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, form := range []linkcore.Form{linkcore.PathForm, linkcore.QueryForm} {
+		o.Form = form
+		w := mustNew(t, o)
+		r := mustHTML(t, w, `<a href="https://e.com/a/b/c?d=/e/f">`)
+		if !strings.HasPrefix(r.Links[0].Tracked, "https://example.com/go/to/the/links/") {
+			t.Errorf("%+v", r.Links)
+		}
+		if again := mustHTML(t, w, string(r.Output)); !bytes.Equal(again.Output, r.Output) {
+			t.Errorf("rewriting again makes %s of %s", again.Output, r.Output)
+		}
+	}
+}
+
 // The query form has = in it, so that a value without quotes gets them.
 func TestHTMLQuotesWhereNeeded(t *testing.T) {
 	ring, o := setup(t)
@@ -506,11 +526,21 @@ func TestChoices(t *testing.T) {
 }
 
 func TestOptionsAreChecked(t *testing.T) {
-	_, good := setup(t)
+	ring, good := setup(t)
+	other, err := linkcore.NewKeyRing(map[string][]byte{"1": bytes.Repeat([]byte("else"), 8)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deep, err := ring.Signer("https://links.example.com/a/b/c/d/e", "1")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		want string
 		set  func(*Options)
 	}{
+		{"not recognised", func(o *Options) { o.Keys = other }},
+		{"not recognised", func(o *Options) { o.PixelSigner = deep }},
 		{"signer", func(o *Options) { o.Signer = nil }},
 		{"key ring", func(o *Options) { o.Keys = nil }},
 		{"form", func(o *Options) { o.Form = "x" }},

@@ -61,7 +61,7 @@ type Options struct {
 	Signer *linkcore.Signer
 
 	// Keys tells links that are tracked already: those that verify with a key
-	// of this ring, whatever their host. The signer's key should be in it.
+	// of this ring, whatever their host. The signers' keys are in it.
 	Keys *linkcore.KeyRing
 
 	Sealed bool          // make links of the sealed form; not with Anonymous
@@ -174,6 +174,16 @@ func New(o Options) (*Rewriter, error) {
 		}
 	}
 	w := &Rewriter{o: o, site: site(o.Signer.Host())}
+	// Else a mail that is rewritten twice would have its links tracked twice.
+	for _, signer := range []*linkcore.Signer{o.Signer, o.PixelSigner} {
+		probe, err := signer.Sign(linkcore.Fields{Link: "probe"}, "", linkcore.Options{Kind: linkcore.Open})
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := w.verify(probe.URL); !ok {
+			return nil, fmt.Errorf("keys: links such as %s are not recognised by the key ring: give the one that the signer was made with, and a base URL with a path of at most %d segments", probe.URL, deepestMount)
+		}
+	}
 	var err error
 	if w.skip, err = newHosts("skip hosts", o.SkipHosts); err != nil {
 		return nil, err
@@ -317,10 +327,13 @@ func (m *mail) warnOfSigner(t linkcore.Tracked) {
 	}
 }
 
+// deepestMount is how many segments the path has at most that an endpoint is
+// mounted under.
+const deepestMount = 4
+
 // verify tells whether a URL is a tracked link of the key ring, whatever its
 // host, and also below a path that an endpoint is mounted under.
 func (w *Rewriter) verify(url string) (linkcore.Link, bool) {
-	const deepest = 4 // segments of that path
 	if !isHTTP(schemeOf(url)) {
 		return linkcore.Link{}, false
 	}
@@ -328,7 +341,7 @@ func (w *Rewriter) verify(url string) (linkcore.Link, bool) {
 	if err != nil {
 		return linkcore.Link{}, false
 	}
-	for range deepest + 1 {
+	for range deepestMount + 1 {
 		link, err := w.o.Keys.Verify(authority, target)
 		if err == nil {
 			return link, true

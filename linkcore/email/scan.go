@@ -46,7 +46,7 @@ var names = func() map[string]string {
 	m := map[string]string{}
 	for _, name := range []string{
 		"a", "area", "base", "body", "head", "html", "img", "svg",
-		"meta", "title", "link", "style", "script", "noscript", "template",
+		"meta", "title", "link", "style", "script", "noscript",
 		"textarea", "xmp", "iframe", "noembed", "noframes", "plaintext",
 		"br", "div", "li", "p", "td", "tr",
 		"v:arc", "v:curve", "v:group", "v:image", "v:line", "v:oval", "v:polyline", "v:rect", "v:roundrect", "v:shape",
