@@ -389,6 +389,23 @@ func TestQuotedPrintable(t *testing.T) {
 	}
 }
 
+// Lines that quoted-printable makes begin with nothing that has a meaning on
+// the way.
+func TestQuotedPrintableLineStart(t *testing.T) {
+	for column := range 80 {
+		text := strings.Repeat("x", column) + strings.Repeat(".-", 60)
+		out := spliceQuotedPrintable(nil, []edit{{0, 0, text}}, "\r\n")
+		if got := decodeQuotedPrintable(out); string(got) != text {
+			t.Errorf("%q becomes %q", text, out)
+		}
+		for line := range bytes.Lines(out) {
+			if line[0] == '.' || line[0] == '-' {
+				t.Errorf("the line %q", line)
+			}
+		}
+	}
+}
+
 func FuzzQuotedPrintable(f *testing.F) {
 	f.Add("a=3Db=\n c \t\n=zz", 1, 3, "https://example.com/=?x ")
 	f.Fuzz(func(t *testing.T, raw string, start, end int, text string) {
@@ -549,30 +566,31 @@ func TestMessageTolerant(t *testing.T) {
 	const head = "From: a@example.com\nMIME-Version: 1.0\n"
 	part := "Content-Type: text/html\n" + body
 	for name, src := range map[string]string{
-		"comment":                 head + "Content-Type: text/html; charset=us-ascii (plain)\n" + body,
-		"unquoted boundary":       head + "Content-Type: multipart/mixed; boundary=----=_Part_1\n\n------=_Part_1\n" + part + "------=_Part_1--\n",
-		"boundary with spaces":    head + "Content-Type: multipart/mixed; boundary=\"a b:c\"\n\n--a b:c\n" + part + "--a b:c--\n",
-		"boundary in parts":       head + "Content-Type: multipart/mixed; boundary*0=\"a\"; boundary*1=\"b\"\n\n--ab\n" + part + "--ab--\n",
-		"blanks behind":           head + "Content-Type: multipart/mixed; boundary=b\n\n--b \t\n" + part + "--b-- \n",
-		"escaped quote":           head + "Content-Type: multipart/mixed; boundary=\"b\\\"c\"\n\n--b\"c\n" + part + "--b\"c--\n",
-		"parameter twice":         head + "Content-Type: text/html; charset=utf-8; charset=utf-8\n" + body,
-		"open quote":              head + "Content-Type: text/html; charset=\"utf-8\n" + body,
-		"folded":                  head + "Content-Type:\n\ttext/html;\n charset=utf-8\n" + body,
-		"the same type twice":     head + "Content-Type: text/html\nContent-Type:  text/html \n" + body,
-		"upper case":              head + "CONTENT-TYPE: TEXT/HTML; CHARSET=UTF-8\n" + body,
-		"8-bit header":            head + "Subject: Gr\xfc\xdfe\nContent-Type: text/html\n" + body,
-		"space before colon":      head + "Content-Type : text/html\n" + body,
-		"wrong charset":           head + "Content-Type: text/html; charset=utf-8\n" + body + "\xff\xfe",
-		"NUL bytes":               head + "Content-Type: text/html\n" + body + "\x00\x00",
-		"8-bit as ASCII":          head + "Content-Type: text/html; charset=us-ascii\n" + body + "ü",
-		"name of the only part":   head + "Content-Type: text/html; name=\"mail.html\"\n" + body,
-		"prefix of another":       head + "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/mixed; boundary=bb\n\n--bb\n" + part + "--bb--\n--b--\n",
-		"inner never closed":      head + "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/mixed; boundary=c\n\n--c\n" + part + "--b--\n",
-		"cut in the part":         head + "Content-Type: multipart/mixed; boundary=b\n\n--b\n" + part,
-		"no part but the text":    head + "Content-Type: multipart/mixed; boundary=b\n\n--b\n\nhttps://example.com/a\n--b--",
-		"obsolete, without MIME":  "From: a@example.com\n\nhttps://example.com/a",
-		"format parameter":        head + "Content-Type: text/html; charset=utf-8; format=flowed; delsp=yes\n" + body,
-		"encoding with parameter": head + "Content-Type: text/html\nContent-Transfer-Encoding: 8bit;\n" + body,
+		"comment":                   head + "Content-Type: text/html; charset=us-ascii (plain)\n" + body,
+		"unquoted boundary":         head + "Content-Type: multipart/mixed; boundary=----=_Part_1\n\n------=_Part_1\n" + part + "------=_Part_1--\n",
+		"boundary with spaces":      head + "Content-Type: multipart/mixed; boundary=\"a b:c\"\n\n--a b:c\n" + part + "--a b:c--\n",
+		"boundary in parts":         head + "Content-Type: multipart/mixed; boundary*0=\"a\"; boundary*1=\"b\"\n\n--ab\n" + part + "--ab--\n",
+		"boundary of hyphens and =": head + "Content-Type: multipart/mixed; boundary=\"===============123==\"\n\n--===============123==\n" + part + "--===============123==--\n",
+		"blanks behind":             head + "Content-Type: multipart/mixed; boundary=b\n\n--b \t\n" + part + "--b-- \n",
+		"escaped quote":             head + "Content-Type: multipart/mixed; boundary=\"b\\\"c\"\n\n--b\"c\n" + part + "--b\"c--\n",
+		"parameter twice":           head + "Content-Type: text/html; charset=utf-8; charset=utf-8\n" + body,
+		"open quote":                head + "Content-Type: text/html; charset=\"utf-8\n" + body,
+		"folded":                    head + "Content-Type:\n\ttext/html;\n charset=utf-8\n" + body,
+		"the same type twice":       head + "Content-Type: text/html\nContent-Type:  text/html \n" + body,
+		"upper case":                head + "CONTENT-TYPE: TEXT/HTML; CHARSET=UTF-8\n" + body,
+		"8-bit header":              head + "Subject: Gr\xfc\xdfe\nContent-Type: text/html\n" + body,
+		"space before colon":        head + "Content-Type : text/html\n" + body,
+		"wrong charset":             head + "Content-Type: text/html; charset=utf-8\n" + body + "\xff\xfe",
+		"NUL bytes":                 head + "Content-Type: text/html\n" + body + "\x00\x00",
+		"8-bit as ASCII":            head + "Content-Type: text/html; charset=us-ascii\n" + body + "ü",
+		"name of the only part":     head + "Content-Type: text/html; name=\"mail.html\"\n" + body,
+		"prefix of another":         head + "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/mixed; boundary=bb\n\n--bb\n" + part + "--bb--\n--b--\n",
+		"inner never closed":        head + "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/mixed; boundary=c\n\n--c\n" + part + "--b--\n",
+		"cut in the part":           head + "Content-Type: multipart/mixed; boundary=b\n\n--b\n" + part,
+		"no part but the text":      head + "Content-Type: multipart/mixed; boundary=b\n\n--b\n\nhttps://example.com/a\n--b--",
+		"obsolete, without MIME":    "From: a@example.com\n\nhttps://example.com/a",
+		"format parameter":          head + "Content-Type: text/html; charset=utf-8; format=flowed; delsp=yes\n" + body,
+		"encoding with parameter":   head + "Content-Type: text/html\nContent-Transfer-Encoding: 8bit;\n" + body,
 	} {
 		for _, src := range []string{src, crlf(src)} {
 			r := rewriteMessage(t, Options{}, src)
@@ -851,9 +869,11 @@ func FuzzMessage(f *testing.F) {
 			t.Fatalf("%q\nbecomes %q\nwhich the library does not read in the same way", src, r.Output)
 		}
 		for i := range before {
-			// The library takes a type with bad parameters as it stands.
 			kind := strings.ToLower(before[i].mediaType)
-			text := strings.HasPrefix(kind, "text/plain") || strings.HasPrefix(kind, "text/html") || strings.HasPrefix(kind, "text/x-amp-html")
+			if strings.ContainsAny(kind, "; ") {
+				return // the library does not read parameters that break the syntax
+			}
+			text := kind == "text/plain" || kind == "text/html" || kind == "text/x-amp-html"
 			if (!text || before[i].attachment) && before[i].content != after[i].content {
 				t.Fatalf("%q\nbecomes %q: part %d changed", src, r.Output, i)
 			}

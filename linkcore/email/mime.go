@@ -183,7 +183,8 @@ func (w *walker) line(at, next int) error {
 func fieldName(line []byte) (string, bool) {
 	name, value, ok := bytes.Cut(line, []byte(":"))
 	name = bytes.TrimRight(name, " \t") // obsolete syntax, still seen
-	if !ok || len(name) == 0 || bytes.HasPrefix(value, []byte("//")) { // a URL is no field
+	isURL := bytes.HasPrefix(value, []byte("//"))
+	if !ok || len(name) == 0 || isURL {
 		return "", false
 	}
 	for _, c := range name {

@@ -199,6 +199,11 @@ func appendQuotedPrintable(dst []byte, text string, column int, eol string) ([]b
 			dst = append(append(dst, '='), eol...)
 			column = 0
 		}
+		if column == 0 && (c == '.' || c == '-') {
+			// Servers that handle a line's leading dot wrongly break links,
+			// and two hyphens could be taken for a delimiter.
+			literal, width = false, 3
+		}
 		if literal {
 			dst = append(dst, c)
 		} else {
