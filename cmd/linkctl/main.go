@@ -15,6 +15,8 @@
 //	linkctl rules         list rules
 //	linkctl tail          show clicks as they happen
 //	linkctl replay        publish spilled events again
+//	linkctl report        show what was clicked, as one page of HTML
+//	linkctl forget        delete what is recorded of a person, and record no more
 //
 // What a verb works on is given as arguments or, without any, on standard
 // input, one a line. Results go to standard output, everything else to
@@ -208,9 +210,11 @@ const exitCodesHelp = `Exit codes, for scripts:
        rules      no rule fits the filter
        tail       fewer than --count events came within --timeout
        replay     something was not understood or refused; all else was replayed
+       forget     the answer was no, or something could not be deleted yet
      and wherever a directory, the network or standard output failed.
   2  usage. The command or its input cannot be understood, a setting is missing,
-     or block was given a rule that is malformed, or too wide without --force.
+     or block was given a rule that is malformed, or too wide without --force, or
+     forget nobody to ask without --yes.
      Nothing was done.
   130  interrupted by Ctrl-C or SIGTERM. Lines that were printed are done.`
 
@@ -261,6 +265,8 @@ func (t *tool) rootCommand() *cobra.Command {
 		t.rulesCommand(),
 		t.tailCommand(),
 		t.replayCommand(),
+		t.reportCommand(),
+		t.forgetCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp},
 	)
 	root.Args = cobra.ArbitraryArgs // for whichVerb to refuse

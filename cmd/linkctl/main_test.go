@@ -288,6 +288,10 @@ func TestOutputFails(t *testing.T) {
 		{"rules", "--json"},
 		{"block", "host:b.example"},
 		{"unblock", "host:a.example"},
+		{"replay", "--dry-run", "-"},
+		{"report"},
+		{"report", "--json"},
+		{"forget", "--yes", "acme/r1"},
 		{"help"},
 	} {
 		var stderr bytes.Buffer
@@ -397,6 +401,11 @@ func TestExamples(t *testing.T) {
 		}
 		writeFile(t, filepath.Join(dir, "message.eml"), testMessage)
 		environ = append(environ, "CLICKS=file:clicks.jsonl")
+		if c.Name() == "report" || c.Name() == "forget" {
+			writeFile(t, filepath.Join(dir, "clicks.jsonl"), reportEvents)
+			newWarehouse(t, b)
+			environ = append(environ, "BIGQUERY_EMULATOR_HOST="+b.get("BIGQUERY_EMULATOR_HOST"))
+		}
 		if c.Name() == "tail" {
 			keepClicking(t, filepath.Join(dir, "clicks.jsonl"))
 		}
