@@ -37,7 +37,8 @@ const (
 	replayTimeout = 30 * time.Second
 	replayEnd     = 10 * time.Second
 
-	// When so many events were refused, the rest would be too.
+	// When so many events were refused or, in a subscription, not understood, the
+	// rest would be too.
 	maxRefused = 1000
 )
 
@@ -448,81 +449,54 @@ func (r *replay) subscription(ctx context.Context, source string, wait time.Dura
 	publishing, stopPublishing := publishingContext(ctx)
 	defer stopPublishing()
 	var (
-		idle     = time.AfterFunc(wait, func() { stop(nil) })
 		slots    = make(chan struct{}, replayWindow)
-		underWay = map[string]bool{} // ids
-		kept     []*event.Message    // what stays in the subscription
+		underWay = map[string]chan struct{}{} // by id; guarded by r.mu
 		came     int
 	)
-	defer idle.Stop()
-	// Those that are given back come again, so not before the end.
-	keep := func(m *event.Message) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if receive.Err() != nil {
-			m.Nack()
-			return
-		}
-		kept = append(kept, m)
-	}
-	context.AfterFunc(receive, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		for _, m := range kept {
-			m.Nack()
-		}
-	})
-	err := event.Receive(receive, source, event.ReceiveOptions{
-		Ready:          func() { idle.Reset(wait) },
-		MaxOutstanding: 2 * maxRefused, // room beside those that stay
-	}, func(m *event.Message) {
-		idle.Reset(wait)
+	err := event.Drain(receive, source, wait, func(m *event.Message) {
 		came++
 		name := fmt.Sprintf("message %d, of %s", came, stamp(m.PublishedAt))
 		spilled, err := event.ParseSpilled(m.Data)
 		if err != nil {
+			m.Nack()
 			r.mu.Lock()
 			r.bad++
 			bad := r.bad
 			r.mu.Unlock()
 			r.complain("%s: %v; it stays in the subscription", name, err)
-			keep(m)
 			if bad >= maxRefused {
 				stop(fmt.Errorf("%d messages could not be read, so the rest was not tried: is this the spill subscription?", bad))
 			}
 			return
 		}
 		id := spilled.Event.ID
+		// The same event in two messages: what becomes of the first decides.
 		r.mu.Lock()
-		busy := underWay[id]
-		underWay[id] = true
+		first := underWay[id]
 		r.mu.Unlock()
-		if busy {
-			// The same message again: the first one decides.
-			m.Nack()
-			return
+		if first != nil {
+			<-first
 		}
 		if r.met(id) {
-			r.mu.Lock()
-			delete(underWay, id)
-			r.mu.Unlock()
 			m.Ack()
 			return
 		}
+		finished := make(chan struct{})
+		r.mu.Lock()
+		underWay[id] = finished
+		r.mu.Unlock()
 		slots <- struct{}{}
 		go func() {
 			defer func() { <-slots }()
-			err := r.publish(publishing, spilled)
-			switch {
+			switch err := r.publish(publishing, spilled); {
 			case err == nil:
 				r.took(spilled)
 				m.Ack()
 			case errors.Is(err, event.ErrRefused):
+				m.Nack()
 				if err := r.refuse(name, spilled, err); err != nil {
 					stop(err)
 				}
-				keep(m)
-				return // and stays under way: it is not tried again in this run
 			default:
 				m.Nack()
 				stop(adviseClicks(fmt.Errorf("publish the event of %s: %w", name, err)))
@@ -530,7 +504,7 @@ func (r *replay) subscription(ctx context.Context, source string, wait time.Dura
 			r.mu.Lock()
 			delete(underWay, id)
 			r.mu.Unlock()
-			idle.Reset(wait)
+			close(finished)
 			r.progress(0, 0)
 		}()
 	})
@@ -539,10 +513,9 @@ func (r *replay) subscription(ctx context.Context, source string, wait time.Dura
 		return err
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case cause != context.Canceled:
-		return cause
+	default:
+		return cause // nil unless stopped
 	}
-	return nil
 }
 
 // publish publishes an event, unless nothing is to be published.

@@ -529,7 +529,7 @@ func TestReplaySubscription(t *testing.T) {
 		}
 	}
 	source := "pubsub://" + project + "/subscriptions/linktracker-spill"
-	got := b.run("", "replay", "--wait", "1s", source)
+	got := b.run("", "replay", "--wait", "2s", source)
 	if got.code != exitNo || !strings.HasPrefix(got.stdout, "60 events replayed, ") ||
 		!strings.Contains(got.stdout, "\n1 event met again, and not published twice\n2 entries not understood\n") || strings.Count(got.stderr, "; it stays in the subscription\n") != 2 {
 		t.Errorf("exit code %d\n%s%s", got.code, got.stdout, got.stderr)
@@ -546,6 +546,68 @@ func TestReplaySubscription(t *testing.T) {
 		if strings.Contains(string(m.Data), spilledID(0)[:20]) {
 			t.Errorf("left: %s", m.Data)
 		}
+	}
+}
+
+// Stopped in the middle of a subscription, a replay leaves what it did not
+// publish, and nothing comes twice.
+func TestReplaySubscriptionInterrupted(t *testing.T) {
+	client, project, _ := newClicks(t)
+	b := newBench(t)
+	clicks := filepath.Join(t.TempDir(), "clicks.jsonl")
+	b.set("CLICKS", "file:"+clicks)
+	if _, err := client.SubscriptionAdminClient.CreateSubscription(t.Context(), &pubsubpb.Subscription{
+		Name: "projects/" + project + "/subscriptions/spill", Topic: "projects/" + project + "/topics/clicks", AckDeadlineSeconds: 60,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	const events = 1500
+	publisher := client.Publisher("clicks")
+	defer publisher.Stop()
+	var results []*pubsub.PublishResult
+	for n := range events {
+		results = append(results, publisher.Publish(t.Context(), &pubsub.Message{Data: []byte(spilledLine(n+1, ""))}))
+	}
+	for _, r := range results {
+		if _, err := r.Get(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	source := "pubsub://" + project + "/subscriptions/spill"
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, []string{"replay", source}, strings.NewReader(""), &stdout, &stderr, b.environ)
+	}()
+	waitUntil(t, "events", func() bool {
+		content, _ := os.ReadFile(clicks)
+		return bytes.Count(content, []byte("\n")) >= 100
+	})
+	cancel()
+	if code := <-code; code != exitInterrupted {
+		t.Errorf("exit code %d: %s%s", code, &stdout, &stderr)
+	}
+	first := len(published(t, clicks))
+	if first == events || !strings.HasPrefix(stdout.String(), fmt.Sprintf("%d events replayed, ", first)) {
+		t.Errorf("%d events in the first run: %s", first, &stdout)
+	}
+	b.succeed("", "replay", "--wait", "2s", source)
+	if got := published(t, clicks); !slices.Equal(got, upTo(events)) {
+		t.Errorf("%d events, %d in the first run", len(got), first)
+	}
+}
+
+func TestReplayStandardInputStuck(t *testing.T) {
+	b := newBench(t)
+	b.set("CLICKS", "file:"+filepath.Join(t.TempDir(), "clicks.jsonl"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var stdout, stderr bytes.Buffer
+	code := run(ctx, []string{"replay", "-"}, stuckReader{}, &stdout, &stderr, b.environ)
+	if code != exitInterrupted || stdout.Len() > 0 || stderr.String() != "linkctl: interrupted\n" {
+		t.Errorf("exit code %d: %s%s", code, &stdout, &stderr)
 	}
 }
 

@@ -17,6 +17,7 @@ type Message struct {
 	// Attributes are the message's; nil for a line of a file, which has none.
 	Attributes map[string]string
 
+	ID          string    // Pub/Sub's, the same when it comes again; empty for a line of a file
 	PublishedAt time.Time // when Pub/Sub took it; zero for a line of a file
 	Line        int       // of a file, from 1; 0 for a message
 
@@ -99,16 +100,22 @@ func Receive(ctx context.Context, source string, o ReceiveOptions, handle func(*
 	if path, ok := strings.CutPrefix(source, "file:"); ok && path != "" {
 		return receiveFile(ctx, path, o, handle)
 	}
-	if rest, ok := strings.CutPrefix(source, "pubsub://"); ok && !strings.ContainsAny(rest, "?#% \t\r\n") {
-		project, name, _ := strings.Cut(rest, "/")
-		subscription, existing := strings.CutPrefix(name, "subscriptions/")
-		if project != "" && subscription != "" && !strings.Contains(subscription, "/") {
-			return receivePubSub(ctx, project, subscription, existing, o, handle)
-		}
+	project, name, existing, ok := parseSource(source)
+	if !ok {
+		return fmt.Errorf("%w: %q is none of pubsub://PROJECT/TOPIC, pubsub://PROJECT/subscriptions/NAME, file:PATH", ErrSource, source)
 	}
-	return fmt.Errorf("%w: %q is none of pubsub://PROJECT/TOPIC, pubsub://PROJECT/subscriptions/NAME, file:PATH", ErrSource, source)
+	return receivePubSub(ctx, project, name, existing, o, handle)
 }
 
-// ErrSource is wrapped by [Receive]'s error for a source that it does not
-// understand.
+// parseSource takes the URL of a topic or, if existing is set, of a subscription
+// apart.
+func parseSource(source string) (project, name string, existing, ok bool) {
+	rest, ok := strings.CutPrefix(source, "pubsub://")
+	project, name, _ = strings.Cut(rest, "/")
+	name, existing = strings.CutPrefix(name, "subscriptions/")
+	return project, name, existing, ok && project != "" && name != "" && !strings.Contains(name, "/") && !strings.ContainsAny(rest, "?#% \t\r\n")
+}
+
+// ErrSource is wrapped by the error of [Receive] or [Drain] for a source that it
+// does not understand.
 var ErrSource = errors.New("unknown source of events")

@@ -83,7 +83,7 @@ func receivePubSub(ctx context.Context, project, name string, existing bool, o R
 			m.Nack()
 			return
 		}
-		handle(&Message{Data: m.Data, Attributes: m.Attributes, PublishedAt: m.PublishTime, ack: m.Ack, nack: m.Nack})
+		handle(&Message{Data: m.Data, Attributes: m.Attributes, ID: m.ID, PublishedAt: m.PublishTime, ack: m.Ack, nack: m.Nack})
 	})
 	// A client that does not wait may have calls under way.
 	turn.Lock()

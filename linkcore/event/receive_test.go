@@ -205,6 +205,79 @@ func TestReceiveSubscription(t *testing.T) {
 	}
 }
 
+// What had an Ack is gone, and everything else is there for the next reader at
+// once, also if the reader is interrupted.
+func TestDrain(t *testing.T) {
+	client, project := makeTopic(t)
+	if _, err := client.SubscriptionAdminClient.CreateSubscription(t.Context(), &pubsubpb.Subscription{
+		Name: "projects/" + project + "/subscriptions/spill", Topic: "projects/" + project + "/topics/clicks", AckDeadlineSeconds: 600,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	publisher := client.Publisher("clicks")
+	defer publisher.Stop()
+	const messages = 1200
+	var results []*pubsub.PublishResult
+	for i := range messages {
+		results = append(results, publisher.Publish(t.Context(), &pubsub.Message{Data: fmt.Appendf(nil, "%04d", i), Attributes: map[string]string{"a": "1"}}))
+	}
+	for _, r := range results {
+		if _, err := r.Get(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	url := "pubsub://" + project + "/subscriptions/spill"
+	acked := map[string]bool{}
+	handed := 0
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := Drain(ctx, url, time.Minute, func(m *Message) {
+		if handed++; handed == 700 {
+			cancel()
+		}
+		if m.ID == "" || m.Attributes["a"] != "1" || m.PublishedAt.IsZero() {
+			t.Errorf("received %+v", m)
+		}
+		if m.Data[3] == '7' {
+			m.Nack()
+			return
+		}
+		acked[string(m.Data)] = true
+		go m.Ack()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if handed < 700 || handed >= messages {
+		t.Errorf("%d messages came", handed)
+	}
+	stayed := 0
+	if err := Drain(t.Context(), url, time.Second, func(m *Message) {
+		if acked[string(m.Data)] {
+			t.Errorf("%s comes again", m.Data)
+		}
+		if m.Data[3] == '7' {
+			stayed++
+			m.Nack()
+			return
+		}
+		acked[string(m.Data)] = true
+		m.Ack()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if len(acked) != messages*9/10 || stayed != messages/10 {
+		t.Errorf("%d were acknowledged, %d stayed", len(acked), stayed)
+	}
+	for source, want := range map[string]string{
+		"pubsub://" + project + "/clicks": "unknown source of events: ",
+		"file:x":                          "unknown source of events: ",
+		"pubsub://" + project + "/subscriptions/none": "drain the subscription none of the project " + project + ": rpc error: code = NotFound",
+	} {
+		if err := Drain(t.Context(), source, time.Second, func(*Message) {}); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v", source, err)
+		}
+	}
+}
+
 func TestReceiveErrors(t *testing.T) {
 	_, project := makeTopic(t)
 	for _, test := range []struct{ source, want string }{

@@ -1,0 +1,199 @@
+package event
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/pubsub/v2"
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// A call takes at most so many messages, or acknowledges so many.
+	drainBatch = 500
+
+	// How long an acknowledgement waits for others to share its call.
+	ackDelay = 100 * time.Millisecond
+
+	// What a call for messages is left when the context has ended. It is
+	// answered at once if there are any.
+	pullEnd = time.Second
+)
+
+// Drain hands the messages of a subscription, pubsub://PROJECT/subscriptions/NAME,
+// to handle, one at a time, until none has come for the time of idle, the context
+// ends or it fails. It returns nil in the first two cases, after every message has
+// had its Ack or Nack.
+//
+// Unlike [Receive] it takes no message that it does not hand over, so what is
+// left in the subscription is there for the next reader at once. What has had a
+// Nack stays in the subscription and is not handed over again; nor is a message
+// that comes again while it is dealt with.
+func Drain(ctx context.Context, source string, idle time.Duration, handle func(*Message)) error {
+	project, name, existing, ok := parseSource(source)
+	if !ok || !existing {
+		return fmt.Errorf("%w: %q is not pubsub://PROJECT/subscriptions/NAME", ErrSource, source)
+	}
+	client, err := pubsub.NewClient(ctx, project, option.WithTelemetryDisabled())
+	if err != nil {
+		return fmt.Errorf("open Pub/Sub: %w", withAdvice(err))
+	}
+	defer client.Close()
+	d := &drain{
+		client: client, name: "projects/" + project + "/subscriptions/" + name,
+		ackIDs: map[string]string{}, more: make(chan struct{}, 1),
+	}
+	acknowledged := make(chan struct{})
+	go func() {
+		defer close(acknowledged)
+		d.acknowledge()
+	}()
+	err = d.pull(ctx, idle, handle)
+	d.dealtWith.Wait()
+	close(d.more)
+	<-acknowledged
+	err = errors.Join(err, d.err, d.giveBack())
+	if err != nil {
+		return fmt.Errorf("drain the subscription %s of the project %s: %w", name, project, withAdvice(err))
+	}
+	return nil
+}
+
+type drain struct {
+	client    *pubsub.Client
+	name      string
+	dealtWith sync.WaitGroup // messages that were handed over
+
+	mu     sync.Mutex
+	ackIDs map[string]string // by message id: of what is dealt with, or stays
+	acked  []string          // to be told
+	err    error             // of acknowledging
+	more   chan struct{}     // there is something in acked
+}
+
+// pull hands messages over.
+func (d *drain) pull(ctx context.Context, idle time.Duration, handle func(*Message)) error {
+	for last := time.Now(); ; {
+		wait := idle - time.Since(last)
+		if wait <= 0 || ctx.Err() != nil {
+			return nil
+		}
+		// A call that is cut off may have been given messages, which nobody else
+		// gets then until their deadline.
+		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
+		stop := context.AfterFunc(ctx, func() {
+			select {
+			case <-call.Done():
+			case <-time.After(pullEnd):
+				cancel()
+			}
+		})
+		response, err := d.client.SubscriptionAdminClient.Pull(call, &pubsubpb.PullRequest{Subscription: d.name, MaxMessages: drainBatch})
+		ended := call.Err() != nil
+		stop()
+		cancel()
+		if err != nil && (ended || status.Code(err) == codes.DeadlineExceeded) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, m := range response.GetReceivedMessages() {
+			if ctx.Err() != nil {
+				d.stay(m)
+				continue
+			}
+			if d.known(m) {
+				continue
+			}
+			last = time.Now()
+			d.dealtWith.Add(1)
+			var once sync.Once
+			done := func(ack bool) { once.Do(func() { d.done(m.Message.MessageId, ack) }) }
+			handle(&Message{
+				Data: m.Message.Data, Attributes: m.Message.Attributes, ID: m.Message.MessageId, PublishedAt: m.Message.PublishTime.AsTime(),
+				ack: func() { done(true) }, nack: func() { done(false) },
+			})
+			last = time.Now()
+		}
+	}
+}
+
+// known tells whether a message was handed over and has no Ack yet.
+func (d *drain) known(m *pubsubpb.ReceivedMessage) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, known := d.ackIDs[m.Message.MessageId]
+	d.ackIDs[m.Message.MessageId] = m.AckId
+	return known
+}
+
+// stay keeps a message for the end, without handing it over.
+func (d *drain) stay(m *pubsubpb.ReceivedMessage) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ackIDs[m.Message.MessageId] = m.AckId
+}
+
+// done takes a message's Ack or Nack.
+func (d *drain) done(id string, ack bool) {
+	d.mu.Lock()
+	if ack {
+		d.acked = append(d.acked, d.ackIDs[id])
+		delete(d.ackIDs, id)
+		select {
+		case d.more <- struct{}{}:
+		default:
+		}
+	}
+	d.mu.Unlock()
+	d.dealtWith.Done()
+}
+
+// acknowledge tells Pub/Sub what was acknowledged, until there is no more.
+func (d *drain) acknowledge() {
+	for open := true; open; {
+		_, open = <-d.more
+		if open {
+			time.Sleep(ackDelay)
+		}
+		d.mu.Lock()
+		acked := d.acked
+		d.acked = nil
+		d.mu.Unlock()
+		for ids := range slices.Chunk(acked, drainBatch) {
+			ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+			err := d.client.SubscriptionAdminClient.Acknowledge(ctx, &pubsubpb.AcknowledgeRequest{Subscription: d.name, AckIds: ids})
+			cancel()
+			if err != nil {
+				d.mu.Lock()
+				d.err = fmt.Errorf("acknowledge messages, which come again: %w", err)
+				d.mu.Unlock()
+			}
+		}
+	}
+}
+
+// giveBack lets whoever reads next have what is left.
+func (d *drain) giveBack() error {
+	left := make([]string, 0, len(d.ackIDs))
+	for _, id := range d.ackIDs {
+		left = append(left, id)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	for ids := range slices.Chunk(left, drainBatch) {
+		err := d.client.SubscriptionAdminClient.ModifyAckDeadline(ctx, &pubsubpb.ModifyAckDeadlineRequest{Subscription: d.name, AckIds: ids})
+		if err != nil {
+			return fmt.Errorf("give messages back, which come again later: %w", err)
+		}
+	}
+	return nil
+}
