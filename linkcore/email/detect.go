@@ -15,9 +15,7 @@ var mailFields = map[string]bool{
 
 // looksLikeMessage tells whether src begins with the header of a mail.
 func looksLikeMessage(src []byte) bool {
-	if isMboxLine(src) {
-		src = src[bytes.IndexByte(src, '\n')+1:]
-	}
+	src = src[mboxLine(src):]
 	usual := map[string]bool{}
 	for line := range bytes.Lines(src[:min(len(src), maxHeader)]) {
 		if line[0] == ' ' || line[0] == '\t' {

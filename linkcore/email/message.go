@@ -33,11 +33,7 @@ func (w *Rewriter) Message(f linkcore.Fields, src []byte) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	start := 0
-	if isMboxLine(src) {
-		start = bytes.IndexByte(src, '\n') + 1
-	}
-	root, walked, err := walk(src, start)
+	root, walked, err := walk(src, mboxLine(src))
 	if err != nil {
 		return Result{}, fmt.Errorf("the message can't be rewritten: %w", err)
 	}
@@ -94,8 +90,12 @@ func (w *Rewriter) Rewrite(f linkcore.Fields, src []byte) (Result, error) {
 	return w.Text(f, src)
 }
 
-func isMboxLine(src []byte) bool {
-	return (bytes.HasPrefix(src, []byte("From ")) || bytes.HasPrefix(src, []byte(">From "))) && bytes.IndexByte(src, '\n') >= 0
+// mboxLine returns the length of the line that an mbox has before the header.
+func mboxLine(src []byte) int {
+	if bytes.HasPrefix(src, []byte("From ")) || bytes.HasPrefix(src, []byte(">From ")) {
+		return bytes.IndexByte(src, '\n') + 1
+	}
+	return 0
 }
 
 // checkMessage returns why the message must not be rewritten.
