@@ -1,6 +1,7 @@
 package event
 
 import (
+	"fmt"
 	"os"
 	"reflect"
 	"regexp"
@@ -55,6 +56,28 @@ func TestDocumentation(t *testing.T) {
 	slices.Sort(sent)
 	if !slices.Equal(documented, sent) {
 		t.Errorf("the table has %v, events have %v", documented, sent)
+	}
+	// The signals, their order and their weight.
+	_, table, _ = strings.Cut(document, "| signal | seen when | weight |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	var signals []string
+	for _, row := range regexp.MustCompile(`(?m)^\| ([a-z_]+) \| .* \| (\w+) \|$`).FindAllStringSubmatch(table, -1) {
+		signals = append(signals, row[1])
+		if got := signalNamed(row[1]).Automation(); string(got) != row[2] {
+			t.Errorf("%s alone is %s, documented as %s", row[1], got, row[2])
+		}
+	}
+	if !slices.Equal(signals, signalNames[:]) {
+		t.Errorf("the table has the signals %v, want %v", signals, signalNames)
+	}
+	for _, want := range []string{
+		fmt.Sprintf("Chrome %d or later", chromeSecFetch), fmt.Sprintf("Firefox %d or later", firefoxSecFetch),
+		fmt.Sprintf("less than %d s after sent_at, or up to %d s before it", instantWithin/time.Second, earliestBefore/time.Second),
+		fmt.Sprintf("within %d minutes after sent_at", proxyWithin/time.Minute),
+	} {
+		if !strings.Contains(document, want) {
+			t.Errorf("it does not say %q", want)
+		}
 	}
 	for _, m := range regexp.MustCompile(`d\.spill\(e, "(.+?)"\)|reason = "(.+?)"`).FindAllStringSubmatch(source(t, "delivery.go"), -1) {
 		if reason := m[1] + m[2]; !strings.Contains(document, "| "+reason+" |") {
