@@ -113,7 +113,6 @@ func (d *drain) pull(ctx context.Context, idle time.Duration, handle func(*Messa
 			if d.known(m) {
 				continue
 			}
-			last = time.Now()
 			d.dealtWith.Add(1)
 			var once sync.Once
 			done := func(ack bool) { once.Do(func() { d.done(m.Message.MessageId, ack) }) }
@@ -121,7 +120,7 @@ func (d *drain) pull(ctx context.Context, idle time.Duration, handle func(*Messa
 				Data: m.Message.Data, Attributes: m.Message.Attributes, ID: m.Message.MessageId, PublishedAt: m.Message.PublishTime.AsTime(),
 				ack: func() { done(true) }, nack: func() { done(false) },
 			})
-			last = time.Now()
+			last = time.Now() // not before: handle may have waited
 		}
 	}
 }
