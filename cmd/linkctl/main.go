@@ -14,9 +14,11 @@
 //	linkctl unblock       lift rules
 //	linkctl rules         list rules
 //	linkctl tail          show clicks as they happen
+//	linkctl watch         watch clicks for abuse
 //	linkctl replay        publish spilled events again
 //	linkctl report        show what was clicked, as one page of HTML
 //	linkctl forget        delete what is recorded of a person, and record no more
+//	linkctl capacity      say what a load takes: instances, calls, reads, quotas, money
 //
 // What a verb works on is given as arguments or, without any, on standard
 // input, one a line. Results go to standard output, everything else to
@@ -209,6 +211,7 @@ const exitCodesHelp = `Exit codes, for scripts:
        unblock    there was no such rule; those that there were are lifted
        rules      no rule fits the filter
        tail       fewer than --count events came within --timeout
+       watch      verdicts could not all be published
        replay     something was not understood or refused; all else was replayed
        forget     the answer was no, or something could not be deleted yet
      and wherever a directory, the network or standard output failed.
@@ -264,9 +267,11 @@ func (t *tool) rootCommand() *cobra.Command {
 		t.unblockCommand(),
 		t.rulesCommand(),
 		t.tailCommand(),
+		t.watchCommand(),
 		t.replayCommand(),
 		t.reportCommand(),
 		t.forgetCommand(),
+		t.capacityCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp},
 	)
 	root.Args = cobra.ArbitraryArgs // for whichVerb to refuse

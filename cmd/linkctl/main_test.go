@@ -409,11 +409,17 @@ func TestExamples(t *testing.T) {
 		if c.Name() == "tail" {
 			keepClicking(t, filepath.Join(dir, "clicks.jsonl"))
 		}
+		if c.Name() == "watch" {
+			writeFile(t, filepath.Join(dir, "clicks.jsonl"), postedLink(30))
+		}
 		writeFile(t, filepath.Join(dir, "spilled.jsonl"), spilledLine(1, ""))
 		for line := range strings.Lines(c.Example) {
 			line = strings.TrimSpace(line)
 			// Nobody presses Ctrl-C here.
 			line = strings.ReplaceAll(line, "linkctl tail", "linkctl tail --count 1")
+			if strings.HasPrefix(line, "linkctl watch") && !strings.Contains(line, "--from") {
+				line += " --from file:clicks.jsonl"
+			}
 			// What is written to Firestore is tested against its emulator.
 			line = emulator.ReplaceAllString(line, "file:rules.jsonl")
 			// So is what goes over Pub/Sub.

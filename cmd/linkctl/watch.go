@@ -1,0 +1,309 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/endpoint"
+	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/watch"
+	"example.com/linktracker/linkcore/watch/guard"
+	"github.com/spf13/cobra"
+)
+
+// watchFilter leaves on the server what the watcher has no use for.
+const watchFilter = `NOT attributes.customer = "` + probeCustomer + `" AND (attributes.event_type = "click" OR attributes.event_type = "blocked")`
+
+func (t *tool) watchCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "watch",
+		Short: "Watch clicks for abuse",
+		Long: `Watches clicks for abuse, until Ctrl-C or the end of a file, and tells of
+
+  shared_link       a link that went to one recipient is clicked from many networks
+                    (IPv4 /24, IPv6 /48) or addresses: forwarded or posted phishing
+  shared_recipient  the same of all links of one recipient together
+  blocked_share     the share of clicks that rules block jumps, in one mailing or
+                    in all that a customer sends
+  spreading_host    links of many customers lead to a host that was not there
+
+On a terminal in lines for people, in a pipe or with --json as JSON lines, the
+same that cmd/linkwatch logs. Each alert names the rule that would stop it. With
+--block the rule is written to the blocklist and expires after --block-for. A rule
+about a whole customer is only written with --block-customers, none that would stop
+something protected with --protect, and none where people wrote one of that kind
+and value or lifted it within the last day.
+
+Also found are clicks that machines made: three or more different links of one
+recipient and mailing within two seconds, or a trap (a link that begins with hp_)
+within a minute. --verdicts publishes an event of the type verdict about each to
+--clicks; published again, it is the same event.
+
+Events come from --from: a file (file:PATH), which is gone through at full speed by
+the times in it; a subscription (pubsub://PROJECT/subscriptions/NAME), which stays;
+or a topic (pubsub://PROJECT/TOPIC) by a subscription of its own, which is removed
+in the end. Without --from they are what happens on --clicks from now on.
+
+Thresholds are explained, with why they are what they are, in package watch. Hosts
+that appear within --learning count as known: set it to 0 to hear of those that are
+there already.`,
+		Example: `  linkctl watch --clicks pubsub://my-project/clicks
+  linkctl watch --from file:clicks.jsonl
+  linkctl watch --block --block-for 4h --protect customer:acme --known-hosts example.com,example.org
+  linkctl watch --from file:clicks.jsonl --learning 0 --link-networks 10 --json
+  linkctl watch --from file:clicks.jsonl --verdicts --clicks file:verdicts.jsonl`,
+		Args: cobra.NoArgs,
+	}
+	clicksFlag(c)
+	flags := c.Flags()
+	from := flags.String("from", "", "`SOURCE` of the events, if it is not --clicks from now on")
+	verdicts := flags.Bool("verdicts", false, "publish verdicts to --clicks")
+	block := flags.Bool("block", false, "write the rules that alerts suggest to --blocklist")
+	blocklistFlag(c)
+	blockFor := flags.Duration("block-for", 24*time.Hour, "how long such a rule stands, a `TIME` such as 4h")
+	blockCustomers := flags.Bool("block-customers", false, "write rules about whole customers too")
+	protect := flags.StringSlice("protect", nil, "write no rule that stops this `KIND:VALUE`: a link, recipient, campaign, customer or host")
+	asJSON := flags.Bool("json", false, "one JSON object a line also on a terminal; --json=false: lines for people also in a pipe")
+
+	d := watch.DefaultConfig()
+	var config watch.Config
+	flags.DurationVar(&config.Window, "window", d.Window, "what is counted for links and recipients: the last `TIME`")
+	flags.IntVar(&config.LinkNetworks, "link-networks", d.LinkNetworks, "alert on a link clicked from so many networks, `N`")
+	flags.IntVar(&config.LinkAddresses, "link-addresses", d.LinkAddresses, "or from so many addresses, `N`")
+	flags.IntVar(&config.RecipientNetworks, "recipient-networks", d.RecipientNetworks, "alert on a recipient whose links are clicked from so many networks, `N`")
+	flags.DurationVar(&config.ShareWindow, "share-window", d.ShareWindow, "what is counted for blocked shares: the last `TIME`")
+	flags.Float64Var(&config.BlockedShare, "blocked-share", d.BlockedShare, "alert on a `SHARE` of clicks that were blocked")
+	flags.IntVar(&config.BlockedRecipients, "blocked-recipients", d.BlockedRecipients, "of at least so many recipients, `N`")
+	flags.Float64Var(&config.BlockedRise, "blocked-rise", d.BlockedRise, "which is so many `TIMES` what it was over the last day")
+	flags.DurationVar(&config.HostWindow, "host-window", d.HostWindow, "what is counted for hosts: the last `TIME`")
+	flags.IntVar(&config.HostCustomers, "host-customers", d.HostCustomers, "alert on a new host in links of so many customers, `N`")
+	flags.DurationVar(&config.HostKnownAfter, "host-known-after", d.HostKnownAfter, "a host is not new after this `TIME`")
+	flags.DurationVar(&config.Learning, "learning", d.Learning, "nor if it appears within this `TIME` from the first event on")
+	flags.StringSliceVar(&config.KnownHosts, "known-hosts", nil, "nor if it is this `HOST` or a subdomain")
+	flags.DurationVar(&config.Repeat, "repeat", d.Repeat, "no alert about the same within this `TIME`")
+
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		for _, flag := range []string{"window", "link-networks", "link-addresses", "recipient-networks", "share-window", "blocked-share", "blocked-recipients",
+			"blocked-rise", "host-window", "host-customers", "host-known-after", "repeat"} {
+			// Which watch.Config would take for its default.
+			if value := c.Flag(flag).Value.String(); value == "0" || value == "0s" {
+				return usagef("--%s %s: give more than nothing", flag, value)
+			}
+		}
+		if config.Learning <= 0 {
+			config.Learning = -1
+		}
+		if *blockFor < time.Minute {
+			return usagef("--block-for %v: give a minute or more", *blockFor)
+		}
+		if !*block {
+			for _, flag := range []string{"block-for", "block-customers", "protect"} {
+				if c.Flag(flag).Changed {
+					return usagef("--%s is for --block", flag)
+				}
+			}
+		}
+		source := *from
+		if source == "" {
+			var err error
+			if source, err = t.required(c, "clicks", "CLICKS", "where clicks go"); err != nil {
+				return err
+			}
+		}
+		v := &watchView{t: t}
+		width := t.terminalWidth()
+		v.json = width == nil
+		if c.Flag("json").Changed {
+			v.json = *asJSON
+		}
+		v.color = width != nil && t.getenv("NO_COLOR") == "" && t.getenv("TERM") != "dumb"
+		v.log = endpoint.NewLog(t.stdout, slog.LevelInfo)
+
+		o := guard.Options{
+			Watch: config, Alert: v.alert, Warn: v.warn,
+			BlockFor: *blockFor, BlockCustomers: *blockCustomers, Protect: *protect, CreatedBy: "linkctl watch, " + t.whoami(),
+		}
+		if *verdicts {
+			clicks, err := t.required(c, "clicks", "CLICKS", "where verdicts go")
+			if err != nil {
+				return err
+			}
+			if clicks == source && strings.HasPrefix(source, "file:") {
+				return usagef("verdicts would go into the file that is read: give --clicks another one")
+			}
+			sink, err := event.OpenSink(c.Context(), clicks, event.SinkOptions{Stdout: t.stdout})
+			if err != nil {
+				return usagef("--clicks: %w", err)
+			}
+			defer sink.Close(context.WithoutCancel(c.Context()))
+			o.Verdicts = sink
+		}
+		watchAll := func() error { return v.run(c.Context(), o, source, *from == "") }
+		if !*block {
+			return watchAll()
+		}
+		return t.withStore(c, func(store blocklist.Store) error {
+			o.Rules = store
+			return watchAll()
+		})
+	}
+	return c
+}
+
+// A watchView shows alerts.
+type watchView struct {
+	t           *tool
+	json, color bool
+	log         *slog.Logger // JSON lines on standard output
+	stop        context.CancelFunc
+	err         error // of standard output
+}
+
+func (v *watchView) run(ctx context.Context, o guard.Options, source string, fromNow bool) error {
+	// As for tail: the subscription is to be removed whoever stops reading.
+	signal.Ignore(syscall.SIGPIPE)
+	defer signal.Reset(syscall.SIGPIPE)
+	defer debug.SetGCPercent(debug.SetGCPercent(watch.GCPercent))
+
+	g, err := guard.New(o)
+	var threshold *watch.ConfigError
+	var protect *guard.ProtectError
+	switch {
+	case errors.As(err, &threshold):
+		return usagef("--%s %s", flagOf(threshold.Field), threshold.Problem)
+	case errors.As(err, &protect):
+		return usagef("--protect %w", protect)
+	case err != nil:
+		return err
+	}
+	receive, stop := context.WithCancel(ctx)
+	defer stop()
+	v.stop = stop
+	begun := time.Now()
+	err = g.Run(receive, source, event.ReceiveOptions{
+		Name:   "linkctl-watch",
+		Labels: map[string]string{"made-by": labelValue(v.t.whoami()), "made-for": "linkctl-watch"},
+		Filter: watchFilter,
+		Follow: fromNow, FromEnd: fromNow,
+		Ready: func() { v.t.note("watching %s; Ctrl-C ends", source) },
+	})
+	if err == nil || v.err != nil {
+		s := g.Stats()
+		note := fmt.Sprintf("%s in %s: %s, %s", counted(s.Events, "event"), time.Since(begun).Round(time.Millisecond), counted(s.Alerts, "alert"), counted(s.Verdicts, "verdict"))
+		switch {
+		case o.Verdicts == nil && s.Verdicts > 0:
+			note += " (not published: --verdicts does)"
+		case o.Verdicts != nil:
+			note += fmt.Sprintf(", %d published", s.Published)
+		}
+		for _, also := range []struct {
+			n    uint64
+			what string
+		}{{s.Repeated, "delivered again"}, {s.Late, "too late"}, {s.Unreadable, "no events"}, {s.Skewed, "of the future"}, {s.Dropped, "verdicts dropped"}} {
+			if also.n > 0 {
+				note += fmt.Sprintf("; %d %s", also.n, also.what)
+			}
+		}
+		if v.err == nil {
+			v.t.note("%s", note)
+		}
+	}
+	switch {
+	case errors.Is(v.err, syscall.EPIPE):
+		v.t.stdout.Reset(io.Discard)
+		return cmp.Or(err, errNo)
+	case err != nil && errors.Is(err, event.ErrSource):
+		return usageError{err}
+	case err != nil:
+		return err
+	case v.err != nil:
+		return v.err
+	case g.Stats().Dropped > 0:
+		return errNo // a warning said it
+	}
+	return ctx.Err()
+}
+
+func counted(n uint64, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// flagOf returns the flag of a field of watch.Config.
+func flagOf(field string) string {
+	var flag strings.Builder
+	for i, r := range field {
+		if i > 0 && 'A' <= r && r <= 'Z' {
+			flag.WriteByte('-')
+		}
+		flag.WriteString(strings.ToLower(string(r)))
+	}
+	return flag.String()
+}
+
+func (v *watchView) warn(message string, err error) {
+	v.t.complain("warning: %s: %v", message, err)
+}
+
+// alert shows an alert.
+func (v *watchView) alert(a watch.Alert, o guard.Outcome) {
+	if v.json {
+		guard.LogAlert(v.log, a, o)
+	} else {
+		v.t.stdout.WriteString(v.lines(a, o))
+	}
+	if err := v.t.stdout.Flush(); err != nil && v.err == nil {
+		v.err = err
+		v.stop()
+	}
+}
+
+// lines returns what a person reads of an alert.
+func (v *watchView) lines(a watch.Alert, o guard.Outcome) string {
+	severity, color := "warning", yellow
+	if a.Severity >= slog.LevelError {
+		severity, color = "error", red
+	}
+	head := fmt.Sprintf("%s  %-7s  %-16s  %s", stamp(a.At), severity, a.Kind, printable(a.Subject))
+	if v.color {
+		head = color + head + plain
+	}
+	text := []string{a.Summary() + ", since " + stamp(a.Since)}
+	if customers := a.Seen.Customers; len(customers) > 0 {
+		const shown = 10
+		list := strings.Join(customers[:min(len(customers), shown)], ", ")
+		if more := len(customers) - shown; more > 0 {
+			list += fmt.Sprintf(" and %d more", more)
+		}
+		text = append(text, "customers: "+list)
+	}
+	if a.Campaign != "" {
+		text = append(text, "campaign: "+a.Customer+"/"+a.Campaign)
+	}
+	switch {
+	case !o.BlockedUntil.IsZero():
+		text = append(text, fmt.Sprintf("blocked until %s; linkctl unblock %s lifts it", stamp(o.BlockedUntil), a.Rule))
+	case o.Err != nil:
+		text = append(text, fmt.Sprintf("not blocked: %s: %v", o.NotBlocked, o.Err))
+	case o.NotBlocked != "":
+		text = append(text, "not blocked: "+o.NotBlocked)
+	case a.Rule != "":
+		text = append(text, "to stop it: linkctl block --expires 24h "+a.Rule)
+	}
+	for i, line := range text {
+		text[i] = "    " + printable(line) + "\n"
+	}
+	return head + "\n" + strings.Join(text, "")
+}

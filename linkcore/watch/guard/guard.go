@@ -1,0 +1,371 @@
+// Package guard acts on what package watch finds: it receives click events,
+// hands them to a Watcher, publishes its verdicts, writes rules against what its
+// alerts are about, and tells whoever runs it.
+//
+//	g, err := guard.New(guard.Options{Alert: print, Rules: store})
+//	...
+//	err = g.Run(ctx, "pubsub://my-project/subscriptions/linktracker-watch", event.ReceiveOptions{})
+//
+// A message is acknowledged once it is counted, not once its window is over: all
+// that is known is in memory, and a program that is started again has forgotten it.
+// That is what was seen in the last minutes and of which subjects an alert
+// stands, which may then be raised again; what share of clicks was blocked before;
+// and since when each host is known, which is learnt anew
+// (watch.Config.Learning).
+//
+// Alerts and verdicts do not wait for one another, and events wait for neither:
+// when rules or verdicts cannot be written, alerts go on to be raised.
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/watch"
+)
+
+const (
+	// What may wait to be published and to be told.
+	maxVerdicts = 20_000
+	maxAlerts   = 1_000
+
+	// One call publishes so many verdicts, and so many calls are under way.
+	verdictBatch = 500
+	publishers   = 4
+
+	// How often something is tried that fails, each time so long.
+	attempts       = 3
+	attemptTimeout = 5 * time.Second
+
+	// What remains when the program ends: Cloud Run gives it ten seconds.
+	endTimeout = 8 * time.Second
+
+	// A clock may be so far ahead of Pub/Sub's. An event that is further ahead
+	// would move every window on to where nothing is yet.
+	maxSkew = time.Minute
+)
+
+// Options configure a [Guard].
+type Options struct {
+	Watch watch.Config
+
+	// Alert is called for each alert, one at a time, after it was acted upon.
+	Alert func(watch.Alert, Outcome)
+
+	// Warn is told what does not work, each cause once. nil: nobody.
+	Warn func(message string, err error)
+
+	// Verdicts takes the verdicts; nil: they are only counted.
+	Verdicts event.Sink
+
+	// Rules is where alerts become rules, for BlockFor (default 24 hours); nil:
+	// they don't. A rule about a whole customer is only written if BlockCustomers
+	// is set, and none that would stop something protected: rules as KIND:VALUE of
+	// the kinds link, recipient, campaign, customer and host. What people wrote is
+	// left as it is, also that they lifted a rule within the last day.
+	Rules          blocklist.Store
+	BlockFor       time.Duration
+	BlockCustomers bool
+	Protect        []string
+	CreatedBy      string // in the rules
+}
+
+// An Outcome is what was done about an alert. It is zero where nothing was to be
+// done, since no rules are written.
+type Outcome struct {
+	BlockedUntil time.Time // a rule was written
+	NotBlocked   string    // why none was
+	Err          error     // why it could not be
+}
+
+// Stats count what a Guard has seen and done.
+type Stats struct {
+	watch.Stats
+	Unreadable uint64 // messages that are no events
+	Skewed     uint64 // events of the future
+	Published  uint64 // verdicts
+	Dropped    uint64 // verdicts that could not be published
+	Newest     time.Time
+}
+
+// A Guard receives events and acts on what is found in them.
+type Guard struct {
+	o         Options
+	protected []blocklist.Rule
+
+	mu      sync.Mutex
+	watcher *watch.Watcher
+	stats   Stats
+
+	alerts   chan watch.Alert
+	verdicts chan *event.Event
+}
+
+// New checks the options. An error about a field of Options.Watch is a
+// [*watch.ConfigError], one about Options.Protect a [*ProtectError].
+func New(o Options) (*Guard, error) {
+	if o.BlockFor == 0 {
+		o.BlockFor = 24 * time.Hour
+	}
+	if o.BlockFor < time.Minute {
+		return nil, fmt.Errorf("rules that stand for %v do nothing: a minute is the least", o.BlockFor)
+	}
+	if o.Alert == nil {
+		o.Alert = func(watch.Alert, Outcome) {}
+	}
+	if o.Warn == nil {
+		o.Warn = func(string, error) {}
+	}
+	g := &Guard{o: o, alerts: make(chan watch.Alert, maxAlerts), verdicts: make(chan *event.Event, maxVerdicts)}
+	for _, s := range o.Protect {
+		r, err := blocklist.ParseRule(s)
+		if err != nil {
+			return nil, &ProtectError{s, err}
+		}
+		switch r.Kind {
+		case blocklist.Link, blocklist.Recipient, blocklist.Campaign, blocklist.Customer, blocklist.Host:
+			g.protected = append(g.protected, r)
+		default:
+			return nil, &ProtectError{s, errors.New("no alert is about such a thing: give a link, recipient, campaign, customer or host")}
+		}
+	}
+	var err error
+	g.watcher, err = watch.New(o.Watch)
+	return g, err
+}
+
+// A ProtectError says what cannot be protected.
+type ProtectError struct {
+	Rule string
+	Err  error
+}
+
+func (e *ProtectError) Error() string { return fmt.Sprintf("%q: %v", e.Rule, e.Err) }
+func (e *ProtectError) Unwrap() error { return e.Err }
+
+// Stats returns the counts so far. It may be called at any time.
+func (g *Guard) Stats() Stats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.stats
+	s.Stats = g.watcher.Stats()
+	return s
+}
+
+// Run receives from a source as [event.Receive] takes it, until the context or
+// the source ends, and then finishes what is under way, for eight seconds at most
+// if the context has ended. It is called once.
+func (g *Guard) Run(ctx context.Context, source string, o event.ReceiveOptions) error {
+	if o.MaxOutstanding == 0 {
+		o.MaxOutstanding = 10_000
+	}
+	// A file waits for whatever is slow; what happens now cannot.
+	patient := strings.HasPrefix(source, "file:")
+	act, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() {
+		time.AfterFunc(endTimeout, stop)
+	})()
+	var acting sync.WaitGroup
+	acting.Go(func() { g.raise(act) })
+	for range publishers {
+		acting.Go(func() { g.publish(act) })
+	}
+
+	err := event.Receive(ctx, source, o, func(m *event.Message) {
+		alerts, verdicts := g.count(m)
+		m.Ack()
+		for _, a := range alerts {
+			g.alerts <- a
+		}
+		if g.o.Verdicts == nil {
+			return
+		}
+		for _, v := range verdicts {
+			if patient {
+				g.verdicts <- v
+				continue
+			}
+			select {
+			case g.verdicts <- v:
+			default:
+				g.tally(&g.stats.Dropped, 1, droppedWarning, errors.New("more come than the topic takes"))
+			}
+		}
+	})
+	close(g.alerts)
+	close(g.verdicts)
+	acting.Wait()
+	return err
+}
+
+// count hands a message to the watcher.
+func (g *Guard) count(m *event.Message) ([]watch.Alert, []*event.Event) {
+	e, err := m.Event()
+	if err != nil {
+		g.tally(&g.stats.Unreadable, 1, "a message is no event and is passed over", err)
+		return nil, nil
+	}
+	if !m.PublishedAt.IsZero() && e.OccurredAt.Sub(m.PublishedAt) > maxSkew {
+		g.tally(&g.stats.Skewed, 1, "an event is of the future and is passed over", fmt.Errorf("%s of %s was published at %s",
+			e.ID, e.OccurredAt.UTC().Format(time.RFC3339), m.PublishedAt.UTC().Format(time.RFC3339)))
+		return nil, nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if e.OccurredAt.After(g.stats.Newest) {
+		g.stats.Newest = e.OccurredAt
+	}
+	return g.watcher.Add(e)
+}
+
+// tally counts what should not be, and warns of the first.
+func (g *Guard) tally(counter *uint64, n int, message string, err error) {
+	g.mu.Lock()
+	first := *counter == 0
+	*counter += uint64(n)
+	g.mu.Unlock()
+	if first && n > 0 {
+		g.o.Warn(message+", which is told once", err)
+	}
+}
+
+// raise acts on alerts and tells of them.
+func (g *Guard) raise(ctx context.Context) {
+	for a := range g.alerts {
+		g.o.Alert(a, g.block(ctx, a))
+	}
+}
+
+// block writes the rule that an alert suggests.
+func (g *Guard) block(ctx context.Context, a watch.Alert) Outcome {
+	if g.o.Rules == nil {
+		return Outcome{}
+	}
+	if a.Rule == "" {
+		return Outcome{NotBlocked: "there is no rule to suggest"}
+	}
+	rule, err := blocklist.ParseRule(a.Rule)
+	if err != nil {
+		// An event's identifiers are the topic's word for it, not a link's.
+		return Outcome{NotBlocked: "no rule can be made of it", Err: err}
+	}
+	if why := g.spared(rule, a); why != "" {
+		return Outcome{NotBlocked: why}
+	}
+	rule.Reason = string(a.Kind) + ": " + a.Summary()
+	rule.CreatedBy = g.o.CreatedBy
+	for attempt := 1; ; attempt++ {
+		rule.ExpiresAt = time.Now().Add(g.o.BlockFor).UTC().Truncate(time.Second)
+		call, cancel := context.WithTimeout(ctx, attemptTimeout)
+		standing, err := g.o.Rules.Add(call, rule)
+		cancel()
+		switch {
+		case err == nil && standing == nil:
+			return Outcome{BlockedUntil: rule.ExpiresAt}
+		case err == nil && standing.Deleted:
+			return Outcome{NotBlocked: "such a rule was lifted within the last day"}
+		case err == nil:
+			return Outcome{NotBlocked: "there is such a rule"}
+		case attempt == attempts || ctx.Err() != nil:
+			return Outcome{NotBlocked: "the rule could not be written", Err: err}
+		}
+		wait(ctx, time.Duration(attempt)*time.Second)
+	}
+}
+
+// spared says why a rule is not to be written.
+func (g *Guard) spared(rule blocklist.Rule, a watch.Alert) string {
+	if rule.Kind == blocklist.Customer && !g.o.BlockCustomers {
+		return "whole customers are not blocked"
+	}
+	for _, p := range g.protected {
+		same := false
+		switch p.Kind {
+		case rule.Kind:
+			same = p.Value == rule.Value
+			if p.Kind == blocklist.Host {
+				// Neither the host nor one that it is a part of, or has a part of.
+				same = same || strings.HasSuffix(rule.Value, "."+p.Value) || strings.HasSuffix(p.Value, "."+rule.Value)
+			}
+		case blocklist.Customer:
+			same = p.Value == a.Customer && rule.Kind != blocklist.Host
+		case blocklist.Campaign:
+			// Of the campaign's links and recipients, and of the customer that has
+			// it.
+			same = p.Value == a.Customer+"/"+a.Campaign && rule.Kind != blocklist.Host ||
+				rule.Kind == blocklist.Customer && strings.HasPrefix(p.Value, rule.Value+"/")
+		default: // a link or recipient
+			same = rule.Kind == blocklist.Customer && strings.HasPrefix(p.Value, rule.Value+"/")
+		}
+		if same {
+			return p.String() + " is protected"
+		}
+	}
+	return ""
+}
+
+// publish publishes verdicts.
+func (g *Guard) publish(ctx context.Context) {
+	for v := range g.verdicts {
+		batch := []*event.Event{v}
+	fill:
+		for len(batch) < verdictBatch {
+			select {
+			case v, ok := <-g.verdicts:
+				if !ok {
+					break fill
+				}
+				batch = append(batch, v)
+			default:
+				break fill
+			}
+		}
+		rest, err := g.publishBatch(ctx, batch)
+		g.tally(&g.stats.Dropped, len(rest), droppedWarning, err)
+		g.mu.Lock()
+		g.stats.Published += uint64(len(batch) - len(rest))
+		g.mu.Unlock()
+	}
+}
+
+const droppedWarning = "verdicts cannot be published and are dropped"
+
+// publishBatch returns what could not be published, and why.
+func (g *Guard) publishBatch(ctx context.Context, batch []*event.Event) ([]*event.Event, error) {
+	for attempt := 1; ; attempt++ {
+		call, cancel := context.WithTimeout(ctx, attemptTimeout)
+		err := g.o.Verdicts.Publish(call, batch...)
+		cancel()
+		if err == nil {
+			return nil, nil
+		}
+		var failures event.Failures
+		if errors.As(err, &failures) && len(failures) == len(batch) {
+			var rest []*event.Event
+			for i, failure := range failures {
+				if failure != nil {
+					rest = append(rest, batch[i])
+				}
+			}
+			batch = rest
+		}
+		if attempt == attempts || ctx.Err() != nil || errors.Is(err, event.ErrRefused) {
+			return batch, err
+		}
+		wait(ctx, time.Duration(attempt)*time.Second)
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
