@@ -51,24 +51,41 @@ resource "google_bigquery_table" "clicks" {
   deletion_protection = var.deletion_protection
 }
 
-# Each event once. Duplicates are alike to the last field, so the window is
-# also divided by the columns that the table is partitioned and clustered by:
-# a filter on them then reaches the table, and not all of it is read.
+# Each event once, with what a verdict found out later. Duplicates are alike to
+# the last field, and a verdict repeats the time and the mailing of its event, so
+# the windows are also divided by the columns that the table is partitioned and
+# clustered by: a filter on them then reaches the table, and not all of it is
+# read.
 resource "google_bigquery_table" "events" {
   count = local.bigquery
 
   project     = local.project
   dataset_id  = google_bigquery_dataset.clicks[0].dataset_id
   table_id    = "events"
-  description = "Each event once."
+  description = "Each event once. One that a verdict is about is automated, with the verdict's signals; verdicts are no rows of their own."
   labels      = var.labels
 
   view {
     use_legacy_sql = false
     query          = <<-SQL
-      SELECT *
-      FROM `${local.project}.${google_bigquery_dataset.clicks[0].dataset_id}.${google_bigquery_table.clicks[0].table_id}`
-      WHERE event_id IS NOT NULL
+      WITH deliveries AS (
+        SELECT
+          *,
+          STRING_AGG(IF(event_type = 'verdict', ARRAY_TO_STRING(signals, ','), NULL), ',')
+            OVER (PARTITION BY IFNULL(about, event_id), occurred_at, customer, campaign) AS verdicts
+        FROM `${local.project}.${google_bigquery_dataset.clicks[0].dataset_id}.${google_bigquery_table.clicks[0].table_id}`
+        WHERE event_id IS NOT NULL
+      )
+      SELECT
+        * EXCEPT (verdicts)
+        REPLACE (
+          IF(verdicts IS NULL, automation, 'automated') AS automation,
+          IF(verdicts IS NULL, signals, ARRAY(
+            SELECT DISTINCT signal FROM UNNEST(ARRAY_CONCAT(signals, SPLIT(verdicts, ','))) AS signal WHERE signal != ''
+          )) AS signals
+        )
+      FROM deliveries
+      WHERE IFNULL(event_type, '') != 'verdict'
       QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id, occurred_at, customer, campaign) = 1
     SQL
   }

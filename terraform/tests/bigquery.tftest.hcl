@@ -152,6 +152,14 @@ run "on" {
     error_message = "One view has each event once, by its id."
   }
   assert {
+    condition     = strcontains(google_bigquery_table.events[0].view[0].query, "OVER (PARTITION BY IFNULL(about, event_id), occurred_at, customer, campaign) AS verdicts") && strcontains(google_bigquery_table.events[0].view[0].query, "IF(verdicts IS NULL, automation, 'automated') AS automation") && strcontains(google_bigquery_table.events[0].view[0].query, "WHERE IFNULL(event_type, '') != 'verdict'")
+    error_message = "An event that a verdict is about is automated, and the verdict is no row."
+  }
+  assert {
+    condition     = strcontains(google_bigquery_table.unique_clicks[0].view[0].query, "IFNULL(automation = 'automated', FALSE)") && strcontains(google_bigquery_table.unique_clicks[0].view[0].query, "WHERE event_type = 'click'")
+    error_message = "Only clicks are counted, and automated ones apart."
+  }
+  assert {
     condition     = strcontains(google_bigquery_table.unique_clicks[0].view[0].query, "FROM `links-prod.linktracker_clicks.events`") && strcontains(google_bigquery_table.unique_clicks[0].view[0].query, "COUNT(DISTINCT")
     error_message = "The other counts unique clicks, of events without duplicates."
   }
