@@ -102,7 +102,7 @@ func (x *exchange) answer(a *answer, recorded bool) {
 	if !recorded || !x.hold {
 		header["Content-Length"] = a.length
 	}
-	x.answered = true
+	x.status = a.status
 	x.w.WriteHeader(a.status)
 	head := x.r.Method == http.MethodHead
 	if len(a.body) > 0 && !head {
@@ -149,5 +149,5 @@ func (x *exchange) logPanic(message string, p any) {
 	if err, ok := p.(runtime.Error); ok {
 		attributes = append(attributes, slog.String("error", err.Error()))
 	}
-	x.log(slog.LevelError, message, 0, attributes...)
+	x.log(slog.LevelError, message, 0, nil, attributes...)
 }

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -141,7 +143,7 @@ type exchange struct {
 	r        *http.Request
 	received time.Time
 	began    time.Time // since when the client waits for us, not we for it
-	answered bool
+	status   int       // of the answer; 0: not answered yet
 }
 
 func (x *exchange) serve() {
@@ -337,6 +339,9 @@ func (x *exchange) record(link *linkcore.Link, o event.Outcome) {
 	if link.Repair != linkcore.RepairNone {
 		x.recovered.Add(1)
 	}
+	if x.o.Log.Enabled(x.r.Context(), slog.LevelDebug) {
+		x.logEvent(e, answered)
+	}
 	x.o.Delivery.Deliver(e)
 
 	rules, keys := x.o.Rules.RefreshIfDue(), x.o.Keys.RefreshIfDue()
@@ -426,7 +431,7 @@ func (x *exchange) invalid(cause error) {
 // refused tells those who may know why a request was refused.
 func (x *exchange) refused(status int, cause error) {
 	if x.o.Log.Enabled(x.r.Context(), slog.LevelDebug) {
-		x.log(slog.LevelDebug, "request refused", status,
+		x.log(slog.LevelDebug, "request refused", status, nil,
 			slog.String("cause", cause.Error()),
 			slog.String("host", cut(x.r.Host, 253)),
 			// Too short to hold a whole token.
@@ -438,13 +443,43 @@ func (x *exchange) refused(status int, cause error) {
 	}
 }
 
+// logEvent writes the line of an event. It tells no more of the person than the
+// event does, and what is needed to find that by.
+func (x *exchange) logEvent(e *event.Event, answered time.Time) {
+	var attributes []slog.Attr
+	add := func(name, value string) {
+		if value != "" {
+			attributes = append(attributes, slog.String(name, value))
+		}
+	}
+	add("event_id", e.ID)
+	add("host", e.Host)
+	add("key_id", e.KeyID)
+	add("customer", e.Customer)
+	add("campaign", e.Campaign)
+	add("automation", string(e.Automation))
+	if e.Signals != 0 {
+		attributes = append(attributes, slog.Any("signals", slices.Collect(e.Signals.All())))
+	}
+	add("rule", e.Rule)
+	add("recovered", e.Recovered)
+	request := []any{slog.String("latency", strconv.FormatFloat(answered.Sub(x.received).Seconds(), 'f', 6, 64)+"s")}
+	if e.IP != "" {
+		request = append(request, slog.String("remoteIp", e.IP))
+	}
+	if e.UserAgent != "" {
+		request = append(request, slog.String("userAgent", e.UserAgent))
+	}
+	x.log(slog.LevelDebug, string(e.Type), x.status, request, attributes...)
+}
+
 // panicked ends an exchange whose goroutine panicked.
 func (x *exchange) panicked(p any) {
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
 	x.logPanic("panic while a request was answered", p)
-	if x.answered {
+	if x.status != 0 {
 		return
 	}
 	header := x.w.Header()
@@ -454,9 +489,10 @@ func (x *exchange) panicked(p any) {
 	x.unavailable()
 }
 
-// log writes a line with the fields by which Cloud Logging finds its request.
-func (x *exchange) log(level slog.Level, message string, status int, attributes ...slog.Attr) {
-	request := []any{slog.String("requestMethod", cut(x.r.Method, 32))}
+// log writes a line with the fields by which Cloud Logging finds its request,
+// and more of them.
+func (x *exchange) log(level slog.Level, message string, status int, request []any, attributes ...slog.Attr) {
+	request = append(request, slog.String("requestMethod", cut(x.r.Method, 32)))
 	if status != 0 {
 		request = append(request, slog.Int("status", status))
 	}
