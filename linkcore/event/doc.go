@@ -1,8 +1,10 @@
 // Package event says what is recorded of a request for a tracked link, and
 // takes it to whoever subscribes.
 //
-// A [Recorder] makes an [Event] of a request; EVENTS.md beside this file is the
-// contract of its fields. A [Delivery] takes events to a [Sink] after the answer
+// A [Recorder] makes an [Event] of a request, and tells by its [Signals] whether a
+// person made it or a machine ([Automation]); EVENTS.md beside this file is the
+// contract of its fields. The lists of machines are agents.tsv and networks.tsv.
+// What is found out later becomes an event of its own ([NewVerdict]). A [Delivery] takes events to a [Sink] after the answer
 // has left: Pub/Sub, a file or standard output as [OpenSink] opens them, or one
 // of your own. What the sink does not take in time is spilled: written whole as
 // one structured log line, from which it can be replayed.
