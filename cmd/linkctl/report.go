@@ -46,7 +46,7 @@ there. One that a verdict speaks of is automated, whether linkctl watch has
 published the verdict or the events show it themselves. Monitoring's own events are
 counted only with --customer ` + probeCustomer + `.
 
-Memory does not grow with the number of events: beyond 64 MiB they are sorted in a
+Memory does not grow with the number of events: beyond 32 MiB they are sorted in a
 temporary file (TMPDIR), which needs about a quarter of their size.`,
 		Example: `  linkctl report clicks.jsonl --output report.html
   linkctl report --from file:clicks.jsonl --customer acme --campaign spring26 --since 2026-05-04 --output report.html

@@ -83,7 +83,7 @@ type File struct {
 
 // NewCollector returns an empty collector. Close it in the end.
 func NewCollector(o Options) *Collector {
-	return &Collector{o: o, spool: newSpool(o.TempDir)}
+	return &Collector{o: o, spool: newSpool(o.TempDir, spoolMemory)}
 }
 
 // Close removes what the collector keeps on disk.

@@ -12,7 +12,7 @@
 // A collector reads what the file sink writes, spilled events as the endpoint
 // and Cloud Logging write them, and what BigQuery exports; gzip is recognised.
 // Any number of files, in any order, of any length: what is counted is sorted on
-// disk, so that memory does not grow with the number of events. 64 MiB of them
+// disk, so that memory does not grow with the number of events. 32 MiB of them
 // are kept in memory, and the rest in a temporary file that has no name where
 // the system allows that.
 //

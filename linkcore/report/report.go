@@ -157,7 +157,7 @@ func (f *fineDelay) quantile(share float64) float64 {
 
 // Report counts what was read. The collector can go on reading.
 func (c *Collector) Report(ctx context.Context) (*Report, error) {
-	verdicts := newSpool(c.o.TempDir)
+	verdicts := newSpool(c.o.TempDir, keySpoolMemory)
 	defer verdicts.close()
 	overview := Series{Buckets: []Bucket{}}
 	if !c.first.IsZero() {
@@ -180,7 +180,7 @@ func (c *Collector) Report(ctx context.Context) (*Report, error) {
 		destinations: newRanking(destinationsKept),
 		links:        newRanking(linksKept),
 		rules:        newRanking(rulesKept),
-		people:       newSpool(c.o.TempDir),
+		people:       newSpool(c.o.TempDir, keySpoolMemory),
 	}
 	defer n.people.close()
 	r.Series = overview.empty()

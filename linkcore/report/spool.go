@@ -16,11 +16,13 @@ const (
 	// puts what speaks of an event before the event.
 	keyLength = 17
 
-	// How many bytes of records are sorted in memory; more go to the disk.
-	spoolMemory = 64 << 20
+	// How many bytes of events, and of keys of people and verdicts, are sorted in
+	// memory; more go to the disk.
+	spoolMemory    = 32 << 20
+	keySpoolMemory = 8 << 20
 
 	// How much of each sorted run is read at once when they are merged: ten
-	// million events make about 20 runs.
+	// million events make about 50 runs.
 	mergeBuffer = 64 << 10
 )
 
@@ -28,7 +30,7 @@ const (
 // keys, with memory that does not grow: a merge sort on disk.
 type spool struct {
 	dir   string // of the temporary file; "" is the system's
-	limit int    // bytes kept in memory
+	limit int    // bytes kept in memory, with the index
 
 	records []byte // one after the other
 	index   []spooled
@@ -50,11 +52,12 @@ type spooled struct {
 // A run is a sorted part of the file.
 type run struct{ at, length int64 }
 
-func newSpool(dir string) *spool { return &spool{dir: dir, limit: spoolMemory} }
+func newSpool(dir string, limit int) *spool { return &spool{dir: dir, limit: limit} }
 
 // add takes a record, which it copies.
 func (s *spool) add(record []byte) error {
-	if len(s.records)+len(record) > s.limit && len(s.index) > 0 {
+	const indexed = 16 // bytes of a spooled
+	if len(s.records)+len(record)+(len(s.index)+1)*indexed > s.limit && len(s.index) > 0 {
 		if err := s.flush(); err != nil {
 			return fmt.Errorf("sort the events in a temporary file (TMPDIR says where; it needs about a quarter of the input's size): %w", err)
 		}

@@ -17,8 +17,7 @@ func TestSpool(t *testing.T) {
 			}
 			random := rand.New(rand.NewPCG(1, uint64(n)))
 			dir := t.TempDir()
-			one, two := newSpool(dir), newSpool(dir)
-			one.limit, two.limit = limit, limit
+			one, two := newSpool(dir, limit), newSpool(dir, limit)
 			var want [][]byte
 			for range n {
 				record := make([]byte, keyLength+random.IntN(300))
@@ -68,8 +67,7 @@ func TestSpool(t *testing.T) {
 }
 
 func TestSpoolFails(t *testing.T) {
-	s := newSpool(t.TempDir() + "/missing")
-	s.limit = 1
+	s := newSpool(t.TempDir()+"/missing", 1)
 	record := make([]byte, keyLength)
 	if err := s.add(record); err != nil {
 		t.Fatal(err)
