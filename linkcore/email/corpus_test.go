@@ -615,8 +615,10 @@ func (c *checker) follow() {
 // runningEndpoint is the click endpoint, listening, with a file of events.
 type runningEndpoint struct {
 	*httptest.Server
-	keys   *linkcore.KeyRing
-	clicks *bufio.Reader
+	handler http.Handler
+	keys    *linkcore.KeyRing
+	clicks  *bufio.Reader
+	stop    func() // returns when every event is written
 }
 
 type clickEvent struct {
@@ -664,15 +666,18 @@ func startEndpoint(t *testing.T) *runningEndpoint {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		e.Stop(server.Config.Shutdown)
 		server.Close()
-		file.Close()
 		if log.String() != "" {
 			t.Errorf("the endpoint logged: %s", log.String())
 		}
 	})
-	return &runningEndpoint{Server: server, keys: keyRing(t), clicks: bufio.NewReader(file)}
+	t.Cleanup(func() {
+		stop()
+		file.Close()
+	})
+	return &runningEndpoint{Server: server, handler: e, keys: keyRing(t), clicks: bufio.NewReader(file), stop: stop}
 }
 
 type lockedBuffer struct {

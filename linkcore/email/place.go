@@ -38,7 +38,11 @@ func (l *place) see(src []byte, t *token, raw bool) {
 	if t.complete && t.kind != rawToken {
 		l.rawOpen = raw
 	}
-	space := t.kind == textToken && len(bytes.TrimSpace(src[t.start:t.end])) == 0
+	text := src[t.start:t.end]
+	if t.start == 0 {
+		text = bytes.TrimPrefix(text, []byte("\uFEFF")) // a byte order mark is no content
+	}
+	space := t.kind == textToken && len(bytes.TrimSpace(text)) == 0
 	l.seeTop(src, t, space)
 	switch {
 	case t.kind == startToken:
@@ -207,10 +211,11 @@ func insert(edits []edit, at int, text string) []edit {
 }
 
 // pixel is the open pixel: transparent, and out of the flow where a client
-// knows positions, so that no line grows around it; where it knows none, a
-// block of one pixel. Sizes win over a style sheet's rules for all pictures.
+// knows positions, so that no line grows around it, nor the page that ends with
+// it; where it knows none, a block of one pixel. Sizes win over a style sheet's
+// rules for all pictures.
 func pixel(url string) string {
-	return `<img src="` + quoteURL(url, '"') + `" alt="" width="1" height="1" border="0" style="display:block!important;position:absolute!important;width:1px!important;height:1px!important;min-width:0!important;max-width:1px!important;margin:0!important;padding:0!important;border:0!important">`
+	return `<img src="` + quoteURL(url, '"') + `" alt="" width="1" height="1" border="0" style="display:block!important;position:absolute!important;width:1px!important;height:1px!important;min-width:0!important;max-width:1px!important;margin:-1px 0 0!important;padding:0!important;border:0!important">`
 }
 
 // honeypot is a link without content that takes no room, that the keyboard

@@ -20,6 +20,7 @@ func TestPlaces(t *testing.T) {
 		{"no body tags", "<!doctype html><html><head><meta charset=utf-8><style>p{}</style></head>\n<p>x</p></html>",
 			"<!doctype html><html><head><meta charset=utf-8><style>p{}</style></head>\n⟦pixel⟧<p>x</p>⟦honeypot⟧</html>",
 			"<!doctype html><html><head><meta charset=utf-8><style>p{}</style></head>\n<p>x</p>⟦honeypot⟧⟦pixel⟧</html>"},
+		{"byte order mark", "\uFEFF<!doctype html><html><body>Hi", "\uFEFF<!doctype html><html><body>⟦pixel⟧Hi⟦honeypot⟧", "\uFEFF<!doctype html><html><body>Hi⟦honeypot⟧⟦pixel⟧"},
 		{"fragment", "Hi <b>you</b>", "⟦pixel⟧Hi <b>you</b>⟦honeypot⟧", "Hi <b>you</b>⟦honeypot⟧⟦pixel⟧"},
 		{"doctype only", "<!doctype html>\nHi", "<!doctype html>⟦pixel⟧\nHi⟦honeypot⟧", "<!doctype html>\nHi⟦honeypot⟧⟦pixel⟧"},
 		{"noscript in the head", "<head><noscript><style>p{}</style></noscript></head><p>", "<head><noscript><style>p{}</style></noscript></head>⟦pixel⟧<p>⟦honeypot⟧", "<head><noscript><style>p{}</style></noscript></head><p>⟦honeypot⟧⟦pixel⟧"},
