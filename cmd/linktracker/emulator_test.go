@@ -119,7 +119,7 @@ func TestEndToEnd(t *testing.T) {
 			"sent_at": sent.UTC().Format(time.RFC3339), "sealed": true, "metadata": `{"deal":7}`, "destination": destination,
 			"label": "sale", "query": "utm_source=gateway", "method": "GET", "user_agent": "Mozilla/5.0 test",
 			"referer": "https://mail.example.com/", "accept_language": "de", "country": "DE", "privacy_signal": "dnt", "ip": "203.0.113.9",
-			"automation": "human",
+			"automation":  "human",
 			"occurred_at": event["occurred_at"], "seconds_since_sent": event["seconds_since_sent"],
 		}
 		if got, want := fmt.Sprint(event), fmt.Sprint(want); got != want {

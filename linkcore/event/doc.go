@@ -3,11 +3,13 @@
 //
 // A [Recorder] makes an [Event] of a request, and tells by its [Signals] whether a
 // person made it or a machine ([Automation]); EVENTS.md beside this file is the
-// contract of its fields. The lists of machines are agents.tsv and networks.tsv.
-// What is found out later becomes an event of its own ([NewVerdict]). A [Delivery] takes events to a [Sink] after the answer
-// has left: Pub/Sub, a file or standard output as [OpenSink] opens them, or one
-// of your own. What the sink does not take in time is spilled: written whole as
-// one structured log line, from which it can be replayed.
+// contract of its fields, agents.tsv and networks.tsv are the lists of machines.
+// What is found out later becomes an event of its own ([NewVerdict]).
+//
+// A [Delivery] takes events to a [Sink] after the answer has left: Pub/Sub, a file
+// or standard output as [OpenSink] opens them, or one of your own. What the sink
+// does not take in time is spilled: written whole as one structured log line, from
+// which it can be replayed.
 //
 //	sink, err := event.OpenSink(ctx, "pubsub://my-project/clicks", event.SinkOptions{})
 //	…
