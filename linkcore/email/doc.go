@@ -23,6 +23,10 @@
 // href>. A query string is read as UTF-8 in every charset, which is what
 // linkcore signs.
 //
+// In plain text the URLs that mail clients make links of: see [Rewriter.Text].
+// In a message both, in every part that is shown, whatever its charset and
+// transfer encoding: see [Rewriter.Message].
+//
 // # What is left alone
 //
 // Other schemes (mailto:, tel:, data:, …), fragments, URLs with a template's
