@@ -215,7 +215,7 @@ func insert(edits []edit, at int, text string) []edit {
 // it; where it knows none, a block of one pixel. Sizes win over a style sheet's
 // rules for all pictures.
 func pixel(url string) string {
-	return `<img src="` + quoteURL(url, '"') + `" alt="" width="1" height="1" border="0" style="display:block!important;position:absolute!important;width:1px!important;height:1px!important;min-width:0!important;max-width:1px!important;margin:-1px 0 0!important;padding:0!important;border:0!important">`
+	return `<img src="` + quoteURL(url, '"') + `" alt="" width="1" height="1" border="0" style="display:block!important;position:absolute!important;width:1px!important;height:1px!important;min-width:0!important;min-height:0!important;max-width:1px!important;margin:-1px 0 0!important;padding:0!important;border:0!important">`
 }
 
 // honeypot is a link without content that takes no room, that the keyboard
