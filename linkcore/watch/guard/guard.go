@@ -55,7 +55,8 @@ const (
 type Options struct {
 	Watch watch.Config
 
-	// Alert is called for each alert, one at a time, after it was acted upon.
+	// Alert is called for each alert, after it was acted upon. It and Warn are
+	// not called at the same time.
 	Alert func(watch.Alert, Outcome)
 
 	// Warn is told what does not work, each cause once. nil: nobody.
@@ -105,6 +106,8 @@ type Guard struct {
 
 	alerts   chan watch.Alert
 	verdicts chan *event.Event
+
+	telling sync.Mutex // held while Alert and Warn are called
 }
 
 // New checks the options. An error about a field of Options.Watch is a
@@ -232,6 +235,8 @@ func (g *Guard) tally(counter *uint64, n int, message string, err error) {
 	*counter += uint64(n)
 	g.mu.Unlock()
 	if first && n > 0 {
+		g.telling.Lock()
+		defer g.telling.Unlock()
 		g.o.Warn(message+", which is told once", err)
 	}
 }
@@ -239,7 +244,10 @@ func (g *Guard) tally(counter *uint64, n int, message string, err error) {
 // raise acts on alerts and tells of them.
 func (g *Guard) raise(ctx context.Context) {
 	for a := range g.alerts {
-		g.o.Alert(a, g.block(ctx, a))
+		outcome := g.block(ctx, a)
+		g.telling.Lock()
+		g.o.Alert(a, outcome)
+		g.telling.Unlock()
 	}
 }
 
