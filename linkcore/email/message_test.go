@@ -619,7 +619,12 @@ func TestMessageNotWritten(t *testing.T) {
 	left := 0
 	for column := range maxEncodedLine {
 		src := "From: a@example.com\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n" + strings.Repeat(" ", column) + "<body>--b\n<a href=3Dhttps://example.com/a>x</a>\n--b--\n"
-		r := rewriteMessage(t, Options{Pixel: PixelTop}, src)
+		// Not rewritten again: whether a line breaks there depends on what is
+		// random in the link.
+		r, err := mailing(t, Options{Pixel: PixelTop}).Message(testFields, []byte(src))
+		if err != nil {
+			t.Fatal(err)
+		}
 		switch {
 		case len(r.Links) == 1 && len(r.Warnings) == 0:
 			checkWithLibraryHas(t, r.Output, "--b")
