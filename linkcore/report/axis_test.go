@@ -130,7 +130,7 @@ func TestCountTicks(t *testing.T) {
 			t.Errorf("%d is %s", n, got)
 		}
 	}
-	if got := compact(500_000, 2_000_000) + " " + compact(1500, 3000) + " " + compact(0, 1e9); got != "0.5m 1,500 0" {
+	if got := compact(500_000, 2_000_000) + " " + compact(1500, 3000) + " " + compact(0, 1e9); got != "0.5M 1,500 0" {
 		t.Error(got)
 	}
 }

@@ -640,7 +640,7 @@ func compact(n, most int64) string {
 	for _, unit := range []struct {
 		n    int64
 		name string
-	}{{1e9, "bn"}, {1e6, "m"}, {1e3, "k"}} {
+	}{{1e9, "bn"}, {1e6, "M"}, {1e3, "k"}} {
 		if most >= unit.n*10 || most >= unit.n && unit.n > 1e3 {
 			if n == 0 {
 				return "0"
