@@ -932,13 +932,9 @@ func longestLine(s []byte) (longest int) {
 	return longest
 }
 
-// A quotedByte is how a decoded byte is written: with what is before it that
-// stands for nothing (soft line breaks), and whether its line is one that a
-// replacement may have broken anew.
-type quotedByte struct {
-	soft, written string
-	free          bool
-}
+// A quotedByte is how a decoded byte is written, and what is before it that
+// stands for nothing: soft line breaks.
+type quotedByte struct{ soft, written string }
 
 // quotedBytes reads quoted-printable byte by byte.
 func quotedBytes(raw []byte) (all []quotedByte) {
