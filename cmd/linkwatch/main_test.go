@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -19,114 +17,32 @@ import (
 
 	"example.com/linktracker/linkcore/emulatortest"
 	"example.com/linktracker/linkcore/event"
-	"example.com/linktracker/linkcore/watch"
 )
 
 func getenv(variables map[string]string) func(string) string {
 	return func(name string) string { return variables[name] }
 }
 
-func TestConfig(t *testing.T) {
-	least := map[string]string{"SUBSCRIPTION": "pubsub://p/subscriptions/s", "CLICKS": "none"}
-	c, err := parseConfig(getenv(least))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.block != blockOff || c.blockFor != 24*time.Hour || !reflect.DeepEqual(c.watch, watch.Config{KnownHosts: []string{}}) {
-		t.Errorf("%+v", c)
-	}
-	for _, test := range []struct{ variables, want string }{
-		{"SUBSCRIPTION=", "SUBSCRIPTION: is not set: give it pubsub://PROJECT/subscriptions/NAME"},
-		{"SUBSCRIPTION=pubsub://p/t", `SUBSCRIPTION: "pubsub://p/t" is not of the form pubsub://PROJECT/subscriptions/NAME`},
-		{"CLICKS=", "CLICKS: is not set: give it pubsub://PROJECT/TOPIC for verdicts, or none"},
-		{"BLOCK=yes", `BLOCK: "yes" is none of off, on, all`},
-		{"BLOCK=on", "BLOCKLIST: is not set, and BLOCK=on needs it: give it firestore://PROJECT/DATABASE/COLLECTION or file:PATH"},
-		{"BLOCK_FOR=1s", `BLOCK_FOR: "1s" is no duration such as 15m or 72h`},
-		{"WINDOW=15", `WINDOW: "15" is no duration such as 15m or 72h`},
-		{"WINDOW=0s", `WINDOW: "0s" is no duration such as 15m or 72h`},
-		{"WINDOW=1s", "WINDOW: is 1s, and has to be from 1m0s to 24h0m0s"},
-		{"LINK_NETWORKS=many", `LINK_NETWORKS: "many" is no whole number from 1`},
-		{"LINK_NETWORKS=1", "LINK_NETWORKS: is 1, and has to be from 2 to 250"},
-		{"BLOCKED_SHARE=0", `BLOCKED_SHARE: "0" is no number above 0, such as 0.2`},
-		{"BLOCKED_SHARE=20%", `BLOCKED_SHARE: "20%" is no number above 0, such as 0.2`},
-		{"KNOWN_HOSTS=https://a.example", `KNOWN_HOSTS: holds "https://a.example": `},
-		{"LOG_LEVEL=loud", `LOG_LEVEL: "loud" is none of info, debug, warn, error`},
+// What cannot be understood, or opened, is one line and exit code 2.
+func TestUsage(t *testing.T) {
+	least := map[string]string{"SUBSCRIPTION": "pubsub://p/subscriptions/s", "CLICKS": "none", "BLOCK": "on", "BLOCKLIST": "file:rules.jsonl"}
+	for change, want := range map[string]string{
+		"SUBSCRIPTION=":     "SUBSCRIPTION: is not set: ",
+		"LINK_NETWORKS=1":   "LINK_NETWORKS: is 1, ",
+		"CLICKS=nowhere":    `CLICKS: "nowhere" is none of pubsub://PROJECT/TOPIC, file:PATH, stdout, none`,
+		"BLOCKLIST=nowhere": `BLOCKLIST: "nowhere" is not of the form `,
+		"PROTECT=nothing":   `PROTECT: "nothing": kind is missing: `,
 	} {
-		variables := map[string]string{}
-		for name, value := range least {
-			variables[name] = value
-		}
-		name, value, _ := strings.Cut(test.variables, "=")
-		variables[name] = value
-		if _, err := parseConfig(getenv(variables)); err == nil || !strings.HasPrefix(err.Error(), test.want) {
-			t.Errorf("%s: %v, want %s", test.variables, err, test.want)
+		name, value, _ := strings.Cut(change, "=")
+		variables := map[string]string{name: value}
+		for n, v := range least {
+			if n != name {
+				variables[n] = v
+			}
 		}
 		var stdout, stderr bytes.Buffer
-		if code := run(t.Context(), nil, getenv(variables), &stdout, &stderr); code != 2 || stdout.Len() > 0 || strings.Count(stderr.String(), "\n") != 1 || !strings.HasPrefix(stderr.String(), "linkwatch: "+test.want) {
-			t.Errorf("%s: exit code %d, %s%s", test.variables, code, stdout.String(), stderr.String())
-		}
-	}
-
-	// Every threshold has its variable.
-	variables := map[string]string{
-		"SUBSCRIPTION": "pubsub://p/subscriptions/s", "CLICKS": "pubsub://p/t", "BLOCK": "all", "BLOCKLIST": "firestore://p/(default)/blocklist", "BLOCK_FOR": "2h",
-		"PROTECT": "host:a.example, customer:b", "WINDOW": "2m", "LINK_NETWORKS": "3", "LINK_ADDRESSES": "4", "RECIPIENT_NETWORKS": "5", "SHARE_WINDOW": "6m",
-		"BLOCKED_SHARE": "0.7", "BLOCKED_RECIPIENTS": "8", "BLOCKED_RISE": "9", "HOST_WINDOW": "10m", "HOST_CUSTOMERS": "11", "HOST_KNOWN_AFTER": "12h",
-		"LEARNING": "0s", "KNOWN_HOSTS": "a.example\nb.example", "REPEAT": "13m",
-	}
-	c, err = parseConfig(getenv(variables))
-	if err != nil {
-		t.Fatal(err)
-	}
-	fields := reflect.ValueOf(c.watch)
-	for i := range fields.NumField() {
-		if name := fields.Type().Field(i).Name; fields.Field(i).IsZero() || thresholds[name] == "" {
-			t.Errorf("%s was not set", name)
-		}
-	}
-	if c.watch.Learning != -1 || len(c.protect) != 2 || len(c.watch.KnownHosts) != 2 {
-		t.Errorf("%+v", c)
-	}
-}
-
-// CONFIG.md has every variable, and its defaults are the code's.
-func TestDocumentation(t *testing.T) {
-	content, err := os.ReadFile("CONFIG.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	documented := map[string]string{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\|([^|]*)\\|").FindAllStringSubmatch(string(content), -1) {
-		documented[m[1]] = strings.Trim(strings.TrimSpace(m[2]), "`")
-	}
-	asked := map[string]bool{}
-	parseConfig(func(name string) string {
-		asked[name] = true
-		return map[string]string{"SUBSCRIPTION": "pubsub://p/subscriptions/s", "CLICKS": "none"}[name]
-	})
-	for name := range asked {
-		if _, ok := documented[name]; !ok {
-			t.Errorf("%s is not documented", name)
-		}
-	}
-	for name := range documented {
-		if !asked[name] {
-			t.Errorf("%s is documented and unknown", name)
-		}
-	}
-	defaults := reflect.ValueOf(watch.DefaultConfig())
-	for field, variable := range thresholds {
-		if field == "KnownHosts" {
-			continue
-		}
-		value := defaults.FieldByName(field)
-		same := fmt.Sprint(value.Interface()) == documented[variable]
-		if d, ok := value.Interface().(time.Duration); ok {
-			said, err := time.ParseDuration(documented[variable])
-			same = err == nil && said == d
-		}
-		if !same {
-			t.Errorf("%s: %v by default, documented as %s", variable, value, documented[variable])
+		if code := run(t.Context(), nil, getenv(variables), &stdout, &stderr); code != 2 || stdout.Len() > 0 || strings.Count(stderr.String(), "\n") != 1 || !strings.HasPrefix(stderr.String(), "linkwatch: "+want) {
+			t.Errorf("%s: exit code %d, %s%s", change, code, stdout.String(), stderr.String())
 		}
 	}
 }

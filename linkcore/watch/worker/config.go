@@ -1,4 +1,4 @@
-package main
+package worker
 
 import (
 	"errors"
@@ -12,29 +12,29 @@ import (
 	"example.com/linktracker/linkcore/watch/guard"
 )
 
-// config is the worker's configuration; CONFIG.md says what each variable means.
-type config struct {
-	subscription string
-	clicks       string
-	blocklist    string
-	block        string
-	blockFor     time.Duration
-	protect      []string
-	watch        watch.Config
-	logLevel     slog.Level
+// Config is the worker's configuration; CONFIG.md says what each variable means.
+type Config struct {
+	Subscription string
+	Clicks       string
+	Blocklist    string
+	Block        string
+	BlockFor     time.Duration
+	Protect      []string
+	Watch        watch.Config
+	LogLevel     slog.Level
 }
 
 // What BLOCK may say.
 const (
-	blockOff = "off"
-	blockOn  = "on"
-	blockAll = "all"
+	BlockOff = "off"
+	BlockOn  = "on"
+	BlockAll = "all"
 )
 
-// A configError says which variable cannot be understood, in one line.
-type configError struct{ variable, problem string }
+// A ConfigError says which environment variable cannot be understood, in one line.
+type ConfigError struct{ Variable, Problem string }
 
-func (e *configError) Error() string { return e.variable + ": " + e.problem }
+func (e *ConfigError) Error() string { return e.Variable + ": " + e.Problem }
 
 // thresholds are the variables of watch.Config, by its fields.
 var thresholds = map[string]string{
@@ -54,18 +54,18 @@ var thresholds = map[string]string{
 	"Repeat":            "REPEAT",
 }
 
-// parseConfig reads the configuration. The error is a [*configError] for the first
+// ParseConfig reads the configuration. The error is a [*ConfigError] for the first
 // variable that cannot be understood.
-func parseConfig(getenv func(string) string) (config, error) {
+func ParseConfig(getenv func(string) string) (Config, error) {
 	p := parser{getenv: getenv}
-	c := config{
-		subscription: p.required("SUBSCRIPTION", "pubsub://PROJECT/subscriptions/NAME"),
-		clicks:       p.required("CLICKS", "pubsub://PROJECT/TOPIC for verdicts, or none"),
-		block:        p.oneOf("BLOCK", blockOff, blockOn, blockAll),
-		blocklist:    getenv("BLOCKLIST"),
-		blockFor:     p.duration("BLOCK_FOR", 24*time.Hour, time.Minute),
-		protect:      p.list("PROTECT"),
-		watch: watch.Config{
+	c := Config{
+		Subscription: p.required("SUBSCRIPTION", "pubsub://PROJECT/subscriptions/NAME"),
+		Clicks:       p.required("CLICKS", "pubsub://PROJECT/TOPIC for verdicts, or none"),
+		Block:        p.oneOf("BLOCK", BlockOff, BlockOn, BlockAll),
+		Blocklist:    getenv("BLOCKLIST"),
+		BlockFor:     p.duration("BLOCK_FOR", 24*time.Hour, time.Minute),
+		Protect:      p.list("PROTECT"),
+		Watch: watch.Config{
 			Window:            p.duration(thresholds["Window"], 0, 1),
 			LinkNetworks:      p.number(thresholds["LinkNetworks"]),
 			LinkAddresses:     p.number(thresholds["LinkAddresses"]),
@@ -81,25 +81,25 @@ func parseConfig(getenv func(string) string) (config, error) {
 			KnownHosts:        p.list(thresholds["KnownHosts"]),
 			Repeat:            p.duration(thresholds["Repeat"], 0, 1),
 		},
-		logLevel: map[string]slog.Level{
+		LogLevel: map[string]slog.Level{
 			"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 		}[p.oneOf("LOG_LEVEL", "info", "debug", "warn", "error")],
 	}
-	if getenv(thresholds["Learning"]) != "" && c.watch.Learning == 0 {
-		c.watch.Learning = -1 // none, where zero is the default
+	if getenv(thresholds["Learning"]) != "" && c.Watch.Learning == 0 {
+		c.Watch.Learning = -1 // none, where zero is the default
 	}
-	if !strings.HasPrefix(c.subscription, "file:") && !strings.Contains(c.subscription, "/subscriptions/") {
+	if !strings.HasPrefix(c.Subscription, "file:") && !strings.Contains(c.Subscription, "/subscriptions/") {
 		// A temporary one would lose what comes while it is started again.
-		p.refuse("SUBSCRIPTION", "%q is not of the form pubsub://PROJECT/subscriptions/NAME", c.subscription)
+		p.refuse("SUBSCRIPTION", "%q is not of the form pubsub://PROJECT/subscriptions/NAME", c.Subscription)
 	}
-	if c.block != blockOff && c.blocklist == "" {
-		p.refuse("BLOCKLIST", "is not set, and BLOCK=%s needs it: give it firestore://PROJECT/DATABASE/COLLECTION or file:PATH", c.block)
+	if c.Block != BlockOff && c.Blocklist == "" {
+		p.refuse("BLOCKLIST", "is not set, and BLOCK=%s needs it: give it firestore://PROJECT/DATABASE/COLLECTION or file:PATH", c.Block)
 	}
 	if p.err != nil {
-		return config{}, p.err
+		return Config{}, p.err
 	}
-	if err := c.watch.Validate(); err != nil {
-		return config{}, explain(err)
+	if err := c.Watch.Validate(); err != nil {
+		return Config{}, explain(err)
 	}
 	return c, nil
 }
@@ -110,9 +110,9 @@ func explain(err error) error {
 	var protect *guard.ProtectError
 	switch {
 	case errors.As(err, &threshold):
-		return &configError{thresholds[threshold.Field], threshold.Problem}
+		return &ConfigError{thresholds[threshold.Field], threshold.Problem}
 	case errors.As(err, &protect):
-		return &configError{"PROTECT", protect.Error()}
+		return &ConfigError{"PROTECT", protect.Error()}
 	}
 	return err
 }
@@ -126,7 +126,7 @@ type parser struct {
 
 func (p *parser) refuse(variable, format string, args ...any) {
 	if p.err == nil {
-		p.err = &configError{variable, fmt.Sprintf(format, args...)}
+		p.err = &ConfigError{variable, fmt.Sprintf(format, args...)}
 	}
 }
 
