@@ -938,24 +938,34 @@ type quotedByte struct{ soft, written string }
 
 // quotedBytes reads quoted-printable byte by byte.
 func quotedBytes(raw []byte) (all []quotedByte) {
-	softBreak := regexp.MustCompile(`^=[ \t]*\r?\n`)
-	padding := regexp.MustCompile(`^[ \t]+(\r?\n|$)`)
+	// blankLine returns the length of the blanks that raw begins with, and of
+	// the line end behind them; ok is false for what else is there.
+	blankLine := func(raw []byte) (blanks, end int, ok bool) {
+		rest := bytes.TrimLeft(raw, " \t")
+		blanks = len(raw) - len(rest)
+		line := bytes.TrimPrefix(rest, []byte("\r"))
+		if len(line) == 0 || line[0] != '\n' {
+			return blanks, 0, len(rest) == 0
+		}
+		return blanks, len(rest) - len(line) + 1, true
+	}
 	soft := ""
 	for len(raw) > 0 {
 		n := 1
-		switch {
-		case raw[0] == '=':
-			if m := softBreak.Find(raw); m != nil {
-				soft += string(m)
-				raw = raw[len(m):]
+		switch raw[0] {
+		case '=':
+			if blanks, end, ok := blankLine(raw[1:]); ok {
+				soft += string(raw[:1+blanks+end])
+				raw = raw[1+blanks+end:]
 				continue
 			}
 			n = 3
-		case padding.Match(raw):
-			m := len(raw) - len(bytes.TrimLeft(raw, " \t"))
-			soft += string(raw[:m])
-			raw = raw[m:]
-			continue
+		case ' ', '\t':
+			if blanks, _, ok := blankLine(raw); ok { // added on the way
+				soft += string(raw[:blanks])
+				raw = raw[blanks:]
+				continue
+			}
 		}
 		all = append(all, quotedByte{soft: soft, written: string(raw[:n])})
 		soft = ""
