@@ -23,8 +23,9 @@ func (t *tool) forgetCommand() *cobra.Command {
 		Long: `For a person who objects to tracking, or wants to be forgotten. It
 
   - writes the rule recipient:CUSTOMER/RECIPIENT, not tracked: also the links in
-    mails that were sent already work as ever, and nothing more is recorded of who
-    follows them. A recipient without a customer is written /RECIPIENT;
+    mails that were sent already work as ever, and events no longer say who follows
+    them, but for the name of this rule in the field rule. A recipient without a
+    customer is written /RECIPIENT;
   - deletes the person's rows in BigQuery (--bigquery) and lines in events files
     (--events), verdicts about them included. Recipients of the same name that
     other customers have stay, and so does what was recorded without a person;
@@ -102,6 +103,15 @@ another, say so: --retention crm_retention_days=31. The variables are
 				return usagef("deleting cannot be undone, and nobody can be asked here: give --yes, or --dry-run to see how much it is")
 			}
 		}
+		if len(f.tables) > 0 {
+			client, err := t.openBigQuery(c.Context())
+			if err != nil {
+				return err
+			}
+			for i := range f.tables {
+				f.tables[i].client = client
+			}
+		}
 		return t.withStore(c, func(store blocklist.Store) error { return f.run(c.Context(), store, *yes) })
 	}
 	return c
@@ -123,15 +133,6 @@ type forgetting struct {
 }
 
 func (f *forgetting) run(ctx context.Context, store blocklist.Store, yes bool) error {
-	if len(f.tables) > 0 {
-		client, err := f.t.openBigQuery(ctx)
-		if err != nil {
-			return err
-		}
-		for i := range f.tables {
-			f.tables[i].client = client
-		}
-	}
 	written, err := f.ruleIsWritten(ctx, store)
 	if err != nil {
 		return err
@@ -424,7 +425,8 @@ What stays, or cannot be seen from here:
 - what the CRM and other subscribers have stored;
 - exports, reports and copies of events, replayed files, and backups of any of them;
 - logs outside of the project's own, and those of the level debug;
-- the mails themselves, whose links name the recipient; a click on one is recorded without the person.
+- the mails themselves, whose links name the recipient; a click on one is recorded without the person, but
+  its field rule names the rule: running this again deletes those events too.
 `)
 	if len(errs) == 0 && !f.dryRun {
 		fmt.Fprintf(f.t.stdout, "\nEndpoints follow the rule within seconds. An event from before may be on its way: run this again on %s.\n", until(max(d["crm_retention_days"], 1)))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -434,5 +435,31 @@ func TestForgetUsage(t *testing.T) {
 	}
 	if rules := b.succeed("", "rules"); rules != "" {
 		t.Errorf("wrote %s", rules)
+	}
+}
+
+// On a terminal it says what there is, and asks.
+func TestForgetAsks(t *testing.T) {
+	for answer, want := range map[string]int{"yes\n": exitYes, "y\n": exitNo, "\n": exitNo, "no\n": exitNo} {
+		master, slave := openTerminal(t, 80)
+		b := newBench(t)
+		path := filepath.Join(t.TempDir(), "clicks.jsonl")
+		writeFile(t, path, personLines())
+		if _, err := master.WriteString(answer); err != nil {
+			t.Fatal(err)
+		}
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), []string{"forget", "acme/r83jf", "--events", path}, slave, &stdout, &stderr, b.environ)
+		question := path + ": 5 lines to delete\nDelete all this of acme/r83jf for good, and record no more of this person? Type yes: "
+		content, _ := os.ReadFile(path)
+		if code != want || !strings.HasPrefix(stderr.String(), question) {
+			t.Errorf("%q: %d\n%s%s", answer, code, stdout.String(), stderr.String())
+		}
+		if deleted := string(content) != personLines(); deleted != (want == exitYes) || (b.succeed("", "rules") != "") != deleted {
+			t.Errorf("%q: deleted is %v", answer, deleted)
+		}
+		if want == exitNo && (!strings.HasSuffix(stderr.String(), "linkctl: nothing was done\n") || stdout.Len() > 0) {
+			t.Errorf("%q: %s%s", answer, stdout.String(), stderr.String())
+		}
 	}
 }

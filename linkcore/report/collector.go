@@ -185,9 +185,9 @@ func (c *Collector) readValues(ctx context.Context, in *bufio.Reader) error {
 	}))
 	array := false
 	for {
-		c0, err := in.Peek(1)
-		if err != nil || c0[0] != ' ' && c0[0] != '\t' && c0[0] != '\r' && c0[0] != '\n' {
-			array = err == nil && c0[0] == '['
+		first, err := in.Peek(1)
+		if err != nil || !bytes.Contains([]byte(" \t\r\n"), first) {
+			array = err == nil && first[0] == '['
 			break
 		}
 		in.Discard(1)
