@@ -116,4 +116,3 @@ func TestDocumentation(t *testing.T) {
 		}
 	}
 }
-
