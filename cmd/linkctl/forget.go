@@ -406,7 +406,11 @@ func (f *forgetting) places(errs []error) error {
 	lines.row("the CRM's subscription, what was not read", until(d["crm_retention_days"]), "crm_retention_days")
 	lines.row("subscription of BigQuery, what was not written", until(d["crm_retention_days"]), "crm_retention_days")
 	lines.row("push subscriptions, what was not taken", until(d["push_retention_days"]), "push_subscriptions, retention_days")
-	lines.row("dead letters", until(max(d["crm_retention_days"], d["push_retention_days"])+d["dead_letter_retention_days"]), "crm_retention_days + dead_letter_retention_days")
+	before := "crm_retention_days"
+	if d["push_retention_days"] > d[before] {
+		before = "push_retention_days"
+	}
+	lines.row("dead letters", until(d[before]+d["dead_letter_retention_days"]), before+" + dead_letter_retention_days")
 	lines.row("spilled events", until(d["spill_retention_days"]), "spill_retention_days")
 	lines.row("request logs, with keep_request_logs", until(d["request_log_retention_days"]), "request_log_retention_days")
 	if len(f.tables) > 0 && !f.dryRun {
