@@ -94,6 +94,7 @@ type Cache struct {
 	lastStart  instant
 	lastCount  instant
 	nextWhole  time.Duration // when all is read again, as instant.mono
+	latest     int64         // the latest time, in Unix microseconds, by which rules were left out as expired
 	failures   int           // in a row
 	countFails bool
 }
@@ -473,10 +474,26 @@ func (c *Cache) sweep(now int64) (living int) {
 			dead = append(dead, change{old: r})
 		}
 	}
+	c.latest = max(c.latest, now)
 	if len(dead) > 0 {
 		c.index = c.index.apply(dead, now)
 	}
 	return living
+}
+
+// revive puts the rules back into the index that were left out as expired by a
+// clock that was ahead and has been set back since.
+func (c *Cache) revive(now int64) {
+	if now < c.latest {
+		var living []change
+		for _, r := range c.documents {
+			if r.indexed(now) && !r.indexed(c.latest) {
+				living = append(living, change{r, r})
+			}
+		}
+		c.index = c.index.apply(living, now)
+	}
+	c.latest = now
 }
 
 // read reads the documents of since and later, or all, and publishes a copy
@@ -517,6 +534,7 @@ func (c *Cache) read(ctx context.Context, f *flight, start instant, since time.T
 		return err
 	}
 
+	c.revive(now)
 	edits := make([]change, 0, len(changes))
 	for _, s := range changes {
 		// A source may yield a document twice; the last counts.

@@ -940,6 +940,45 @@ func TestClockJumps(t *testing.T) {
 	}
 }
 
+// A rule that expires while the clock is ahead holds again once it is set back,
+// with the next refresh and although its document is not read again.
+func TestClockIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		atNoon()
+		source := newCollection(t)
+		r := ruleOf(t, "host:ends.example")
+		source.set(r.DocumentID(), map[string]any{"kind": "host", "value": "ends.example", "updated_at": time.Now().Round(0), "expires_at": time.Now().Round(0).Add(24 * time.Hour)})
+		c := NewCache(source, Options{})
+		defer c.Close()
+		real := c.now
+		var shift time.Duration
+		c.now = func() instant {
+			i := real()
+			i.wall = i.wall.Add(shift)
+			return i
+		}
+		for _, s := range []struct {
+			shift   time.Duration
+			blocked bool
+		}{{0, true}, {48 * time.Hour, false}, {0, true}, {72 * time.Hour, false}, {72 * time.Hour, false}, {-72 * time.Hour, true}, {0, true}} {
+			shift = s.shift
+			for range 50 { // long enough for reloads
+				time.Sleep(15 * time.Second)
+				if ch := c.RefreshIfDue(); ch != nil {
+					<-ch
+				}
+			}
+			want := 0
+			if s.blocked {
+				want = 1
+			}
+			if got := c.Stats().Rules; got != want {
+				t.Errorf("the clock %v ahead: %d rules, want %d", s.shift, got, want)
+			}
+		}
+	})
+}
+
 func TestNilCache(t *testing.T) {
 	c := NewCache(nil, Options{})
 	c.Start(t.Context())
