@@ -37,7 +37,7 @@ const (
 
 // classNames say how a class is called on the page.
 var classNames = [...]classKey{
-	classHuman:     {"human", "People"},
+	classHuman:     {"human", "Human"},
 	classUntracked: {"untracked", "Not tracked"},
 	classSuspect:   {"suspect", "Suspect"},
 	classAutomated: {"automated", "Automated"},
@@ -382,7 +382,7 @@ func (r *Report) links(p *page, name func(Row) string) {
 		}
 	}
 	if r.Links.Rowless > 0 {
-		notes = append(notes, plural(r.Links.Rowless, "click")+" of people or links that are not to be tracked name no link.")
+		notes = append(notes, plural(r.Links.Rowless, "click")+" of people or links that are not to be tracked "+verb(r.Links.Rowless, "names", "name")+" no link.")
 	}
 	if low := tooLow(r.Links, "link"); low != "" {
 		notes = append(notes, low)
@@ -400,15 +400,15 @@ func (r *Report) notes(p *page) {
 		case "human":
 			text := "no sign of a machine."
 			if r.Unclassed > 0 {
-				text += " " + plural(r.Unclassed, "click") + " that " + verb(r.Unclassed, "says", "say") + " nothing of who made " + verb(r.Unclassed, "it", "them") + " " + verb(r.Unclassed, "counts", "count") + " as people’s too."
+				text += " " + plural(r.Unclassed, "click") + " that " + verb(r.Unclassed, "says", "say") + " nothing of who made " + verb(r.Unclassed, "it", "them") + " " + verb(r.Unclassed, "counts", "count") + " as human too."
 			}
-			add("People:", text)
+			add("Human:", text)
 		case "untracked":
 			add("Not tracked:", "people who objected to tracking, and links that are the same for a whole mailing. Their clicks are counted, and nothing is recorded of the person: no recipient, link, address or browser, so they are in no count of recipients and in no list of links.")
 		case "suspect":
-			add("Suspect:", "one sign of a machine, such as a click within two seconds of sending. They count as people’s, and are shown apart.")
+			add("Suspect:", "one sign of a machine, such as a click within two seconds of sending. They count as clicks by people, and are shown apart.")
 		case "automated":
-			text := "mail scanners, link previews and crawlers, which fetch links before people do, and every click on a trap that people do not see. They count as nobody’s."
+			text := "mail scanners, link previews and crawlers, which fetch links before people do, and every click on a trap that people do not see. They are no clicks by people."
 			if r.Overruled > 0 {
 				text += " " + plural(r.Overruled, "click") + " became automated after the fact, by what came with " + verb(r.Overruled, "it", "them") + "."
 			}

@@ -211,7 +211,7 @@ func TestPageSays(t *testing.T) {
 func TestBars(t *testing.T) {
 	c := &chart{}
 	c.bars([]Counts{{Human: 30, Untracked: 10, Suspect: 5, Automated: 55}, {}, {Human: 1}}, []string{"a", "b", "c"}, []class{classHuman, classUntracked, classSuspect, classAutomated})
-	if len(c.Bars) != 2 || len(c.Rows) != 3 || c.Bars[0].Tip != "a: people 30, not tracked 10, suspect 5, automated 55" {
+	if len(c.Bars) != 2 || len(c.Rows) != 3 || c.Bars[0].Tip != "a: human 30, not tracked 10, suspect 5, automated 55" {
 		t.Fatalf("%+v", c)
 	}
 	top, _ := strconv.ParseFloat(c.Bars[0].Parts[3].Y, 64)
