@@ -125,12 +125,16 @@ func startToRedirect(b *testing.B, program, target string, environment []string)
 	}
 }
 
-// A front stands before an emulator, until it hangs or refuses.
+// A front stands before an emulator, and breaks as a test wants it to.
 type front struct {
-	net.Listener
-	mu    sync.Mutex
-	conns []net.Conn
-	hangs atomic.Bool
+	emulator string
+	addr     net.Addr
+	hangs    atomic.Bool
+	delay    atomic.Int64 // nanoseconds that each piece is late
+
+	mu       sync.Mutex
+	listener net.Listener // nil while it refuses
+	conns    []net.Conn
 }
 
 func newFront(t testing.TB, emulator string) *front {
@@ -139,27 +143,31 @@ func newFront(t testing.TB, emulator string) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &front{Listener: listener}
+	f := &front{emulator: emulator, addr: listener.Addr(), listener: listener}
 	t.Cleanup(f.refuse)
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("tcp", emulator)
-			if err != nil {
-				client.Close()
-				continue
-			}
-			f.mu.Lock()
-			f.conns = append(f.conns, client, server)
-			f.mu.Unlock()
-			go f.copy(server, client)
-			go f.copy(client, server)
-		}
-	}()
+	go f.serve(listener)
 	return f
+}
+
+func (f *front) Addr() net.Addr { return f.addr }
+
+func (f *front) serve(listener net.Listener) {
+	for {
+		client, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", f.emulator)
+		if err != nil {
+			client.Close()
+			continue
+		}
+		f.mu.Lock()
+		f.conns = append(f.conns, client, server)
+		f.mu.Unlock()
+		go f.copy(server, client)
+		go f.copy(client, server)
+	}
 }
 
 func (f *front) copy(to, from net.Conn) {
@@ -167,7 +175,11 @@ func (f *front) copy(to, from net.Conn) {
 	for {
 		n, err := from.Read(buffer)
 		if err != nil {
+			to.Close()
 			return
+		}
+		if delay := f.delay.Load(); delay > 0 {
+			time.Sleep(time.Duration(delay))
 		}
 		if !f.hangs.Load() {
 			to.Write(buffer[:n])
@@ -175,15 +187,39 @@ func (f *front) copy(to, from net.Conn) {
 	}
 }
 
+// hang lets what is sent vanish, and keeps the connections.
 func (f *front) hang() { f.hangs.Store(true) }
 
+// slow delays whatever is sent, in both directions.
+func (f *front) slow(delay time.Duration) { f.delay.Store(int64(delay)) }
+
+// refuse breaks the connections, and takes no more.
 func (f *front) refuse() {
-	f.Close()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.listener != nil {
+		f.listener.Close()
+		f.listener = nil
+	}
 	for _, conn := range f.conns {
 		conn.Close()
 	}
+	f.conns = nil
+}
+
+// again ends the fault, at the same address; what was hanging is broken off.
+func (f *front) again() {
+	f.refuse()
+	f.hangs.Store(false)
+	f.delay.Store(0)
+	listener, err := net.Listen("tcp", f.addr.String())
+	if err != nil {
+		panic(err)
+	}
+	f.mu.Lock()
+	f.listener = listener
+	f.mu.Unlock()
+	go f.serve(listener)
 }
 
 // BenchmarkFirstByte is the time from a request to its headers, one click after

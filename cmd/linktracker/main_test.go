@@ -25,6 +25,9 @@ import (
 // TestMain is the program itself where a test has started it as a process.
 func TestMain(m *testing.M) {
 	if os.Getenv("LINKTRACKER_TEST_MAIN") == "1" {
+		if path := os.Getenv("LINKTRACKER_TEST_VITALS"); path != "" {
+			go writeVitals(path)
+		}
 		main()
 	}
 	os.Exit(m.Run())
@@ -63,7 +66,14 @@ func (o *output) String() string {
 // start starts the server and waits until it listens.
 func start(t testing.TB, args []string, environment ...string) *server {
 	t.Helper()
-	s := command(t, args, environment...)
+	return startCommand(t, func(s *server) { s.Args = append(s.Args, args...) }, environment...)
+}
+
+// startCommand is start for a command that is changed before it runs.
+func startCommand(t testing.TB, change func(*server), environment ...string) *server {
+	t.Helper()
+	s := command(t, nil, environment...)
+	change(s)
 	out, err := s.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,556 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/firestore"
+
+	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/emulatortest"
+)
+
+// What a recipient may wait on a machine that runs tests beside it: far above
+// what is measured, far below what anything behind the endpoint takes here.
+const unnoticed = 400 * time.Millisecond
+
+// Pub/Sub refuses, is slow, hangs, dies and comes back: every answered click is
+// published or spilled, and no recipient waits.
+func TestPubSubFaults(t *testing.T) {
+	for _, mode := range []string{"hold", "background"} {
+		for _, fault := range []struct {
+			name    string
+			inject  func(*front)
+			spills  bool // at least some
+			returns bool // Pub/Sub works again at the end
+		}{
+			{"refuses", (*front).refuse, true, false},
+			{"slow", func(f *front) { f.slow(2 * time.Second) }, false, false},
+			{"hangs", (*front).hang, true, false},
+			{"dies and comes back", func(f *front) { f.refuse(); f.again() }, false, true},
+		} {
+			t.Run(mode+", "+fault.name, func(t *testing.T) {
+				t.Parallel()
+				l, topic := newLedgerTopic(t)
+				f := newFront(t, emulatortest.PubSub(t))
+				keys, ring := keyFolder(t)
+				s := start(t, nil, "LINK_KEYS="+keys, "CLICKS="+topic, "BLOCKLIST=none", "DELIVERY="+mode, "DELIVERY_TIMEOUT=1s", "PUBSUB_EMULATOR_HOST="+f.Addr().String())
+				target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+				for range 5 {
+					l.click(s.address, target)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
+				time.AfterFunc(500*time.Millisecond, func() { fault.inject(f) })
+				l.load(ctx, 100, func() string { return s.address }, target)
+				if fault.returns {
+					waitFor(t, "Pub/Sub to be used again", func() bool {
+						before := l.account(s).published
+						l.click(s.address, target)
+						time.Sleep(50 * time.Millisecond) // between clicks
+						return l.account(s).published > before
+					})
+				}
+				if code, _ := s.stop(t); code != 0 {
+					t.Errorf("exit code %d", code)
+				}
+				a := l.wantAll(t, 150, s)
+				if a.p99 > unnoticed {
+					t.Errorf("a recipient waited %v", a.p99)
+				}
+				if fault.spills && a.spilled == 0 {
+					t.Error("nothing was spilled: the fault was none")
+				}
+			})
+		}
+	}
+}
+
+// Firestore refuses, is slow, hangs, dies and comes back: clicks go on with the
+// rules that are known, and once it is back new rules are followed.
+func TestFirestoreFaults(t *testing.T) {
+	for _, fault := range []struct {
+		name   string
+		inject func(*front)
+	}{
+		{"refuses", (*front).refuse},
+		{"slow", func(f *front) { f.slow(2 * time.Second) }},
+		{"hangs", (*front).hang},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFront(t, emulatortest.Firestore(t))
+			rulesURL := "firestore://" + emulatortest.Project(t) + "/(default)/blocklist"
+			store, err := blocklist.OpenStore(rulesURL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer store.Close()
+			put := func(text string) {
+				rule, err := blocklist.ParseRule(text)
+				if err == nil {
+					err = store.Put(t.Context(), rule)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			put("host:before.example")
+			keys, ring := keyFolder(t)
+			clicks := filepath.Join(t.TempDir(), "clicks")
+			s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST="+rulesURL, "BLOCKLIST_REFRESH=200ms", "FIRESTORE_EMULATOR_HOST="+f.Addr().String())
+			waitFor(t, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
+			before := link(t, ring, linkcore.Fields{}, "https://before.example/", linkcore.Options{})
+			after := link(t, ring, linkcore.Fields{}, "https://after.example/", linkcore.Options{})
+			free := link(t, ring, linkcore.Fields{}, "https://free.example/", linkcore.Options{})
+
+			l := newLedger()
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			time.AfterFunc(200*time.Millisecond, func() { fault.inject(f) })
+			l.load(ctx, 100, func() string { return s.address }, free)
+			if status, _ := s.headers(t, before); status != http.StatusGone {
+				t.Errorf("the rule that was known does not hold: %d", status)
+			}
+			put("host:after.example")
+			f.again()
+			waitFor(t, "the rule that was written meanwhile", func() bool { status, _ := s.headers(t, after); return status == http.StatusGone })
+			if code, _ := s.stop(t); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			content, err := os.ReadFile(clicks)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.readFile(t, string(content))
+			if a := l.wantAll(t, 150, s); a.p99 > unnoticed {
+				t.Errorf("a recipient waited %v", a.p99)
+			}
+		})
+	}
+}
+
+// A front end admits so many requests at a time, as Cloud Run does by its
+// concurrency, and counts a held response as one. While Pub/Sub hangs at a
+// thousand clicks a second no redirect may wait for a place.
+func TestPlacesWhilePubSubHangs(t *testing.T) {
+	keys, ring := keyFolder(t)
+	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=pubsub://p/t", "BLOCKLIST=none", "DELIVERY=hold", "HOLD_MAX=40", "PUBSUB_EMULATOR_HOST="+hanging(t))
+	target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+	const places = 80
+	var waited atomic.Int64
+	front := newAdmission(t, s.address, places, &waited)
+	rate := 1000
+	if raceDetector {
+		rate = 300
+	}
+	l := newLedger()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	l.load(ctx, rate, func() string { return front }, target)
+	if code, _ := s.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	a := l.wantAll(t, 2*rate, s)
+	if a.p99 > unnoticed {
+		t.Errorf("a recipient waited %v", a.p99)
+	}
+	if n := waited.Load(); n > 0 {
+		t.Errorf("%d of %d requests found all %d places taken", n, a.answered, places)
+	}
+}
+
+// newAdmission forwards HTTP to a server, so many requests at a time, and counts
+// those that had to wait for a place.
+func newAdmission(t *testing.T, server string, places int, waited *atomic.Int64) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	free := make(chan struct{}, places)
+	transport := &http.Transport{MaxIdleConnsPerHost: places, DisableCompression: true}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case free <- struct{}{}:
+		default:
+			waited.Add(1)
+			free <- struct{}{}
+		}
+		defer func() { <-free }()
+		forwarded, err := http.NewRequestWithContext(r.Context(), r.Method, "http://"+server, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		forwarded.URL.Opaque, forwarded.Host = r.RequestURI, r.Host
+		response, err := transport.RoundTrip(forwarded)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		defer response.Body.Close()
+		w.Header().Set("Location", response.Header.Get("Location"))
+		w.WriteHeader(response.StatusCode)
+		http.NewResponseController(w).Flush()
+		io.Copy(w, response.Body) // the place is taken until the response has ended
+	})
+	admission := &http.Server{Handler: handler}
+	go admission.Serve(listener)
+	t.Cleanup(func() { admission.Close(); transport.CloseIdleConnections() })
+	return listener.Addr().String()
+}
+
+// SIGKILL loses what was answered and not yet acknowledged, and no more: with
+// hold at most HOLD_MAX, in the background what came in the last moments.
+func TestKill(t *testing.T) {
+	for _, test := range []struct {
+		mode  string
+		bound int
+	}{
+		{"hold", 40},
+		{"background", 10_000},
+	} {
+		t.Run(test.mode, func(t *testing.T) {
+			l, topic := newLedgerTopic(t)
+			keys, ring := keyFolder(t)
+			s := start(t, nil, "LINK_KEYS="+keys, "CLICKS="+topic, "BLOCKLIST=none", "DELIVERY="+test.mode)
+			target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			time.AfterFunc(1500*time.Millisecond, func() { s.Process.Kill() })
+			l.load(ctx, 300, func() string { return s.address }, target)
+			<-s.logged
+			a := l.settle(s)
+			t.Log(a)
+			if a.answered < 100 || a.failed == 0 {
+				t.Errorf("the load did not see the end: %v", a)
+			}
+			if a.neither > test.bound {
+				t.Errorf("%d clicks were lost, the bound is %d", a.neither, test.bound)
+			}
+		})
+	}
+}
+
+// A disk that fills up: what does not fit any more is spilled, whole, and once
+// there is room again, events are written again, none into half a line.
+func TestDiskFillsUp(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("a small file system needs root to be mounted")
+	}
+	folder := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder).CombinedOutput(); err != nil {
+		t.Skipf("no small file system can be mounted here: %v: %s", err, out)
+	}
+	t.Cleanup(func() { exec.Command("umount", folder).Run() })
+	keys, ring := keyFolder(t)
+	clicks := filepath.Join(folder, "clicks")
+	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST=none", "DELIVERY=background")
+	target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+	l := newLedger()
+	click := func(n int) {
+		for range n {
+			if status := l.click(s.address, target); status != http.StatusFound {
+				t.Fatalf("status %d", status)
+			}
+		}
+	}
+	click(400) // of about 400 bytes
+	if err := exec.Command("mount", "-o", "remount,size=1m", folder).Run(); err != nil {
+		t.Fatal(err)
+	}
+	// While deliveries fail the file is tried once a second.
+	waitFor(t, "the file to be used again", func() bool {
+		click(1)
+		content, err := os.ReadFile(clicks)
+		return err == nil && len(content) > 66<<10
+	})
+	click(10)
+	if code, _ := s.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	content, err := os.ReadFile(clicks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	torn := 0
+	for line := range strings.Lines(string(content)) {
+		if json.Valid([]byte(line)) {
+			l.note(t, []byte(line))
+		} else {
+			torn++
+		}
+	}
+	if torn > 1 {
+		t.Errorf("%d lines are cut, want the one at which the disk was full", torn)
+	}
+	if a := l.wantAll(t, 400, s); a.spilled == 0 || a.published < 50 {
+		t.Errorf("%v: want some of both", a)
+	}
+}
+
+// Ten thousand connections that say nothing cost memory and nothing else.
+func TestIdleConnections(t *testing.T) {
+	idle := 10_000
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	// This process and the server have one end each.
+	if limit.Cur < uint64(idle)+200 {
+		limit.Cur = min(limit.Max, uint64(idle)+200)
+		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+		idle = min(idle, int(limit.Cur)-200)
+	}
+	keys, ring := keyFolder(t)
+	clicks := filepath.Join(t.TempDir(), "clicks")
+	vitals := filepath.Join(t.TempDir(), "vitals")
+	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST=none", "LINKTRACKER_TEST_VITALS="+vitals)
+	target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+	for i := range idle {
+		conn, err := net.Dial("tcp", s.address)
+		if err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		if i%2 == 0 {
+			// Half of them have had an answer and keep the connection.
+			fmt.Fprintf(conn, "GET /-/live HTTP/1.1\r\nHost: x\r\n\r\n")
+		}
+	}
+	l := newLedger()
+	for range 200 {
+		if status := l.click(s.address, target); status != http.StatusFound {
+			t.Fatalf("status %d", status)
+		}
+	}
+	if code, took := s.stop(t); code != 0 || took > 9*time.Second {
+		t.Errorf("exit code %d after %v", code, took)
+	}
+	content, _ := os.ReadFile(clicks)
+	l.readFile(t, string(content))
+	if a := l.wantAll(t, 200, s); a.p99 > unnoticed {
+		t.Errorf("a recipient waited %v", a.p99)
+	}
+	data, _ := os.ReadFile(vitals)
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	t.Logf("with %d idle connections: goroutines, heap KiB, resident KiB, files: %s", idle, lines[len(lines)-1])
+}
+
+// Clients that write their request or read their answer a byte at a time keep
+// nobody else, and are let go in the end.
+func TestSlowClients(t *testing.T) {
+	keys, ring := keyFolder(t)
+	clicks := filepath.Join(t.TempDir(), "clicks")
+	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST=none")
+	target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var slow sync.WaitGroup
+	defer slow.Wait()
+	defer cancel()
+	for i := range 200 {
+		conn, err := net.Dial("tcp", s.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		context.AfterFunc(ctx, func() { conn.Close() })
+		slow.Go(func() {
+			if i%2 == 0 {
+				// A header that never ends.
+				for b := range []byte(strings.Repeat("GET / HTTP/1.1\r\nX: y\r\n", 1000)) {
+					if _, err := conn.Write([]byte{byte('a' + b%26)}); err != nil {
+						return
+					}
+					select {
+					case <-ctx.Done():
+						return
+					case <-time.After(50 * time.Millisecond):
+					}
+				}
+				return
+			}
+			// Many requests, and nobody reads the answers.
+			conn.(*net.TCPConn).SetReadBuffer(1 << 10)
+			for ctx.Err() == nil {
+				if _, err := fmt.Fprintf(conn, "GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"); err != nil {
+					return
+				}
+			}
+		})
+	}
+	l := newLedger()
+	for range 200 {
+		if status := l.click(s.address, target); status != http.StatusFound {
+			t.Fatalf("status %d", status)
+		}
+	}
+	cancel()
+	slow.Wait()
+	if code, took := s.stop(t); code != 0 || took > 9*time.Second {
+		t.Errorf("exit code %d after %v", code, took)
+	}
+	content, _ := os.ReadFile(clicks)
+	l.readFile(t, string(content))
+	if a := l.wantAll(t, 200, s); a.p99 > 5*unnoticed {
+		// The unread answers are work for the processor that both share.
+		t.Errorf("a recipient waited %v", a.p99)
+	}
+}
+
+// The clock of an instance may jump, as it does when a machine wakes or is
+// corrected: links work all the while, rules begin and end by the new time, and
+// ids stay unique. The process runs in an emulator of its processor, since Go
+// reads the clock where no library can bend it; there, libfaketime does.
+func TestClockJumps(t *testing.T) {
+	libraries, _ := filepath.Glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
+	emulator, err := exec.LookPath(map[string]string{"amd64": "qemu-x86_64", "arm64": "qemu-aarch64"}[runtime.GOARCH])
+	if err != nil || len(libraries) == 0 {
+		if os.Getenv("REQUIRE_CLOCK") == "1" {
+			t.Fatal("qemu-user or faketime is missing (Debian: apt-get install qemu-user faketime)")
+		}
+		t.Skip("qemu-user or faketime is missing (Debian: apt-get install qemu-user faketime)")
+	}
+	program := filepath.Join(t.TempDir(), "linktracker")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	keys, ring := keyFolder(t)
+	folder := t.TempDir()
+	clicks, rules, clock := filepath.Join(folder, "clicks"), filepath.Join(folder, "rules"), filepath.Join(folder, "clock")
+	day := func(n int) string {
+		return time.Now().Add(time.Duration(n) * 24 * time.Hour).UTC().Format(time.RFC3339)
+	}
+	if err := os.WriteFile(rules, fmt.Appendf(nil, "%s\n%s\n",
+		`{"kind":"host","value":"ends.example","expires_at":"`+day(1)+`"}`,
+		`{"kind":"host","value":"begins.example","starts_at":"`+day(1)+`"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	set := func(shift string) {
+		if err := os.WriteFile(clock+"~", []byte(shift+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(clock+"~", clock); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("+0")
+	s := startCommand(t, func(s *server) {
+		s.Path, s.Args = emulator, []string{emulator, program}
+	}, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST=file:"+rules, "BLOCKLIST_REFRESH=200ms", "BLOCKLIST_RELOAD=1s",
+		"LD_PRELOAD="+libraries[0], "FAKETIME_TIMESTAMP_FILE="+clock, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1")
+	to := func(host string) string {
+		return link(t, ring, linkcore.Fields{}, "https://"+host+"/", linkcore.Options{})
+	}
+	free, ends, begins := to("free.example"), to("ends.example"), to("begins.example")
+	l := newLedger()
+	for _, jump := range []struct {
+		shift        string
+		ends, begins int
+	}{
+		{"+0", http.StatusGone, http.StatusFound},
+		{"+2d", http.StatusFound, http.StatusGone},
+		{"-2d", http.StatusGone, http.StatusFound},
+		{"+3650d", http.StatusFound, http.StatusGone},
+		{"+0", http.StatusGone, http.StatusFound},
+	} {
+		set(jump.shift)
+		waitFor(t, "the rules of the time "+jump.shift, func() bool {
+			a, _ := s.headers(t, ends)
+			b, _ := s.headers(t, begins)
+			return a == jump.ends && b == jump.begins
+		})
+		for range 20 {
+			if status := l.click(s.address, free); status != http.StatusFound {
+				t.Errorf("%s: status %d", jump.shift, status)
+			}
+		}
+	}
+	if code, took := s.stop(t); code != 0 || took > 9*time.Second {
+		t.Errorf("exit code %d after %v", code, took)
+	}
+	content, err := os.ReadFile(clicks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.readFile(t, string(content))
+	l.wantAll(t, 100, s)
+	for id, n := range l.ids {
+		if n > 1 {
+			t.Errorf("%d events have the id %s", n, id)
+		}
+	}
+}
+
+// A collection that grows by a hundred thousand rules in one refresh does not
+// keep a recipient waiting.
+func TestRulesGrow(t *testing.T) {
+	n := 100_000
+	if testing.Short() || os.Getenv("SOAK") == "" {
+		n = 3_000
+	}
+	host := emulatortest.Firestore(t)
+	project := emulatortest.Project(t)
+	rulesURL := "firestore://" + project + "/(default)/blocklist"
+	keys, ring := keyFolder(t)
+	clicks := filepath.Join(t.TempDir(), "clicks")
+	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST="+rulesURL, "BLOCKLIST_REFRESH=500ms", "FIRESTORE_EMULATOR_HOST="+host)
+	waitFor(t, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
+
+	client, err := firestore.NewClient(t.Context(), project)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	writer := client.BulkWriter(t.Context())
+	for i := range n {
+		if _, err := writer.Set(client.Collection("blocklist").NewDoc(), map[string]any{
+			"kind": "host", "value": fmt.Sprintf("blocked-%d.example", i), "updated_at": time.Now(),
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	target := link(t, ring, linkcore.Fields{}, "https://free.example/", linkcore.Options{})
+	last := link(t, ring, linkcore.Fields{}, fmt.Sprintf("https://blocked-%d.example/", n-1), linkcore.Options{})
+	l := newLedger()
+	ctx, cancel := context.WithCancel(t.Context())
+	loaded := make(chan struct{})
+	go func() {
+		defer close(loaded)
+		l.load(ctx, 100, func() string { return s.address }, target)
+	}()
+	begin := time.Now()
+	writer.End()
+	waitFor(t, "the last of the rules", func() bool { status, _ := s.headers(t, last); return status == http.StatusGone })
+	took := time.Since(begin)
+	cancel()
+	<-loaded
+	if code, _ := s.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	content, _ := os.ReadFile(clicks)
+	l.readFile(t, string(content))
+	a := l.wantAll(t, 20, s)
+	t.Logf("%d rules were followed %v after they began to be written", n, took.Round(time.Millisecond))
+	if a.p99 > unnoticed {
+		t.Errorf("a recipient waited %v", a.p99)
+	}
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/pubsub/v2"
+	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+
+	"example.com/linktracker/linkcore/emulatortest"
+)
+
+// A ledger accounts for clicks one by one. Each carries a number in its query,
+// which its event repeats: so it is known of each click that was answered
+// whether its event was published, spilled, both or neither.
+type ledger struct {
+	client *http.Client
+
+	mu        sync.Mutex
+	next      int
+	answered  map[int]int // by number: the status
+	published map[int]int // how often
+	ids       map[string]int
+	failed    int // requests without an answer
+	took      []time.Duration
+}
+
+func newLedger() *ledger {
+	return &ledger{
+		client: &http.Client{
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Transport:     &http.Transport{MaxIdleConnsPerHost: 1024},
+			Timeout:       time.Minute,
+		},
+		answered: map[int]int{}, published: map[int]int{}, ids: map[string]int{},
+	}
+}
+
+// newLedgerTopic makes a topic whose events the ledger notes as published.
+func newLedgerTopic(t testing.TB) (*ledger, string) {
+	t.Helper()
+	emulatortest.PubSub(t)
+	project := emulatortest.Project(t)
+	client, err := pubsub.NewClient(t.Context(), project)
+	if err != nil {
+		t.Fatal(err)
+	}
+	topic, name := "projects/"+project+"/topics/clicks", "projects/"+project+"/subscriptions/ledger"
+	if _, err := client.TopicAdminClient.CreateTopic(t.Context(), &pubsubpb.Topic{Name: topic}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.SubscriptionAdminClient.CreateSubscription(t.Context(), &pubsubpb.Subscription{
+		Name: name, Topic: topic, AckDeadlineSeconds: 60,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	l := newLedger()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		client.Subscriber(name).Receive(ctx, func(_ context.Context, m *pubsub.Message) {
+			l.note(t, m.Data)
+			m.Ack()
+		})
+	}()
+	t.Cleanup(func() { cancel(); <-done; client.Close() })
+	return l, "pubsub://" + project + "/clicks"
+}
+
+// note notes an event that has arrived.
+func (l *ledger) note(t testing.TB, data []byte) {
+	var event struct {
+		ID    string `json:"event_id"`
+		Query string `json:"query"`
+	}
+	if err := json.Unmarshal(data, &event); err != nil {
+		t.Errorf("an event that is no JSON: %q", data)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ids[event.ID]++
+	l.published[clickNumber(event.Query)]++
+}
+
+func clickNumber(query string) int {
+	values, _ := url.ParseQuery(query)
+	n, err := strconv.Atoi(values.Get("n"))
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// click clicks once, and notes the answer when its headers are there.
+func (l *ledger) click(address, target string) (status int) {
+	l.mu.Lock()
+	n := l.next
+	l.next++
+	l.mu.Unlock()
+	begin := time.Now()
+	response, err := l.client.Get("http://" + address + target + "?n=" + strconv.Itoa(n))
+	took := time.Since(begin)
+	l.mu.Lock()
+	if err != nil {
+		l.failed++
+		l.mu.Unlock()
+		return 0
+	}
+	l.answered[n] = response.StatusCode
+	l.took = append(l.took, took)
+	l.mu.Unlock()
+	io.Copy(io.Discard, response.Body)
+	response.Body.Close()
+	return response.StatusCode
+}
+
+// load clicks at a constant rate, however long the answers take, until the
+// context ends, and returns when every click has its answer or has failed.
+func (l *ledger) load(ctx context.Context, perSecond int, address func() string, targets ...string) {
+	var clicks sync.WaitGroup
+	defer clicks.Wait()
+	const interval = 5 * time.Millisecond
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	start, sent := time.Now(), 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for due := int(time.Since(start).Seconds() * float64(perSecond)); sent < due; sent++ {
+			target := targets[sent%len(targets)]
+			clicks.Go(func() { l.click(address(), target) })
+		}
+	}
+}
+
+// account is what became of the clicks that were answered.
+type account struct {
+	answered, published, spilled, both, neither, failed int
+	p50, p99                                            time.Duration // to the headers
+}
+
+func (a account) String() string {
+	return fmt.Sprintf("%d answered (p50 %v, p99 %v), %d published, %d spilled, %d of them both, %d neither; %d requests without an answer",
+		a.answered, a.p50.Round(10*time.Microsecond), a.p99.Round(10*time.Microsecond), a.published, a.spilled, a.both, a.neither, a.failed)
+}
+
+// account compares the clicks with what has arrived and what the servers have
+// spilled.
+func (l *ledger) account(servers ...*server) (a account) {
+	spilled := map[int]bool{}
+	for _, s := range servers {
+		for _, line := range s.log("event spilled") {
+			event, _ := line["event"].(map[string]any)
+			query, _ := event["query"].(string)
+			spilled[clickNumber(query)] = true
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a.failed = l.failed
+	for n := range l.answered {
+		a.answered++
+		published := l.published[n] > 0
+		switch {
+		case published && spilled[n]:
+			a.both++
+		case !published && !spilled[n]:
+			a.neither++
+		}
+		if published {
+			a.published++
+		}
+		if spilled[n] {
+			a.spilled++
+		}
+	}
+	if took := slices.Sorted(slices.Values(l.took)); len(took) > 0 {
+		a.p50, a.p99 = took[len(took)/2], took[len(took)*99/100]
+	}
+	return a
+}
+
+// settle waits until every answered click is accounted for, or until nothing has
+// arrived any more for a while.
+func (l *ledger) settle(servers ...*server) account {
+	a := l.account(servers...)
+	for quiet := time.Now(); a.neither > 0 && time.Since(quiet) < 5*time.Second; {
+		time.Sleep(20 * time.Millisecond) // between looks at what comes from elsewhere
+		if now := l.account(servers...); now != a {
+			a, quiet = now, time.Now()
+		}
+	}
+	return a
+}
+
+// wantAll fails the test if an answered click is neither published nor spilled.
+func (l *ledger) wantAll(t testing.TB, atLeast int, servers ...*server) account {
+	t.Helper()
+	a := l.settle(servers...)
+	t.Log(a)
+	if a.neither > 0 {
+		t.Errorf("%d answered clicks are neither published nor spilled", a.neither)
+	}
+	if a.answered < atLeast {
+		t.Errorf("only %d clicks were answered, want %d for the test to mean something", a.answered, atLeast)
+	}
+	return a
+}
+
+// readFile notes the events of a clicks file.
+func (l *ledger) readFile(t testing.TB, lines string) {
+	for line := range strings.Lines(lines) {
+		if strings.TrimSpace(line) != "" {
+			l.note(t, []byte(line))
+		}
+	}
+}
