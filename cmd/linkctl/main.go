@@ -18,6 +18,7 @@
 //	linkctl replay        publish spilled events again
 //	linkctl report        show what was clicked, as one page of HTML
 //	linkctl forget        delete what is recorded of a person, and record no more
+//	linkctl doctor        check a deployment from outside in
 //	linkctl capacity      say what a load takes: instances, calls, reads, quotas, money
 //
 // What a verb works on is given as arguments or, without any, on standard
@@ -214,6 +215,7 @@ const exitCodesHelp = `Exit codes, for scripts:
        watch      verdicts could not all be published
        replay     something was not understood or refused; all else was replayed
        forget     the answer was no, or something could not be deleted yet
+       doctor     there is a problem
      and wherever a directory, the network or standard output failed.
   2  usage. The command or its input cannot be understood, a setting is missing,
      or block was given a rule that is malformed, or too wide without --force, or
@@ -271,6 +273,7 @@ func (t *tool) rootCommand() *cobra.Command {
 		t.replayCommand(),
 		t.reportCommand(),
 		t.forgetCommand(),
+		t.doctorCommand(),
 		t.capacityCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp},
 	)

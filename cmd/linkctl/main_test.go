@@ -392,8 +392,10 @@ func TestExamples(t *testing.T) {
 	}
 	emulator := regexp.MustCompile(`firestore://[^']*`)
 	topic := regexp.MustCompile(`pubsub://\S*`)
+	hosts := regexp.MustCompile(`https://(links|go)\.\S*`)
 	for _, c := range commands(t) {
 		b := newBench(t)
+		base := "" // of the endpoint that the examples check
 		dir := filepath.Dir(b.get("LINK_KEYS"))
 		environ := append(b.processEnviron(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+dir)
 		if c.Name() == "rules" {
@@ -413,6 +415,11 @@ func TestExamples(t *testing.T) {
 			writeFile(t, filepath.Join(dir, "clicks.jsonl"), postedLink(30))
 		}
 		writeFile(t, filepath.Join(dir, "spilled.jsonl"), spilledLine(1, ""))
+		if c.Name() == "doctor" {
+			b.set("CLICKS", "file:"+filepath.Join(dir, "clicks.jsonl"))
+			base = serveEndpoint(t, b)
+			environ = append(environ, "LINK_BASE_URL="+base)
+		}
 		for line := range strings.Lines(c.Example) {
 			line = strings.TrimSpace(line)
 			// Nobody presses Ctrl-C here.
@@ -422,6 +429,9 @@ func TestExamples(t *testing.T) {
 			}
 			// What is written to Firestore is tested against its emulator.
 			line = emulator.ReplaceAllString(line, "file:rules.jsonl")
+			if base != "" {
+				line = hosts.ReplaceAllString(line, base)
+			}
 			// So is what goes over Pub/Sub.
 			line = topic.ReplaceAllString(line, "file:clicks.jsonl")
 			command := exec.Command(shell, "-c", line)

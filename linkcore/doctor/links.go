@@ -181,6 +181,7 @@ func (h *host) try(ctx context.Context, key, form, destination string) probe {
 type links struct {
 	known    bool    // the endpoint knows the signing key
 	clicked  []probe // of the three forms, those that led to their destination
+	why      string  // there are none
 	findings []Finding
 }
 
@@ -201,6 +202,7 @@ func (h *host) click(ctx context.Context) *links {
 	h.topic.get()
 	connected := h.connection.get().usable
 	skip := func(why string, checks ...string) {
+		l.why = why
 		for _, check := range checks {
 			l.findings = append(l.findings, h.skipped(check, why))
 		}
@@ -425,17 +427,29 @@ func (h *host) checkForged(ctx context.Context, key string) Finding {
 	return h.finding(checkForged, OK, "404 for a changed tag and for a changed destination", "")
 }
 
-// checkReady asks the endpoint itself.
+// readyWait is how long an endpoint may take to read its blocklist: a little more
+// than BLOCKLIST_START_WAIT, 3 s by default.
+const readyWait = 5 * time.Second
+
+// checkReady asks the endpoint itself. It may just have been started.
 func (h *host) checkReady(ctx context.Context) Finding {
 	const check = "ready"
+	begin := time.Now()
 	a := h.get(ctx, h.base+"/-/ready", nil)
+	for a.err == nil && a.status == http.StatusServiceUnavailable && time.Since(begin) < min(readyWait, h.Timeout) {
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+		}
+		a = h.get(ctx, h.base+"/-/ready", nil)
+	}
 	switch {
 	case a.err != nil:
 		return h.finding(check, Problem, a.err.Error(), "see whether the endpoint runs")
 	case a.status == http.StatusOK && a.isEndpoints():
 		return h.finding(check, OK, "/-/ready answers 200", "")
 	case a.status == http.StatusServiceUnavailable && a.isEndpoints():
-		return h.finding(check, Problem, "/-/ready answers 503", "the endpoint has not read its blocklist yet: if that lasts, see its log for why")
+		return h.finding(check, Problem, fmt.Sprintf("/-/ready answers 503 for %v", min(readyWait, h.Timeout)), "the endpoint has not read its blocklist yet: if that lasts, see its log for why")
 	}
 	return h.finding(check, Problem, fmt.Sprintf("/-/ready answers %d, and not from the endpoint", a.status), "route this host to the endpoint: something else answers")
 }

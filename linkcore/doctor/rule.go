@@ -33,7 +33,7 @@ func (h *host) checkRule(ctx context.Context) []Finding {
 	case h.Blocklist == "" || h.Blocklist == "none":
 		return []Finding{h.skipped(check, "there is no blocklist")}
 	case !l.known:
-		return []Finding{h.skipped(check, "no link led anywhere")}
+		return []Finding{h.skipped(check, l.why)}
 	}
 	say := func(level Level, seen, advice string) []Finding {
 		return []Finding{h.finding(check, level, seen, advice)}

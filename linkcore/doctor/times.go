@@ -24,9 +24,10 @@ const (
 // wait (first byte) and how long the endpoint holds the response (end).
 func (h *host) checkTimes(ctx context.Context) []Finding {
 	const checkFirst, checkHeld = "first-byte", "held"
-	clicked := h.links.get().clicked
+	l := h.links.get()
+	clicked := l.clicked
 	if len(clicked) == 0 {
-		return []Finding{h.skipped(checkFirst, "no link led anywhere"), h.skipped(checkHeld, "no link led anywhere")}
+		return []Finding{h.skipped(checkFirst, l.why), h.skipped(checkHeld, l.why)}
 	}
 	var first, end []time.Duration
 	complete := false // a Content-Length: not held by the endpoint, or buffered
@@ -110,15 +111,16 @@ const checkEvent = "event"
 
 // checkEvents compares the events with what was clicked.
 func (h *host) checkEvents() []Finding {
-	clicked := h.links.get().clicked
+	l := h.links.get()
+	clicked := l.clicked
 	t := h.topic.get()
 	switch {
-	case t.cancel == nil && h.Clicks == "":
+	case len(clicked) == 0:
+		return []Finding{h.skipped(checkEvent, l.why)}
+	case h.Clicks == "":
 		return []Finding{h.skipped(checkEvent, "give --clicks")}
 	case !t.usable:
 		return []Finding{h.skipped(checkEvent, "events cannot be read")}
-	case len(clicked) == 0:
-		return []Finding{h.skipped(checkEvent, "no link led anywhere")}
 	}
 	arrivals := h.events.get()
 	var missing, took []string
@@ -181,11 +183,11 @@ const (
 // header and by the event.
 func (h *host) checkClock() []Finding {
 	const check = "clock"
-	clicked := h.links.get().clicked
-	if len(clicked) == 0 {
-		return []Finding{h.skipped(check, "no link led anywhere")}
+	l := h.links.get()
+	if len(l.clicked) == 0 {
+		return []Finding{h.skipped(check, l.why)}
 	}
-	p := clicked[0]
+	p := l.clicked[0]
 	var parts []string
 	var worst time.Duration
 	measured := map[string]float64{}
