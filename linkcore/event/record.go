@@ -182,6 +182,9 @@ func (rc *Recorder) Record(r *http.Request, received time.Time, link *linkcore.L
 	e.Untracked = o.Untracked || strings.HasPrefix(link.Link, "an_") ||
 		o.Type == Open && e.PrivacySignal != "" && rc.o.PrivacySignals == AnonymiseSignals
 	if e.Untracked {
+		if namesPerson(e.Rule) {
+			e.Rule = ""
+		}
 		return e
 	}
 	e.Recipient = link.Recipient
@@ -197,6 +200,16 @@ func (rc *Recorder) Record(r *http.Request, received time.Time, link *linkcore.L
 	}
 	e.IP = rc.ip(o.Address)
 	return e
+}
+
+// namesPerson tells whether a rule says of itself whose it is.
+func namesPerson(rule string) bool {
+	for _, kind := range [...]string{"recipient:", "link:", "ip:"} {
+		if strings.HasPrefix(rule, kind) {
+			return true
+		}
+	}
+	return false
 }
 
 // first returns the first value of a header given in canonical form.

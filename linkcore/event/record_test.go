@@ -190,7 +190,13 @@ func TestRecord(t *testing.T) {
 		}, func(e *Event) { e.Type = Open }},
 		{"a rule says untracked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
 			o.Untracked, o.Rule = true, "recipient:acme/r83jf"
-		}, func(e *Event) { e.Rule = "recipient:acme/r83jf"; untracked(e) }},
+		}, untracked},
+		{"a rule of another kind says untracked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
+			o.Untracked, o.Rule = true, "campaign:acme/spring26"
+		}, func(e *Event) { e.Rule = "campaign:acme/spring26"; untracked(e) }},
+		{"an untracked click on a link that is blocked by itself", Options{}, func(_ *http.Request, l *linkcore.Link, o *Outcome) {
+			o.Type, o.Untracked, o.Rule = Blocked, true, "link:"+l.Link
+		}, func(e *Event) { e.Type = Blocked; untracked(e) }},
 		{"a machine that is not to be tracked", Options{}, func(r *http.Request, _ *linkcore.Link, o *Outcome) {
 			r.Header["User-Agent"] = []string{"curl/8.5.0"}
 			o.Untracked = true

@@ -109,14 +109,14 @@ func TestAnswers(t *testing.T) {
 		{"blocked click", "PUT", c, bad, "", 405, pageHeaders("Allow", "GET, HEAD"), methodPage, "", "", "", false},
 		{"redirected click", "GET", c, moved, "", 302, location(elsewhere), nil, event.Click, "customer:moved", elsewhere, true},
 		{"redirected click", "HEAD", c, moved, "", 302, location(elsewhere), nil, event.Click, "customer:moved", elsewhere, true},
-		{"untracked click", "GET", c, objected, "", 302, location(destination), nil, event.Click, "recipient:acme/objected", "", false},
+		{"untracked click", "GET", c, objected, "", 302, location(destination), nil, event.Click, "", "", false},
 
 		{"open", "GET", o, plain, "", 200, gif, pixel, event.Open, "", "", true},
 		{"open", "HEAD", o, plain, "", 200, gif, nil, "", "", "", false},
 		{"open", "POST", o, plain, "", 405, pageHeaders("Allow", "GET, HEAD"), methodPage, "", "", "", false},
 		{"blocked open", "GET", o, bad, "", 200, gif, pixel, event.Open, "customer:bad", "", true},
 		{"redirected open", "GET", o, moved, "", 200, gif, pixel, event.Open, "customer:moved", "", true},
-		{"untracked open", "GET", o, objected, "", 200, gif, pixel, event.Open, "recipient:acme/objected", "", false},
+		{"untracked open", "GET", o, objected, "", 200, gif, pixel, event.Open, "", "", false},
 
 		{"unsubscribe", "GET", u, plain, "", 200, html, unsubscribePage, "", "", "", false},
 		{"unsubscribe", "HEAD", u, plain, "", 200, html, nil, "", "", "", false},
@@ -125,7 +125,7 @@ func TestAnswers(t *testing.T) {
 		{"blocked unsubscribe", "GET", u, bad, "", 200, html, unsubscribePage, "", "", "", false},
 		{"blocked unsubscribe", "POST", u, bad, "", 200, html, unsubscribedPage, event.Unsubscribe, "customer:bad", "", true},
 		{"redirected unsubscribe", "POST", u, moved, "", 200, html, unsubscribedPage, event.Unsubscribe, "customer:moved", "", true},
-		{"untracked unsubscribe", "POST", u, objected, "", 200, html, unsubscribedPage, event.Unsubscribe, "recipient:acme/objected", "", false},
+		{"untracked unsubscribe", "POST", u, objected, "", 200, html, unsubscribedPage, event.Unsubscribe, "", "", false},
 
 		{"nothing", "GET", 0, plain, "/nothing", 404, html, invalidPage, "", "", "", false},
 		{"nothing", "HEAD", 0, plain, "/nothing", 404, html, nil, "", "", "", false},
