@@ -20,6 +20,10 @@ deploy: ## build once and deploy to every region; PROGRAM=server: without the fr
 rollback: ## deploy the image before this one to every region, or IMAGE=…@sha256:…; DRY_RUN=1: only print
 	@DRY_RUN='$(DRY_RUN)' IMAGE='$(IMAGE)' $(terraform_deploy) rollback
 
+.PHONY: deploy-watch
+deploy-watch: ## build cmd/linkwatch and deploy it to the worker pool, after the first make deploy; DRY_RUN=1: only print
+	@DRY_RUN='$(DRY_RUN)' $(terraform_deploy) deploy-watch
+
 .PHONY: rotate-plan
 rotate-plan: ## print where the rotation of the keys stands and what the next apply does; PLAN=file: what that saved plan does
 	@PLAN='$(PLAN)' $(terraform_deploy) rotate-plan

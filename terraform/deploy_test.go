@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -26,6 +27,7 @@ func TestDeploy(t *testing.T) {
 		revisions []revision // the newest first
 		commands  string     // those that change something
 		output    string
+		unwatched bool // there is no watcher
 		fails     bool
 	}{
 		"deploy": {
@@ -104,6 +106,25 @@ func TestDeploy(t *testing.T) {
 			revisions: server,
 			output:    "--image " + image + "aa",
 		},
+		"deploy the watcher": {
+			arguments: []string{"deploy-watch"},
+			commands: "builds submit . --project links-prod --region europe-west1 --config terraform/watch.build.yaml" +
+				" --substitutions _IMAGE=europe-west1-docker.pkg.dev/links-prod/cloud-run-source-deploy/linktracker-watch:NOW" +
+				" --gcs-source-staging-dir gs://run-sources-links-prod-europe-west1/linktracker-watch" +
+				" --service-account projects/links-prod/serviceAccounts/linktracker-build@links-prod.iam.gserviceaccount.com --quiet\n" +
+				"beta run worker-pools deploy linktracker-watch --project links-prod --region europe-west1" +
+				" --image europe-west1-docker.pkg.dev/links-prod/cloud-run-source-deploy/linktracker-watch:NOW --quiet\n",
+		},
+		"print a deploy of the watcher": {
+			arguments: []string{"deploy-watch", "DRY_RUN=1"},
+			output:    "gcloud builds submit . \\\n    --project links-prod",
+		},
+		"deploy a watcher that is not there": {
+			arguments: []string{"deploy-watch"},
+			unwatched: true,
+			output:    "set watch = { enabled = true } and apply first",
+			fails:     true,
+		},
 		"rotate-plan": {
 			arguments: []string{"rotate-plan"},
 			output:    "Keys:\n    1  signs\n",
@@ -117,7 +138,11 @@ func TestDeploy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			slow(t)
 			folder := t.TempDir()
-			write(t, filepath.Join(folder, "terraform.tfstate"), 0o600, stateOfOutputs)
+			state := stateOfOutputs
+			if c.unwatched {
+				state = strings.Replace(state, `"linktracker-watch"`, `null`, 1)
+			}
+			write(t, filepath.Join(folder, "terraform.tfstate"), 0o600, state)
 			write(t, filepath.Join(folder, "gcloud"), 0o700, fakeGcloud)
 			write(t, filepath.Join(folder, "describe.json"), 0o600, `{"spec": {"template": `+c.present.json()+`}}`)
 			var list []string
@@ -136,6 +161,7 @@ func TestDeploy(t *testing.T) {
 				t.Errorf("prints\n%s\nwithout\n%s", output, c.output)
 			}
 			commands, _ := os.ReadFile(filepath.Join(folder, "commands"))
+			commands = regexp.MustCompile(`:\d{8}t\d{6}z\b`).ReplaceAll(commands, []byte(":NOW"))
 			if string(commands) != c.commands {
 				t.Errorf("runs\n%s\nwant\n%s", commands, c.commands)
 			}
@@ -171,11 +197,12 @@ const stateOfOutputs = `{
 			"value": {
 				"base_image": "go126", "build_account": "linktracker-build@links-prod.iam.gserviceaccount.com",
 				"placeholder": "us-docker.pkg.dev/cloudrun/container/hello", "project": "links-prod",
-				"regions": "europe-west1 us-east1 asia-northeast1", "service": "linktracker"
+				"regions": "europe-west1 us-east1 asia-northeast1", "service": "linktracker",
+				"watch": "linktracker-watch"
 			},
 			"type": ["object", {
 				"base_image": "string", "build_account": "string", "placeholder": "string",
-				"project": "string", "regions": "string", "service": "string"
+				"project": "string", "regions": "string", "service": "string", "watch": "string"
 			}]
 		},
 		"rotation_plan": {"value": "Keys:\n    1  signs\n\nNo rotation is under way.", "type": "string"}

@@ -2,6 +2,7 @@ package terraform_test
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/watch/worker"
 )
 
 // reserved are the variables that Cloud Run sets itself and refuses.
@@ -87,6 +89,51 @@ func TestEnvironment(t *testing.T) {
 	if len(runs) == 0 {
 		t.Error("no runs")
 	}
+}
+
+// TestWatchEnvironment feeds what the watcher would be given to its own parser.
+func TestWatchEnvironment(t *testing.T) {
+	runs := run(t, "watch.tftest.hcl")
+	for name, block := range map[string]string{"tells": worker.BlockOff, "blocks": worker.BlockAll} {
+		pools := of(runs[name], "google_cloud_run_v2_worker_pool")
+		if len(pools) != 1 {
+			t.Fatalf("%s: %d worker pools", name, len(pools))
+		}
+		variables, problem := environment(only(t, pools[0].Address, pools[0].block(t, "template"), "containers"))
+		if problem != "" {
+			t.Fatalf("%s: %s", name, problem)
+		}
+		asked := map[string]bool{}
+		config, err := worker.ParseConfig(func(name string) string {
+			asked[name] = true
+			return variables[name]
+		})
+		if err != nil {
+			t.Fatalf("%s: the watcher would not start: %v", name, err)
+		}
+		for variable := range variables {
+			if !asked[variable] {
+				t.Errorf("%s: the watcher does not know the variable %s", name, variable)
+			}
+		}
+		if config.Block != block || config.Subscription != "pubsub://links-prod/subscriptions/linktracker-watch" {
+			t.Errorf("%s: %+v", name, config)
+		}
+		for variable := range asked {
+			if name == "blocks" && variables[variable] == "" && !strings.Contains(content(t, "variables_watch.tf"), strconv.Quote(variable)) {
+				t.Errorf("Terraform cannot set %s", variable)
+			}
+		}
+	}
+}
+
+func content(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // environment returns the container's variables, all of which a plan must know.

@@ -15,6 +15,7 @@ var iam = regexp.MustCompile(`_iam_|_access$|_access_control$|_acl$|_access_leve
 const (
 	endpointAccount = "serviceAccount:linktracker-endpoint@links-prod.iam.gserviceaccount.com"
 	buildAccount    = "serviceAccount:linktracker-build@links-prod.iam.gserviceaccount.com"
+	watchAccount    = "serviceAccount:linktracker-watch@links-prod.iam.gserviceaccount.com"
 	crm             = "serviceAccount:crm@example.iam.gserviceaccount.com"
 	platform        = "group:platform@example.com"
 	abuseDesk       = "group:abuse-desk@example.com"
@@ -65,11 +66,25 @@ var optional = []string{
 	abuseDesk + ": roles/pubsub.subscriber on google_pubsub_topic topic=linktracker-clicks",
 	abuseDesk + ": projects/links-prod/roles/linktracker_watch on google_project project=links-prod",
 
+	// The watcher publishes verdicts, and where it blocks it writes rules.
+	watchAccount + ": roles/pubsub.publisher on google_pubsub_topic topic=linktracker-clicks",
+	watchAccount + ": roles/datastore.user on google_project project=links-prod" + blocklistOnly,
+
+	// Deployers deploy it: their roles for deploying from source are for services.
+	platform + ": roles/run.developer on google_cloud_run_v2_worker_pool location=europe-west1 name=linktracker-watch",
+	platform + ": roles/iam.serviceAccountUser on " + accounts + "linktracker-watch@links-prod.iam.gserviceaccount.com",
+
 	// Pub/Sub pushes with a token, and writes to one table.
 	pubsubAgent + ": roles/iam.serviceAccountOpenIdTokenCreator on " + accounts + "linktracker-push@links-prod.iam.gserviceaccount.com",
 	pubsubAgent + ": roles/pubsub.subscriber on google_pubsub_subscription subscription=linktracker-push-scoring",
 	pubsubAgent + ": roles/pubsub.subscriber on google_pubsub_subscription subscription=linktracker-bigquery",
 	pubsubAgent + ": roles/bigquery.dataEditor on google_bigquery_table dataset_id=linktracker_clicks table_id=clicks",
+}
+
+// watching is the right that a watcher has which only tells, and publishes
+// nothing.
+var watching = []string{
+	watchAccount + ": roles/pubsub.subscriber on google_pubsub_subscription subscription=linktracker-watch",
 }
 
 // customRoles are the permissions of the roles that the module makes itself.
@@ -89,7 +104,8 @@ func TestLeastPrivilege(t *testing.T) {
 	seen := map[string]bool{}
 	for name, want := range map[string][]string{
 		"least":      always,
-		"everything": append(slices.Clone(always), optional...),
+		"watches":    slices.Concat(always, watching),
+		"everything": slices.Concat(always, watching, optional),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
@@ -201,6 +217,10 @@ func refuseOtherGrants(t *testing.T, r resource) {
 		}
 	case "google_cloud_run_v2_service":
 		if account := text(r.block(t, "template"), "service_account"); "serviceAccount:"+account != endpointAccount {
+			t.Errorf("%s runs as %q", r.Address, account)
+		}
+	case "google_cloud_run_v2_worker_pool":
+		if account := text(r.block(t, "template"), "service_account"); "serviceAccount:"+account != watchAccount {
 			t.Errorf("%s runs as %q", r.Address, account)
 		}
 	case "google_pubsub_subscription":

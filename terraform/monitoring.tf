@@ -217,6 +217,9 @@ locals {
     }
   }]...)
 
+  # The share of requests for what is no valid link, with the window left open.
+  invalid_of = "sum(increase(${local.sum_of["invalid"]}[%[1]s])) / (sum(increase(${local.sum_of["invalid"]}[%[1]s])) + sum(increase(${local.sum_of["redirects"]}[%[1]s])) + sum(increase(${local.sum_of["blocked"]}[%[1]s])))"
+
   # Numbers have a query, single events a log filter. A spilled event is not
   # among the latter: its line is kept out of every bucket, and alerts on lines
   # see only what a bucket keeps.
@@ -358,6 +361,52 @@ locals {
       look     = "`make rotate-plan` says where the rotation stands."
       do       = "1. `key_versions` + 1, apply.\n2. `signing_version` to the new one, apply.\n3. Acknowledge: `gcloud pubsub subscriptions pull ${var.prefix}-key-rotation --auto-ack`. The alert ends then."
     }
+    # No event is made of such a request, since nothing that it names is
+    # authenticated: there is no telling whose links they were to be.
+    invalid = {
+      when     = true
+      severity = "WARNING"
+      title    = "Many links are not valid"
+      log      = null
+      query = join(" and ", [
+        "${format(local.invalid_of, "10m")} > ${var.invalid_share}",
+        "${format(local.invalid_of, "10m")} > 3 * ${format(local.invalid_of, "1d")}",
+        "sum(increase(${local.sum_of["invalid"]}[10m])) >= 100",
+      ])
+      wait  = "0s"
+      means = "More than ${var.invalid_share * 100}% of the requests of the last ten minutes were for what is no valid link, three times as much as over the last day. Strangers try what can be found, a mailing was sent with links that are broken, or a key is missing."
+      look  = "The log: `jsonPayload.message=\"stats\"` counts them by cause in `invalid_causes`."
+      do    = "1. `unknown_key`: does every region have every key? `make rotate-plan`.\n2. `tag`, with a mailing just sent: check one of its links with `linkctl inspect`; its sender or a gateway breaks them.\n3. Else it is strangers: with domains, Cloud Armor's rate limit is for them."
+    }
+    abuse = {
+      when     = var.watch.enabled
+      severity = "ERROR"
+      title    = "Signs of abuse"
+      log      = local.watch_alerts
+      query    = null
+      wait     = null
+      # Each tells of something else: the least that Google allows.
+      limit = "300s"
+      labels = {
+        kind    = "EXTRACT(jsonPayload.kind)"
+        subject = "EXTRACT(jsonPayload.subject)"
+        summary = "EXTRACT(jsonPayload.summary)"
+      }
+      means = "$${log.extracted_label.subject} ($${log.extracted_label.kind}): $${log.extracted_label.summary}"
+      look  = "The line: `jsonPayload.message=\"abuse alert\"` has the numbers, and in `blocked_until` or `not_blocked` what was done. `linkctl tail --customer CUSTOMER` shows the clicks."
+      do    = "1. Abuse: `linkctl block` the rule that the line names in `rule`, or a wider one; look at what else the customer sends.\n2. None: `linkctl unblock` what was blocked. Add it to `watch.protect`, a host to `watch.known_hosts`, or raise a threshold.\n3. One notification in five minutes: there may be more lines."
+    }
+    watch-backlog = {
+      when     = var.watch.enabled
+      severity = "WARNING"
+      title    = "Nobody watches for abuse"
+      log      = null
+      query    = "max(${format(local.oldest_unacked, "${var.prefix}-watch")}) > 600"
+      wait     = "300s"
+      means    = "The watcher has not read events for ten minutes. Alerts come late or not at all; clicks are followed and delivered as ever."
+      look     = "The log: `resource.type=\"cloud_run_worker_pool\" resource.labels.worker_pool_name=\"${var.prefix}-watch\"`, where `jsonPayload.message=\"watch stats\"` says once a minute how it does."
+      do       = "1. Nothing was deployed yet, and the placeholder reads nothing: `make deploy-watch`.\n2. It ends with an error: the line says which variable or right is missing; `terraform apply`."
+    }
     certificates = {
       when     = local.balanced
       severity = "ERROR"
@@ -414,7 +463,8 @@ resource "google_monitoring_alert_policy" "this" {
     dynamic "condition_matched_log" {
       for_each = each.value.log == null ? [] : [each.value.log]
       content {
-        filter = condition_matched_log.value
+        filter           = condition_matched_log.value
+        label_extractors = try(each.value.labels, null)
       }
     }
   }
@@ -426,7 +476,7 @@ resource "google_monitoring_alert_policy" "this" {
 
     # Required of alerts on lines, and not allowed for others.
     dynamic "notification_rate_limit" {
-      for_each = each.value.log == null ? [] : ["3600s"]
+      for_each = each.value.log == null ? [] : [try(each.value.limit, "3600s")]
       content {
         period = notification_rate_limit.value
       }
@@ -554,7 +604,7 @@ locals {
   chart_height   = 16
   chart_width    = 16 # of 48
 
-  tiles = flatten([for row, content in local.rows : concat(
+  tiles = flatten([for row, content in concat(local.rows, local.watch_rows) : concat(
     [{
       x      = 0, y = row * (local.heading_height + local.chart_height), width = 48, height = local.heading_height
       widget = jsonencode({ title = content.question, sectionHeader = { dividerBelow = true } })

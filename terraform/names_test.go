@@ -13,6 +13,7 @@ var limits = map[string]struct{ attribute, accepts string }{
 	"google_bigquery_table":                {"table_id", `[A-Za-z0-9_]{1,999}`},
 	"google_certificate_manager_":          {"name", `[a-z]([a-z0-9-]{0,61}[a-z0-9])?`},
 	"google_cloud_run_v2_service":          {"name", `[a-z]([a-z0-9-]{0,47}[a-z0-9])?`},
+	"google_cloud_run_v2_worker_pool":      {"name", `[a-z]([a-z0-9-]{0,47}[a-z0-9])?`},
 	"google_compute_":                      {"name", `[a-z]([a-z0-9-]{0,61}[a-z0-9])?`},
 	"google_compute_security_policy_rule":  {"", ""},
 	"google_firestore_backup_schedule":     {"", ""},

@@ -43,11 +43,12 @@ output "accounts" {
   value = {
     endpoint = google_service_account.endpoint.email
     build    = google_service_account.build.email
+    watch    = one(google_service_account.watch[*].email)
   }
 }
 
 output "deploy" {
-  description = "What make deploy and make rollback read."
+  description = "What make deploy, make rollback and make deploy-watch read."
   value = {
     project       = local.project
     service       = var.prefix
@@ -55,6 +56,7 @@ output "deploy" {
     base_image    = var.base_image
     build_account = google_service_account.build.email
     placeholder   = local.placeholder_image
+    watch         = one(google_cloud_run_v2_worker_pool.watch[*].name)
   }
 }
 

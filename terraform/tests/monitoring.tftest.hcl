@@ -73,7 +73,7 @@ run "alerts" {
     condition = toset(keys(google_monitoring_alert_policy.this)) == toset([
       "availability-fast", "availability-slow", "first-byte-fast", "first-byte-slow",
       "uptime", "spilled", "spill-backlog", "spill-sink", "backlog", "dead-letters", "refused", "lost",
-      "blocklist-stale", "blocklist-unread", "keys", "rotation",
+      "blocklist-stale", "blocklist-unread", "invalid", "keys", "rotation",
     ])
     error_message = "These are the alerts without domains."
   }

@@ -50,7 +50,7 @@ run "with_domains" {
     error_message = "Over HTTPS, with a certificate that is good, up to the endpoint's own answer."
   }
   assert {
-    condition     = length(setsubtract(["certificates", "certificate-events", "front-fast", "front-slow"], keys(google_monitoring_alert_policy.this))) == 0 && length(google_monitoring_alert_policy.this) == 20
+    condition     = length(setsubtract(["certificates", "certificate-events", "front-fast", "front-slow"], keys(google_monitoring_alert_policy.this))) == 0 && length(google_monitoring_alert_policy.this) == 21
     error_message = "Certificates and the balancer are watched as well."
   }
   assert {

@@ -37,6 +37,15 @@ override_resource {
 }
 
 override_resource {
+  target = google_service_account.watch
+  values = {
+    name   = "projects/links-prod/serviceAccounts/linktracker-watch@links-prod.iam.gserviceaccount.com"
+    email  = "linktracker-watch@links-prod.iam.gserviceaccount.com"
+    member = "serviceAccount:linktracker-watch@links-prod.iam.gserviceaccount.com"
+  }
+}
+
+override_resource {
   target = google_logging_project_sink.spill
   values = {
     writer_identity = "serviceAccount:service-42@gcp-sa-logging.iam.gserviceaccount.com"
@@ -76,10 +85,21 @@ run "everything" {
       scoring = { endpoint = "https://scoring.example.com/clicks" }
     }
 
+    watch = { enabled = true, block = "on" }
+
     deployers   = ["group:platform@example.com"]
     signers     = ["serviceAccount:crm@example.iam.gserviceaccount.com"]
     crm_members = ["serviceAccount:crm@example.iam.gserviceaccount.com"]
     operators   = ["group:abuse-desk@example.com"]
+  }
+}
+
+# Whoever only wants to be told gives no right to block.
+run "watches" {
+  variables {
+    regions            = ["europe-west1"]
+    accept_service_url = true
+    watch              = { enabled = true, verdicts = false }
   }
 }
 
