@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"image"
 	"image/png"
@@ -407,15 +408,12 @@ type click struct {
 	times       int
 }
 
-// click clicks every tracked link of the mail, compares where it leads with
-// where the browser saw it lead before, and enters it into clicked.
+// click clicks every tracked link of the mail. Each must be signed for where the
+// browser saw it lead before, and get there.
 func (s *internet) click(t *testing.T, e *runningEndpoint, m shownMail, before []string, clicked map[string]*click) {
 	t.Helper()
-	// A frame to follow links in: the mail stays where it is.
-	frame := `document.documentElement.append(Object.assign(document.createElement("iframe"), { name: "away", width: 1, height: 1 }))`
-	if err := chromedp.Do(m.ctx, chromedp.Evaluate[chromedp.Void](frame)); err != nil {
-		t.Fatal(err)
-	}
+	var indices, positions []int // of tracked links, in the mail and in before
+	var destinations []string
 	n := 0
 	for i, href := range m.links(t) {
 		target, ok := strings.CutPrefix(href, "https://"+linksHost)
@@ -435,30 +433,57 @@ func (s *internet) click(t *testing.T, e *runningEndpoint, m shownMail, before [
 		if strings.HasPrefix(link.Fields.Link, "hp_") {
 			continue
 		}
-		if n >= len(before) {
-			t.Errorf("%s: there is a link more: %s", m.name, href)
-			return
-		}
-		want, _, _ := strings.Cut(before[n], "#")
-		n++
-		script := fmt.Sprintf(`(a => { a.target = "away"; a.click() })(document.links[%d])`, i)
-		if err := chromedp.Do(m.ctx, chromedp.Evaluate[chromedp.Void](script)); err != nil {
-			t.Fatal(err)
-		}
-		select {
-		case got := <-s.arrived:
-			if got != want {
-				t.Errorf("%s: link %d led to %s and leads to %s", m.name, n, want, got)
-			}
-		case <-time.After(10 * time.Second):
-			t.Fatalf("%s: link %d, to %s, leads nowhere", m.name, n, want)
-		}
+		indices, positions = append(indices, i), append(positions, n)
+		destinations = append(destinations, link.Destination)
 		if clicked[link.Fields.Link] == nil {
 			clicked[link.Fields.Link] = &click{destination: link.Destination}
 		}
 		clicked[link.Fields.Link].times++
+		n++
 	}
 	if n != len(before) {
 		t.Errorf("%s: it had %d links and has %d", m.name, len(before), n)
+		return
+	}
+	for i, url := range m.normalize(t, destinations) {
+		if was := before[positions[i]]; url != was {
+			t.Errorf("%s: link %d led to %s and is signed for %s", m.name, positions[i]+1, was, url)
+		}
+	}
+
+	// The mail stays where it is: links open in a frame.
+	m.evaluate(t, `document.documentElement.append(Object.assign(document.createElement("iframe"), { name: "away", width: 1, height: 1 }))`)
+	for i, index := range indices {
+		want, _, _ := strings.Cut(before[positions[i]], "#")
+		m.evaluate(t, fmt.Sprintf(`(link => { link.target = "away"; link.click() })(document.links[%d])`, index))
+		select {
+		case url := <-s.arrived:
+			if url != want {
+				t.Errorf("%s: link %d led to %s and leads to %s", m.name, positions[i]+1, want, url)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: link %d, to %s, leads nowhere", m.name, positions[i]+1, want)
+		}
+	}
+}
+
+// normalize returns URLs as the browser writes them.
+func (m *shownMail) normalize(t *testing.T, urls []string) []string {
+	t.Helper()
+	list, err := json.Marshal(append([]string{}, urls...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	normal, err := chromedp.Run(m.ctx, chromedp.Evaluate[[]string](string(list)+`.map(url => new URL(url).href)`))
+	if err != nil {
+		t.Fatalf("%s: %v", m.name, err)
+	}
+	return normal
+}
+
+func (m *shownMail) evaluate(t *testing.T, script string) {
+	t.Helper()
+	if err := chromedp.Do(m.ctx, chromedp.Evaluate[chromedp.Void](script)); err != nil {
+		t.Fatalf("%s: %v", m.name, err)
 	}
 }
