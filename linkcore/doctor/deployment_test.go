@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -54,12 +55,13 @@ type deployment struct {
 	plain    http.Handler // at port 80; nil: refused
 
 	// The front: what it makes of a request target, of the request as it passes
-	// it on, of the answer, and whether it waits for the answer's end.
-	rewrite func(target string) string
-	request func(*http.Request)
-	answer  func(http.Header)
-	buffers bool
-	own     http.Handler // answers instead of the endpoint; nil: never
+	// it on, of the answer, and whether it waits for the answer's end, and then
+	// sends its length.
+	rewrite           func(target string) string
+	request           func(*http.Request)
+	answer            func(http.Header)
+	buffers, measures bool
+	own               http.Handler // answers instead of the endpoint; nil: never
 
 	certificate *x509.Certificate // template
 	names       map[string]string // DNS: name → A, or CNAME if it ends in a dot
@@ -209,15 +211,6 @@ func (d *deployment) front(backend string) http.Handler {
 			if d.answer != nil {
 				d.answer(r.Header)
 			}
-			if d.buffers {
-				body, err := io.ReadAll(r.Body)
-				if err != nil {
-					return err
-				}
-				r.Body = io.NopCloser(strings.NewReader(string(body)))
-				r.ContentLength = int64(len(body))
-				r.Header.Set("Content-Length", fmt.Sprint(len(body)))
-			}
 			return nil
 		},
 	}
@@ -226,7 +219,18 @@ func (d *deployment) front(backend string) http.Handler {
 			d.own.ServeHTTP(w, r)
 			return
 		}
-		proxy.ServeHTTP(w, r)
+		if !d.buffers {
+			proxy.ServeHTTP(w, r)
+			return
+		}
+		whole := httptest.NewRecorder()
+		proxy.ServeHTTP(whole, r)
+		maps.Copy(w.Header(), whole.Header())
+		w.WriteHeader(whole.Code)
+		w.Write(whole.Body.Bytes())
+		if !d.measures {
+			w.(http.Flusher).Flush() // so that there is no Content-Length
+		}
 	})
 }
 

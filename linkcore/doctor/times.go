@@ -15,9 +15,10 @@ const (
 	heldLong = time.Second
 
 	// First byte and end came as one if they are that close: a share of the
-	// first byte's time, or this.
+	// first byte's time, or this. It matters from a share of the target on.
 	together      = time.Millisecond
 	togetherShare = 20
+	waitShare     = 4
 )
 
 // checkTimes clicks a link again and again, and looks at how long recipients
@@ -60,14 +61,16 @@ func (h *host) checkTimes(ctx context.Context) []Finding {
 	f := h.finding(checkFirst, OK, fmt.Sprintf("p50 %s, p95 %s of %s, of which %s are the network; target %s",
 		milliseconds(p50), milliseconds(p95), plural(len(first), "click"), milliseconds(network), milliseconds(h.Target)), "")
 	f.Measured = map[string]float64{"p50": inMilliseconds(p50), "p95": inMilliseconds(p95), "network": inMilliseconds(network), "clicks": float64(len(first))}
-	asOne := quantile(held, 0.5) < max(together, p50/togetherShare)
-	switch late := p95-network > h.Target; {
-	case late && asOne && p50-network > h.Target:
+	late := p95-network > h.Target
+	// The endpoint sends a response that it holds without a Content-Length.
+	asOne := quantile(held, 0.5) < max(together, p50/togetherShare) && p50-network > h.Target/waitShare
+	switch {
+	case asOne && !complete:
 		f.Level = Warning
-		f.Advice = "the answer comes late and all at once: a proxy in front buffers it until its event is acknowledged, so have it pass on what it gets at once (nginx: proxy_buffering off; Apache: flushpackets=on)"
-		if complete {
-			f.Advice += "; if DELIVERY is background it is not the proxy: look at first_byte_us in the endpoint's stats line"
-		}
+		f.Advice = "the answer comes all at once: a proxy in front buffers it, so recipients wait until their event is acknowledged; have it pass on what it gets at once (nginx: proxy_buffering off; Apache: flushpackets=on)"
+	case asOne && late:
+		f.Level = Warning
+		f.Advice = "the answer comes late and all at once: either a proxy in front buffers it until its event is acknowledged (nginx: proxy_buffering off; Apache: flushpackets=on) or, with DELIVERY=background, it is late already: see first_byte_us in the endpoint's stats line"
 	case late:
 		f.Level = Warning
 		f.Advice = "compare with first_byte_us in the endpoint's stats line: if that is fast, it is the way to it; if not, the endpoint starts (keep an instance: min-instances), lacks CPU, or waits for its blocklist (BLOCKLIST_WAIT)"
