@@ -66,7 +66,7 @@ func TestDoctor(t *testing.T) {
 	}
 	for _, want := range []string{
 		`ok       key-ring     1 key: 1; 1 signs`,
-		`ok       blocklist    0 rules, counted in \S+ m?s`,
+		`ok       blocklist    0 rules, counted in \S+ m?s, those that were lifted within a day included`,
 		`ok       clicks       a subscription for this check was made in \S+ m?s`,
 		`http://127\.0\.0\.1:\d+`,
 		`ok       dns          an address, no name`,

@@ -103,8 +103,9 @@ func (d *doctor) checkBlocklist(ctx context.Context) []Finding {
 	defer cancel()
 	begin := time.Now()
 	n, err := source.Count(ctx, d.now())
-	skipped := 0
+	skipped, lifted := 0, ", those that were lifted within a day included"
 	if errors.Is(err, errors.ErrUnsupported) {
+		lifted = ""
 		n, skipped, err = d.countRules(ctx)
 	}
 	if err != nil {
@@ -115,7 +116,7 @@ func (d *doctor) checkBlocklist(ctx context.Context) []Finding {
 		return one(Problem, seen, storeAdvice(err))
 	}
 	took := time.Since(begin)
-	f := one(OK, fmt.Sprintf("%s, counted in %s", plural(n, "rule"), milliseconds(took)), "")
+	f := one(OK, fmt.Sprintf("%s, counted in %s%s", plural(n, "rule"), milliseconds(took), lifted), "")
 	f[0].Measured = map[string]float64{"rules": float64(n), "took": inMilliseconds(took)}
 	if skipped > 0 {
 		f = append(f, one(Warning, plural(skipped, "entry")+" cannot be understood and does nothing", "linkctl rules names each")...)

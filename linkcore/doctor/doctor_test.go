@@ -131,10 +131,10 @@ func TestFaults(t *testing.T) {
 		}, map[string]string{"event": "warning|the path link arrived changed and was repaired (decoded)|it decodes paths"}},
 		{"a front that merges slashes", func(d *deployment) {
 			d.rewrite = func(target string) string { return mergeSlashes(decode(target)) }
-		}, map[string]string{"link-path": "problem|links whose destination has // arrive changed|merge_slashes off", "event": "ok|2 events came"}},
+		}, map[string]string{"link-path": "problem|links whose destination has // arrive changed|merge_slashes off; Envoy", "event": "ok|2 events came"}},
 		{"a front that cleans the path", func(d *deployment) {
 			d.rewrite = func(target string) string { return cleanPath(decode(target)) }
-		}, map[string]string{"link-path": "problem|links whose destination has // or /../|normalize_path", "event": "ok|2 events came"}},
+		}, map[string]string{"link-path": "problem|links whose destination has // or /../|proxy_pass without a path|normalize_path", "event": "ok|2 events came"}},
 		{"a front that drops the query", func(d *deployment) {
 			d.rewrite = func(target string) string { path, _, _ := strings.Cut(target, "?"); return path }
 		}, map[string]string{"link-query": "problem|every link of this form|drops or changes query strings", "event": "ok|2 events came"}},

@@ -340,8 +340,8 @@ func difference(a, b string) int {
 
 // Features are what fronts change, each alone in a destination.
 var features = []struct{ what, destination, advice string }{
-	{"//", "https://probe.example.com/a//b", "merging slashes (nginx: merge_slashes off; Envoy: merge_slashes; a CDN's URL normalisation)"},
-	{"/../", "https://probe.example.com/a/../b", "resolving dot segments (Envoy: normalize_path; a CDN's URL normalisation)"},
+	{"//", "https://probe.example.com/a//b", "merging slashes (nginx: proxy_pass without a path, or merge_slashes off; Envoy: merge_slashes; a CDN's URL normalisation)"},
+	{"/../", "https://probe.example.com/a/../b", "resolving dot segments (nginx: proxy_pass without a path; Envoy: normalize_path; a CDN's URL normalisation)"},
 	{"%2F", "https://probe.example.com/a%2Fb", "decoding the path (nginx: proxy_pass without a path; Envoy: path_with_escaped_slashes_action; Apache: AllowEncodedSlashes NoDecode, nocanon)"},
 	{"%25", "https://probe.example.com/a%25b", "decoding the path (nginx: proxy_pass without a path; Apache: nocanon)"},
 	{"+", "https://probe.example.com/a+b", "turning + into a space"},
