@@ -8,7 +8,9 @@ BENCH ?= .
 BENCHCOUNT ?= 6
 FUZZTIME ?= 30s
 # What is run or deployed; the rest of cmd/ measures and proves.
-PROGRAMS := ./cmd/linktracker ./cmd/linkctl
+PROGRAMS := ./cmd/linktracker ./cmd/linkctl ./cmd/linkwatch
+SOAK ?= 5m
+RATE ?= 1000
 PEERS ?=
 
 .PHONY: help
@@ -42,6 +44,10 @@ bench: ## run the benchmarks; BENCH=pattern, BENCHCOUNT=runs
 .PHONY: bench-peers
 bench-peers: ## measure the endpoint beside its peers, for the README's table; PEERS=flags
 	$(GO) run ./cmd/benchpeers $(PEERS)
+
+.PHONY: soak
+soak: ## click at a constant rate while rules change, and count every event; SOAK=duration RATE=clicks a second
+	SOAK=$(SOAK) SOAK_RATE=$(RATE) REQUIRE_EMULATORS=1 $(GO) test -count 1 -timeout 24h -v -run '^(TestSoak|TestRulesGrow)$$' ./cmd/linktracker
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME
