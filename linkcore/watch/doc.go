@@ -64,8 +64,7 @@
 //     million.
 //   - The judge remembers about 300,000 clicks: all of the last minute up to some
 //     5,000 a second, and the last six seconds of 50,000 a second. Clicks
-//     before that get no verdict here; the warehouse's views follow the same
-//     rule and find them.
+//     before that get no verdict.
 //   - Customers, mailings and hosts: the last 4,096, 32,768 and 32,768.
 //
 // Events may come late and in any order. What is older than the window that it

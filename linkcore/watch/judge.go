@@ -13,8 +13,7 @@ import (
 	"example.com/linktracker/linkcore/event"
 )
 
-// The rule of verdicts. EVENTS.md tells it to readers of events, and the
-// warehouse's views follow it.
+// The rule of verdicts, as EVENTS.md tells it to readers of events.
 const (
 	burstLinks   = 3               // so many different links of one recipient and mailing
 	burstWithin  = 2 * time.Second // from the first to the last of them

@@ -16,7 +16,7 @@ import (
 // visits makes clicks of words such as "a@0.5" (link a, half a second after
 // sendTime), each with its own word as event_id. A word may name another
 // recipient before a slash and end in ! if it is automated.
-func visitsOf(t *testing.T, words string) []*event.Event {
+func visitsOf(t testing.TB, words string) []*event.Event {
 	t.Helper()
 	var events []*event.Event
 	for _, word := range strings.Fields(words) {

@@ -1,8 +1,8 @@
 package watch
 
 // seen remembers the ids of about the last four million events, by 32 bits of
-// their hashes. It takes an event that is new for a redelivered one once in
-// some 200 million.
+// their hashes. It takes an event that is new for a redelivered one about once in
+// a hundred million.
 type seen struct {
 	lines [][16]uint32 // the newest first; 0: empty
 }
