@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"example.com/linktracker/linkcore/emulatortest"
 )
@@ -354,6 +356,38 @@ func TestPubSubComesBack(t *testing.T) {
 		<-tick.C
 	}
 	d.Close(t.Context())
+}
+
+// What is written by hand is what protobuf reads.
+func TestPubSubEncoding(t *testing.T) {
+	var batch messages
+	want := &pubsubpb.PublishRequest{}
+	add := func(data []byte, attributes map[string]string) {
+		var encoded []byte
+		for name, value := range attributes {
+			encoded = appendAttribute(encoded, name, value)
+		}
+		batch.append(data, encoded)
+		want.Messages = append(want.Messages, &pubsubpb.PubsubMessage{Data: data, Attributes: attributes})
+	}
+	add(fullEvent(Click).AppendJSON(nil), fullEvent(Click).Attributes())
+	add(nil, nil)
+	// Each length at which its own length grows.
+	for _, n := range []int{1, 126, 127, 128, 129, 16383, 16384, 1 << 21} {
+		add(bytes.Repeat([]byte{'x'}, n), map[string]string{"name": strings.Repeat("y", n), strings.Repeat("z", n): "ü"})
+	}
+	n := len(want.Messages)
+	for i := range n {
+		for j := i + 1; j <= n; j++ {
+			got := &pubsubpb.PublishRequest{}
+			if err := proto.Unmarshal(batch.slice(i, j).encoded, got); err != nil {
+				t.Fatal(err)
+			}
+			if part := (&pubsubpb.PublishRequest{Messages: want.Messages[i:j]}); !proto.Equal(got, part) {
+				t.Errorf("messages %d to %d are others", i, j)
+			}
+		}
+	}
 }
 
 // The bounds that the contract asks for are the ones that are set.
