@@ -186,3 +186,34 @@ resource "google_pubsub_subscription" "bigquery" {
     google_pubsub_topic_iam_member.agent_dead_letter,
   ]
 }
+
+# ---- who may read events, and who may delete a person's
+
+# The views are in the dataset too, and reading one takes the right to the table.
+resource "google_bigquery_dataset_iam_member" "readers" {
+  for_each = var.bigquery ? var.bigquery_readers : []
+
+  project    = local.project
+  dataset_id = google_bigquery_dataset.clicks[0].dataset_id
+  role       = "roles/bigquery.dataViewer"
+  member     = each.key
+}
+
+resource "google_bigquery_table_iam_member" "privacy" {
+  for_each = var.bigquery ? var.privacy_members : []
+
+  project    = local.project
+  dataset_id = google_bigquery_dataset.clicks[0].dataset_id
+  table_id   = google_bigquery_table.clicks[0].table_id
+  role       = "roles/bigquery.dataEditor"
+  member     = each.key
+}
+
+# A query is a job, and jobs are the project's. The role alone reads nothing.
+resource "google_project_iam_member" "bigquery_jobs" {
+  for_each = var.bigquery ? setunion(var.bigquery_readers, var.privacy_members) : []
+
+  project = local.project
+  role    = "roles/bigquery.jobUser"
+  member  = each.key
+}

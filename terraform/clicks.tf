@@ -337,3 +337,23 @@ resource "google_project_iam_member" "operators_watch" {
   role    = google_project_iam_custom_role.watch[0].name
   member  = each.key
 }
+
+# ---- who may publish spilled events again
+
+resource "google_pubsub_topic_iam_member" "replayers_clicks" {
+  for_each = var.replayers
+
+  project = local.project
+  topic   = google_pubsub_topic.clicks.name
+  role    = "roles/pubsub.publisher"
+  member  = each.key
+}
+
+resource "google_pubsub_subscription_iam_member" "replayers_spill" {
+  for_each = var.replayers
+
+  project      = local.project
+  subscription = google_pubsub_subscription.spill.name
+  role         = "roles/pubsub.subscriber"
+  member       = each.key
+}

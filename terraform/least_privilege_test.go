@@ -19,6 +19,9 @@ const (
 	crm             = "serviceAccount:crm@example.iam.gserviceaccount.com"
 	platform        = "group:platform@example.com"
 	abuseDesk       = "group:abuse-desk@example.com"
+	onCall          = "group:on-call@example.com"
+	analysts        = "group:analysts@example.com"
+	privacy         = "group:privacy@example.com"
 	pubsubAgent     = "serviceAccount:service-42@gcp-sa-pubsub.iam.gserviceaccount.com"
 	secretsAgent    = "serviceAccount:service-42@gcp-sa-secretmanager.iam.gserviceaccount.com"
 	loggingAgent    = "serviceAccount:service-42@gcp-sa-logging.iam.gserviceaccount.com"
@@ -65,6 +68,16 @@ var optional = []string{
 	abuseDesk + ": roles/datastore.user on google_project project=links-prod" + blocklistOnly,
 	abuseDesk + ": roles/pubsub.subscriber on google_pubsub_topic topic=linktracker-clicks",
 	abuseDesk + ": projects/links-prod/roles/linktracker_watch on google_project project=links-prod",
+
+	// Replayers publish to the topic what the spill subscription holds.
+	onCall + ": roles/pubsub.publisher on google_pubsub_topic topic=linktracker-clicks",
+	onCall + ": roles/pubsub.subscriber on google_pubsub_subscription subscription=linktracker-spill",
+
+	// Readers query the table and its views; privacy deletes rows of the table.
+	analysts + ": roles/bigquery.dataViewer on google_bigquery_dataset dataset_id=linktracker_clicks",
+	analysts + ": roles/bigquery.jobUser on google_project project=links-prod",
+	privacy + ": roles/bigquery.dataEditor on google_bigquery_table dataset_id=linktracker_clicks table_id=clicks",
+	privacy + ": roles/bigquery.jobUser on google_project project=links-prod",
 
 	// The watcher publishes verdicts, and where it blocks it writes rules.
 	watchAccount + ": roles/pubsub.publisher on google_pubsub_topic topic=linktracker-clicks",

@@ -220,6 +220,8 @@ locals {
   # The share of requests for what is no valid link, with the window left open.
   invalid_of = "sum(increase(${local.sum_of["invalid"]}[%[1]s])) / (sum(increase(${local.sum_of["invalid"]}[%[1]s])) + sum(increase(${local.sum_of["redirects"]}[%[1]s])) + sum(increase(${local.sum_of["blocked"]}[%[1]s])))"
 
+  replay = "linkctl replay --clicks ${local.clicks_url} pubsub://${local.project}/subscriptions/${google_pubsub_subscription.spill.name}"
+
   # Numbers have a query, single events a log filter. A spilled event is not
   # among the latter: its line is kept out of every bucket, and alerts on lines
   # see only what a bucket keeps.
@@ -244,7 +246,7 @@ locals {
       wait     = "0s"
       means    = "Pub/Sub did not take events in time. They are in the log instead and reach the topic ${var.prefix}-spill: late, not lost. Recipients notice nothing."
       look     = "The log: `jsonPayload.message=\"events are not delivered but spilled, which is logged once\"` names the error. On the dashboard: delivered and spilled, held responses."
-      do       = "1. PERMISSION_DENIED or NOT_FOUND: the topic or the right to publish is gone; `terraform apply`.\n2. Timeouts: Google's status page of Pub/Sub. It heals by itself.\n3. INVALID_ARGUMENT: see the alert on refused events.\n4. Then replay ${var.prefix}-spill, within ${var.spill_retention_days} days."
+      do       = "1. PERMISSION_DENIED or NOT_FOUND: the topic or the right to publish is gone; `terraform apply`.\n2. Timeouts: Google's status page of Pub/Sub. It heals by itself.\n3. INVALID_ARGUMENT: see the alert on refused events.\n4. Then, within ${var.spill_retention_days} days: `${local.replay}`."
     }
     spill-backlog = {
       when     = true
@@ -255,7 +257,7 @@ locals {
       wait     = "0s"
       means    = "The subscription ${var.prefix}-spill holds events that the CRM has not got. After ${var.spill_retention_days} days they are gone."
       look     = "`gcloud pubsub subscriptions pull ${var.prefix}-spill --limit=1` shows one and leaves it there."
-      do       = "Replay them. An event may have been published after all: the CRM tells by its event_id."
+      do       = "Once events are delivered again: `${local.replay}`. It can be stopped and run again. Whoever runs it has to be among the `replayers`. An event may have been published after all: the CRM tells by its event_id."
     }
     spill-sink = {
       when     = true

@@ -21,13 +21,18 @@ output "dead_letter_subscription" {
 }
 
 output "spill_subscription" {
-  description = "Spilled events, as log entries with the event in jsonPayload.event, to be replayed."
+  description = "Spilled events, as log entries with the event in jsonPayload.event, to be replayed: linkctl replay pubsub://PROJECT/subscriptions/NAME."
   value       = google_pubsub_subscription.spill.id
 }
 
 output "push_service_account" {
   description = "Whose OpenID token pushed events carry: the account that a push endpoint lets in. Null where none is authenticated."
   value       = one(google_service_account.push[*].email)
+}
+
+output "bigquery_table" {
+  description = "The table of events, as linkctl forget takes it in --bigquery: PROJECT.DATASET.TABLE. Null without bigquery."
+  value       = one([for table in google_bigquery_table.clicks : "${table.project}.${table.dataset_id}.${table.table_id}"])
 }
 
 output "bigquery_views" {

@@ -197,6 +197,30 @@ variable "bigquery_expiration_days" {
   }
 }
 
+variable "bigquery_readers" {
+  description = "IAM members who may read events in BigQuery and run queries, as for linkctl report. Events name recipients and addresses."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for member in var.bigquery_readers : can(regex("^(user|group|serviceAccount|principal|principalSet):\\S+$", member))])
+    error_message = "An IAM member is user:, group:, serviceAccount:, principal: or principalSet: with a name; never everybody."
+  }
+}
+
+variable "privacy_members" {
+  description = "IAM members who may change and delete events in BigQuery, as linkctl forget does. Those who run it have to be among the operators too, since it also writes a rule."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for member in var.privacy_members : can(regex("^(user|group|serviceAccount|principal|principalSet):\\S+$", member))])
+    error_message = "An IAM member is user:, group:, serviceAccount:, principal: or principalSet: with a name; never everybody."
+  }
+}
+
 # ---- logs
 
 variable "keep_request_logs" {

@@ -324,13 +324,25 @@ variable "signers" {
 }
 
 variable "operators" {
-  description = "IAM members who may write rules and watch clicks with linkctl."
+  description = "IAM members who may write rules and watch clicks with linkctl. They publish no events (replayers) and have no part in BigQuery (bigquery_readers, privacy_members)."
   type        = set(string)
   default     = []
   nullable    = false
 
   validation {
     condition     = alltrue([for member in var.operators : can(regex("^(user|group|serviceAccount|principal|principalSet):\\S+$", member))])
+    error_message = "An IAM member is user:, group:, serviceAccount:, principal: or principalSet: with a name; never everybody."
+  }
+}
+
+variable "replayers" {
+  description = "IAM members who may publish to the click topic, as linkctl replay does with spilled events and linkctl watch --verdicts with verdicts, and read the spill subscription. Whoever may publish there can also make events up, so this is nothing that operators have."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for member in var.replayers : can(regex("^(user|group|serviceAccount|principal|principalSet):\\S+$", member))])
     error_message = "An IAM member is user:, group:, serviceAccount:, principal: or principalSet: with a name; never everybody."
   }
 }

@@ -78,17 +78,22 @@ variables {
 run "off" {
   command = plan
 
+  variables {
+    bigquery_readers = ["group:analysts@example.com"]
+    privacy_members  = ["group:privacy@example.com"]
+  }
+
   assert {
     condition     = length(google_bigquery_dataset.clicks) + length(google_bigquery_table.clicks) + length(google_bigquery_table.events) + length(google_bigquery_table.unique_clicks) == 0
     error_message = "Nothing is made."
   }
   assert {
-    condition     = length(google_pubsub_subscription.bigquery) == 0 && length(google_bigquery_table_iam_member.agent_clicks) == 0
-    error_message = "Nobody subscribes, and nobody may write."
+    condition     = length(google_pubsub_subscription.bigquery) == 0 && length(google_bigquery_table_iam_member.agent_clicks) + length(google_bigquery_table_iam_member.privacy) + length(google_bigquery_dataset_iam_member.readers) + length(google_project_iam_member.bigquery_jobs) == 0
+    error_message = "Nobody subscribes, and nobody may read or write."
   }
   assert {
-    condition     = output.bigquery_views == {}
-    error_message = "There are no views."
+    condition     = output.bigquery_views == {} && output.bigquery_table == null
+    error_message = "There is no table, and there are no views."
   }
 }
 
@@ -171,6 +176,37 @@ run "on" {
     condition     = output.bigquery_views == { events = "links-prod.linktracker_clicks.events", unique_clicks = "links-prod.linktracker_clicks.unique_clicks" }
     error_message = "The output names them."
   }
+  assert {
+    condition     = output.bigquery_table == "links-prod.linktracker_clicks.clicks"
+    error_message = "And another one the table."
+  }
+  assert {
+    condition     = length(google_bigquery_table_iam_member.privacy) + length(google_bigquery_dataset_iam_member.readers) + length(google_project_iam_member.bigquery_jobs) == 0
+    error_message = "Nobody has a right who was not named."
+  }
+}
+
+run "people" {
+  command = plan
+
+  variables {
+    bigquery         = true
+    bigquery_readers = ["group:analysts@example.com"]
+    privacy_members  = ["group:privacy@example.com", "group:analysts@example.com"]
+  }
+
+  assert {
+    condition     = { for member, right in google_bigquery_dataset_iam_member.readers : member => "${right.dataset_id} ${right.role}" } == { "group:analysts@example.com" = "linktracker_clicks roles/bigquery.dataViewer" }
+    error_message = "Readers read the dataset."
+  }
+  assert {
+    condition     = toset([for right in google_bigquery_table_iam_member.privacy : "${right.member} ${right.dataset_id}.${right.table_id} ${right.role}"]) == toset([for member in ["group:analysts@example.com", "group:privacy@example.com"] : "${member} linktracker_clicks.clicks roles/bigquery.dataEditor"])
+    error_message = "Those who delete a person's events change one table."
+  }
+  assert {
+    condition     = { for member, right in google_project_iam_member.bigquery_jobs : member => right.role } == { for member in ["group:analysts@example.com", "group:privacy@example.com"] : member => "roles/bigquery.jobUser" }
+    error_message = "Both run queries."
+  }
 }
 
 # A dataset cannot move, and must not be replaced because regions changed.
@@ -244,7 +280,9 @@ run "refused" {
   variables {
     bigquery_location        = "Europe"
     bigquery_expiration_days = 0
+    bigquery_readers         = ["allUsers"]
+    privacy_members          = ["domain:example.com"]
   }
 
-  expect_failures = [var.bigquery_location, var.bigquery_expiration_days]
+  expect_failures = [var.bigquery_location, var.bigquery_expiration_days, var.bigquery_readers, var.privacy_members]
 }

@@ -184,7 +184,7 @@ run "nothing_optional" {
     error_message = "Nothing is pushed."
   }
   assert {
-    condition     = length(google_pubsub_subscription_iam_member.crm) == 0 && length(google_pubsub_topic_iam_member.operators_clicks) == 0 && length(google_project_iam_custom_role.watch) == 0 && length(google_project_iam_member.operators_watch) == 0
+    condition     = length(google_pubsub_subscription_iam_member.crm) == 0 && length(google_pubsub_topic_iam_member.operators_clicks) == 0 && length(google_project_iam_custom_role.watch) == 0 && length(google_project_iam_member.operators_watch) == 0 && length(google_pubsub_topic_iam_member.replayers_clicks) == 0 && length(google_pubsub_subscription_iam_member.replayers_spill) == 0
     error_message = "Nobody has a right who was not named."
   }
 }
@@ -350,6 +350,16 @@ run "people" {
   variables {
     crm_members = ["serviceAccount:crm@example.iam.gserviceaccount.com"]
     operators   = ["group:abuse-desk@example.com"]
+    replayers   = ["user:on-call@example.com"]
+  }
+
+  assert {
+    condition     = { for member, right in google_pubsub_topic_iam_member.replayers_clicks : member => "${right.topic} ${right.role}" } == { "user:on-call@example.com" = "linktracker-clicks roles/pubsub.publisher" }
+    error_message = "Replayers publish to the topic, and operators do not."
+  }
+  assert {
+    condition     = { for member, right in google_pubsub_subscription_iam_member.replayers_spill : member => "${right.subscription} ${right.role}" } == { "user:on-call@example.com" = "linktracker-spill roles/pubsub.subscriber" }
+    error_message = "And read what was spilled."
   }
 
   assert {
@@ -374,6 +384,7 @@ run "refused" {
   variables {
     crm_filter                 = "attributes.campaign = \"${join("", [for i in range(20) : "abcdefghij"])}\""
     crm_members                = ["allUsers"]
+    replayers                  = ["on-call@example.com"]
     crm_retention_days         = 32
     clicks_retention_days      = -1
     dead_letter_retention_days = 0
@@ -386,7 +397,7 @@ run "refused" {
 
   expect_failures = [
     var.crm_filter, var.crm_members, var.crm_retention_days, var.clicks_retention_days,
-    var.dead_letter_retention_days, var.spill_retention_days, var.max_delivery_attempts, var.push_subscriptions,
+    var.dead_letter_retention_days, var.spill_retention_days, var.max_delivery_attempts, var.push_subscriptions, var.replayers,
   ]
 }
 

@@ -179,6 +179,13 @@ run "numbers" {
     error_message = "One spilled event is an alert."
   }
   assert {
+    condition = alltrue([
+      for name in ["spilled", "spill-backlog"] :
+      strcontains(google_monitoring_alert_policy.this[name].documentation[0].content, "`linkctl replay --clicks pubsub://links-prod/linktracker-clicks pubsub://links-prod/subscriptions/linktracker-spill`")
+    ])
+    error_message = "Alerts on spilled events name the command that replays them."
+  }
+  assert {
     condition     = google_monitoring_alert_policy.this["backlog"].conditions[0].condition_prometheus_query_language[0].query == "max by (subscription_id) (pubsub_googleapis_com:subscription_oldest_unacked_message_age{monitored_resource=\"pubsub_subscription\",project_id=\"links-prod\",subscription_id=~\"linktracker-bigquery|linktracker-crm|linktracker-push-scoring\"}) > 120"
     error_message = "Every subscriber's backlog is watched."
   }

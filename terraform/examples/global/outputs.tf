@@ -41,6 +41,11 @@ output "push_service_account" {
   value       = module.linktracker.push_service_account
 }
 
+output "bigquery_table" {
+  description = "The table of events, as linkctl forget takes it."
+  value       = module.linktracker.bigquery_table
+}
+
 output "bigquery_views" {
   description = "The views to ask questions of."
   value       = module.linktracker.bigquery_views

@@ -91,6 +91,10 @@ run "everything" {
     signers     = ["serviceAccount:crm@example.iam.gserviceaccount.com"]
     crm_members = ["serviceAccount:crm@example.iam.gserviceaccount.com"]
     operators   = ["group:abuse-desk@example.com"]
+    replayers   = ["group:on-call@example.com"]
+
+    bigquery_readers = ["group:analysts@example.com"]
+    privacy_members  = ["group:privacy@example.com"]
   }
 }
 
