@@ -22,7 +22,7 @@ const (
 	batchDelay    = 3e-3         // s that an event waits for others, as linkcore/event has it
 	batchCount    = 500          // events that a call has at most, likewise
 	refreshEvery  = 15.0         // s, the default of BLOCKLIST_REFRESH
-	countEvery    = 600.0        // s, two reads each
+	countEvery    = 600.0        // s; a read each thousand rules, and one for those that have expired
 	reloadEvery   = 600.0        // s at least, the default of BLOCKLIST_RELOAD
 	reloadReads   = 2.0          // documents a second that reloads cost at most
 	targetUse     = 0.6          // of the processor, at which Cloud Run adds instances
@@ -183,9 +183,13 @@ func capacity(l load) (lines []capacityLine) {
 	const firestore = "FIRESTORE"
 	cold := add(firestore, "reads of a start", rules, "documents", "all rules, of each instance that starts")
 	add(firestore, "time of a start's load", rules/loadedRules, "s", "%v rules ÷ %d/s; clicks are answered meanwhile as BLOCKLIST_UNAVAILABLE says", rules, loadedRules)
-	refreshes := add(firestore, "reads of refreshes", all*(1/refreshEvery+2/countEvery), "/s",
-		"%v instances × (1 every %v s + 2 every %v s to count)", all, refreshEvery, countEvery)
 	every := math.Max(reloadEvery, rules/reloadReads)
+	count := 0.0 // a reload in time leaves nothing to count
+	if every > countEvery {
+		count = 1 + math.Ceil(rules/1000)
+	}
+	refreshes := add(firestore, "reads of refreshes", all*(1/refreshEvery+count/countEvery), "/s",
+		"%v instances × (1 every %v s + %v every %v s to count, where reloads are rarer)", all, refreshEvery, count, countEvery)
 	reloads := add(firestore, "reads of reloads", all*rules/every, "/s", "%v instances × %v rules every %v s", all, rules, every)
 	perDay := add(firestore, "reads a day", (refreshes+reloads)*day, "documents", "(%v + %v) × %d s, and %v for each start", refreshes, reloads, day, cold)
 

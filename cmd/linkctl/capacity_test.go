@@ -43,10 +43,10 @@ func TestCapacity(t *testing.T) {
 		"calls":                                        100000 / (1 + 100000/all*0.003),
 		"published":                                    100000 * eventBytes() / 1e6,
 		"reads of a start":                             100000,
-		"reads of refreshes":                           all * (1.0/15 + 2.0/600),
+		"reads of refreshes":                           all * (1.0/15 + 101.0/600),
 		"reads of reloads":                             all * 2, // stretched to two a second
-		"reads a day":                                  all * (1.0/15 + 2.0/600 + 2) * 86400,
-		"Firestore":                                    all * (1.0/15 + 2.0/600 + 2) * 3600 * 0.06 / 100000,
+		"reads a day":                                  all * (1.0/15 + 101.0/600 + 2) * 86400,
+		"Firestore":                                    all * (1.0/15 + 101.0/600 + 2) * 3600 * 0.06 / 100000,
 		"Cloud Run instances, a region":                100 * all / 3 / 20,
 		"Secret Manager access":                        100 * all / 90000,
 		"data to the internet":                         100000 * 3600 * 1000 * 0.12 / (1 << 30),

@@ -214,8 +214,8 @@ func documentOf(d *firestore.DocumentSnapshot, fields []string) Document {
 	return document
 }
 
-// Count implements [Source]. It costs two reads and one more for each thousand
-// documents.
+// Count implements [Source]. It costs one read for each thousand documents and
+// one for each thousand that have expired, at least one of either.
 func (f *Firestore) Count(ctx context.Context, now time.Time) (int, error) {
 	_, collection, err := f.open()
 	if err != nil {
