@@ -10,6 +10,7 @@ FUZZTIME ?= 30s
 # What is run or deployed; the rest of cmd/ measures and proves.
 PROGRAMS := ./cmd/linktracker ./cmd/linkctl ./cmd/linkwatch
 SOAK ?= 5m
+SCALE ?= 1m
 RATE ?= 1000
 PEERS ?=
 
@@ -48,6 +49,10 @@ bench-peers: ## measure the endpoint beside its peers, for the README's table; P
 .PHONY: soak
 soak: ## click at a constant rate while rules change, and count every event; SOAK=duration RATE=clicks a second
 	SOAK=$(SOAK) SOAK_RATE=$(RATE) REQUIRE_EMULATORS=1 $(GO) test -count 1 -timeout 24h -v -run '^(TestSoak|TestRulesGrow)$$' ./cmd/linktracker
+
+.PHONY: scale
+scale: ## replace eight instances behind a balancer while clicks come and rules change; SCALE=duration RATE=clicks a second
+	SCALE=$(SCALE) SCALE_RATE=$(RATE) REQUIRE_EMULATORS=1 $(GO) test -count 1 -timeout 24h -v -run '^TestEightInstances$$' ./cmd/linktracker
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME
