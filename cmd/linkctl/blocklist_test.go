@@ -52,6 +52,7 @@ func decide(t *testing.T, b *bench, link linkcore.Link) blocklist.Decision {
 }
 
 func TestBlocklist(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, b *bench) {
 		b.want(outcome{exitYes, "host:phish.example: blocked\nurl:xn--bcher-kva.example/a: blocked\n", followed},
 			"", "block", "--reason", "phishing, ticket 4711", "host:PHISH.example.", "url:HTTPS://bücher.example:443/x/../a", "host:phish.example")
@@ -177,6 +178,7 @@ func TestBlockList(t *testing.T) {
 
 // A feed of many thousands is written in batches.
 func TestBlockMany(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	var list strings.Builder
 	for i := range putBatch + 10 {
@@ -301,6 +303,7 @@ host:later.example  block   waiting  2999-01-01T00:00:00Z  -
 // A Firestore that is down costs a moment, and one that never answers can be
 // left with Ctrl-C.
 func TestFirestoreFails(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{{"rules"}, {"block", "host:a.example"}, {"unblock", "host:a.example"}} {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

@@ -45,8 +45,9 @@ place. Compressed files and arrays, such as exports, cannot be changed in this w
 delete them.
 
 --bigquery names the table and not a view: PROJECT.linktracker_clicks.clicks as
-Terraform makes it. Your account needs roles/bigquery.dataEditor on it and
-roles/bigquery.jobUser on its project. BIGQUERY_EMULATOR_HOST is heeded.
+Terraform makes it (its output bigquery_table). Your account needs
+roles/bigquery.dataEditor on it and roles/bigquery.jobUser on its project, which
+Terraform's variable privacy_members gives. BIGQUERY_EMULATOR_HOST is heeded.
 
 The times in the list are those of Terraform's defaults. Where one of yours is
 another, say so: --retention crm_retention_days=31. The variables are

@@ -239,7 +239,7 @@ func adviseBigQuery(err error) error {
 	case failure.Code == http.StatusForbidden && (strings.Contains(err.Error(), "quotaExceeded") || strings.Contains(err.Error(), "rateLimitExceeded")):
 		advice = "a quota is used up; try again later"
 	case failure.Code == http.StatusForbidden:
-		advice = "your account needs the roles roles/bigquery.dataEditor on the table and roles/bigquery.jobUser on its project"
+		advice = "your account needs the roles roles/bigquery.dataEditor on the table and roles/bigquery.jobUser on its project, as Terraform's variable `privacy_members` gives them"
 	case failure.Code == http.StatusNotFound:
 		advice = "check the names in --bigquery"
 	case strings.Contains(err.Error(), "Unrecognized name"):

@@ -173,6 +173,7 @@ func personRows() []row {
 }
 
 func TestForgetBigQuery(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	w := newWarehouse(t, b, personRows()...)
 	got := b.run("", "forget", "acme/r83jf", "--bigquery", clicksName, "--dry-run")
@@ -234,11 +235,12 @@ func TestForgetTooNew(t *testing.T) {
 }
 
 func TestForgetBigQueryFails(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		code          int
 		refusal, want string
 	}{
-		{403, "Access Denied: Table my-project:linktracker_clicks.clicks: User does not have permission", "your account needs the roles roles/bigquery.dataEditor on the table and roles/bigquery.jobUser on its project"},
+		{403, "Access Denied: Table my-project:linktracker_clicks.clicks: User does not have permission", "your account needs the roles roles/bigquery.dataEditor on the table and roles/bigquery.jobUser on its project, as Terraform's variable `privacy_members` gives them"},
 		{404, "Not found: Dataset my-project:linktracker_clicks", "check the names in --bigquery"},
 		{400, "Unrecognized name: recipient at [1:50]", "this is no table of click events"},
 		{400, "Could not serialize access to table due to concurrent update", "somebody else changes the table just now; try again"},
@@ -269,6 +271,7 @@ func personLines() string {
 }
 
 func TestForgetFile(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	path := filepath.Join(t.TempDir(), "clicks.jsonl")
 	before := personLines()
@@ -357,6 +360,7 @@ func TestForgetFileFails(t *testing.T) {
 }
 
 func TestForgetRule(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, b *bench) {
 		// A block is not put out of force.
 		b.succeed("", "block", "recipient:acme/r1")
@@ -440,6 +444,7 @@ func TestForgetUsage(t *testing.T) {
 
 // On a terminal it says what there is, and asks.
 func TestForgetAsks(t *testing.T) {
+	t.Parallel()
 	for answer, want := range map[string]int{"yes\n": exitYes, "y\n": exitNo, "\n": exitNo, "no\n": exitNo} {
 		master, slave := openTerminal(t, 80)
 		b := newBench(t)

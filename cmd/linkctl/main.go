@@ -213,6 +213,7 @@ const exitCodesHelp = `Exit codes, for scripts:
        rules      no rule fits the filter
        tail       fewer than --count events came within --timeout
        watch      verdicts could not all be published
+       report     a subscription could not be read to its end
        replay     something was not understood or refused; all else was replayed
        forget     the answer was no, or something could not be deleted yet
        doctor     there is a problem

@@ -377,6 +377,7 @@ func TestSignal(t *testing.T) {
 // The examples of every manual work as they stand, in a shell, one after the
 // other.
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	shell, err := exec.LookPath("sh")
 	if err != nil {
 		t.Skip("no shell")

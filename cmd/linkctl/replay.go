@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -42,6 +43,9 @@ const (
 	maxRefused = 1000
 )
 
+// subscriptionURL is how a subscription is written.
+var subscriptionURL = regexp.MustCompile(`^pubsub://[^/]+/subscriptions/[^/]+$`)
+
 func (t *tool) replayCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "replay INPUT",
@@ -57,7 +61,9 @@ would have been published then. INPUT is one of
                      the spill subscription (linktracker-spill in Terraform), until
                      nothing comes for --wait
 
---clicks is the endpoint's own setting, where the events should have gone.
+--clicks is the endpoint's own setting, where the events should have gone. Your
+account needs the right to publish there, which Terraform's variable replayers
+gives, and operators alone have not.
 
 Replaying can be stopped and run again. How far a file was replayed is kept in a
 cursor beside it, INPUT.cursor, which also tells whether the file is still the one
@@ -92,7 +98,7 @@ were any.`,
 		subscription := strings.HasPrefix(input, "pubsub://")
 		path := strings.TrimPrefix(input, "file:")
 		switch {
-		case subscription && !strings.Contains(input, "/subscriptions/"):
+		case subscription && !subscriptionURL.MatchString(input):
 			return usagef("%q is no subscription: give pubsub://PROJECT/subscriptions/NAME", input)
 		case subscription && *dryRun:
 			return usagef("--dry-run is for files: `gcloud pubsub subscriptions pull NAME --limit=1` shows a message and leaves it there")
@@ -453,6 +459,7 @@ func (r *replay) subscription(ctx context.Context, source string, wait time.Dura
 		underWay = map[string]chan struct{}{} // by id; guarded by r.mu
 		came     int
 	)
+	r.t.note("replaying %s until nothing has come for %v", source, wait)
 	err := event.Drain(receive, source, wait, func(m *event.Message) {
 		came++
 		name := fmt.Sprintf("message %d, of %s", came, stamp(m.PublishedAt))
@@ -677,7 +684,7 @@ func adviseClicks(err error) error {
 	case strings.Contains(err.Error(), "could not find default credentials"), code == codes.Unauthenticated:
 		advice = "sign in with `gcloud auth application-default login`"
 	case code == codes.PermissionDenied:
-		advice = "your account needs the role roles/pubsub.publisher on this topic"
+		advice = "your account needs the role roles/pubsub.publisher on this topic, as Terraform's variable `replayers` gives it"
 	case code == codes.NotFound:
 		advice = "check the project and the topic in --clicks or CLICKS"
 	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded, code == codes.Unavailable:

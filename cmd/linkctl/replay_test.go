@@ -444,7 +444,7 @@ func TestReplayFails(t *testing.T) {
 		return nil
 	})
 	got := b.run("", "replay", path)
-	if want := "linkctl: publish the event of line 5: rpc error: code = PermissionDenied desc = not you: your account needs the role roles/pubsub.publisher on this topic\n"; got.code != exitNo || got.stderr != want {
+	if want := "linkctl: publish the event of line 5: rpc error: code = PermissionDenied desc = not you: your account needs the role roles/pubsub.publisher on this topic, as Terraform's variable `replayers` gives it\n"; got.code != exitNo || got.stderr != want {
 		t.Errorf("exit code %d: %s", got.code, got.stderr)
 	}
 	n := s.count()
@@ -500,6 +500,7 @@ func TestReplayRefused(t *testing.T) {
 // From the spill subscription: what was published is acknowledged, what can't be
 // read stays.
 func TestReplaySubscription(t *testing.T) {
+	t.Parallel()
 	client, project, url := newClicks(t)
 	b := newBench(t)
 	b.set("CLICKS", url)
@@ -552,6 +553,7 @@ func TestReplaySubscription(t *testing.T) {
 // Stopped in the middle of a subscription, a replay leaves what it did not
 // publish, and nothing comes twice.
 func TestReplaySubscriptionInterrupted(t *testing.T) {
+	t.Parallel()
 	client, project, _ := newClicks(t)
 	b := newBench(t)
 	clicks := filepath.Join(t.TempDir(), "clicks.jsonl")
@@ -629,7 +631,7 @@ func TestReplayErrors(t *testing.T) {
 		{"replay --clicks stdout ok", exitUsage, "events are replayed to pubsub://PROJECT/TOPIC or file:PATH, not to stdout"},
 		{"replay --clicks pubsub:// ok", exitUsage, `where the events should go (--clicks, CLICKS): "pubsub://" is none of `},
 		{"replay --clicks file:x pubsub://p/spill", exitUsage, `"pubsub://p/spill" is no subscription: give pubsub://PROJECT/subscriptions/NAME`},
-		{"replay --clicks file:x pubsub://p/subscriptions/a/b", exitUsage, `unknown source of events: `},
+		{"replay --clicks file:x pubsub://p/subscriptions/a/b", exitUsage, `"pubsub://p/subscriptions/a/b" is no subscription: give `},
 		{"replay --dry-run pubsub://p/subscriptions/spill", exitUsage, "--dry-run is for files: "},
 		{"replay --cursor c -", exitUsage, "--cursor is for files: "},
 		{"replay --cursor c pubsub://p/subscriptions/spill", exitUsage, "--cursor is for files: "},

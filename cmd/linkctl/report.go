@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"example.com/linktracker/linkcore/event"
@@ -95,6 +94,8 @@ temporary file (TMPDIR), which needs about a quarter of their size.`,
 				return usagef("a source is empty")
 			case strings.HasPrefix(source, "gs://"):
 				return usagef("%q is in Cloud Storage: copy it first, with `gcloud storage cp`", source)
+			case isPubSub && strings.Contains(topic, "/subscriptions/") && !subscriptionURL.MatchString(source):
+				return usagef("%q is no subscription: give pubsub://PROJECT/subscriptions/NAME", source)
 			case isPubSub && !strings.Contains(topic, "/subscriptions/") && *during == 0:
 				return usagef("%q is a topic, on which only what comes from now on can be read: say for how long with --for", source)
 			}
@@ -103,8 +104,12 @@ temporary file (TMPDIR), which needs about a quarter of their size.`,
 		collector := report.NewCollector(o)
 		defer collector.Close()
 		interrupted, err := t.collect(c.Context(), collector, sources, *wait, *during)
-		if err != nil {
+		var cut *cutOffError
+		if err != nil && !errors.As(err, &cut) {
 			return err
+		}
+		if cut != nil {
+			t.complain("%v; the report has what came until then", err)
 		}
 		ctx := c.Context()
 		if interrupted {
@@ -132,11 +137,15 @@ temporary file (TMPDIR), which needs about a quarter of their size.`,
 				return e.Encode(r)
 			}
 		}
+		var answer error
+		if cut != nil {
+			answer = errNo
+		}
 		if *output == "" {
 			if err := write(t.stdout); err != nil {
 				return fmt.Errorf("write standard output: %w", err)
 			}
-			return nil
+			return answer
 		}
 		var page bytes.Buffer
 		if err := write(&page); err != nil {
@@ -145,7 +154,8 @@ temporary file (TMPDIR), which needs about a quarter of their size.`,
 		if err := writeWhole(*output, page.Bytes()); err != nil {
 			return fmt.Errorf("write %s: %w", *output, err)
 		}
-		return nil
+		t.note("%s: clicks by people %d, automated %d, blocked %d", *output, r.Clicks.Human, r.Clicks.Automated, r.Blocked.Total())
+		return answer
 	}
 	return c
 }
@@ -176,6 +186,12 @@ func (t *tool) collect(ctx context.Context, collector *report.Collector, sources
 	return false, nil
 }
 
+// A cutOffError is why not all of a subscription was read. What was read is nowhere
+// else any more.
+type cutOffError struct{ error }
+
+func (e *cutOffError) Unwrap() error { return e.error }
+
 // drain reads a subscription until nothing more comes, or a topic for so long.
 func (t *tool) drain(ctx context.Context, collector *report.Collector, source string, wait, during time.Duration) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -186,41 +202,40 @@ func (t *tool) drain(ctx context.Context, collector *report.Collector, source st
 		defer cancel()
 	}
 	collector.Begin(source)
-	existing := strings.Contains(source, "/subscriptions/")
-	var quiet atomic.Pointer[time.Timer]
 	var failed error
-	err := event.Receive(ctx, source, event.ReceiveOptions{
-		Name:   "linkctl-report",
-		Labels: map[string]string{"made-by": "linkctl-report"},
-		Ready: func() {
-			if existing {
-				quiet.Store(time.AfterFunc(wait, stop))
-				return
-			}
-			t.note("reading %s for %v", source, during)
-		},
-	}, func(m *event.Message) {
-		if timer := quiet.Load(); timer != nil {
-			timer.Reset(wait)
+	read := 0
+	add := func(m *event.Message) {
+		if failed == nil {
+			failed = collector.Add(m.Data)
 		}
 		if failed != nil {
-			m.Nack()
-			return
-		}
-		if failed = collector.Add(m.Data); failed != nil {
 			m.Nack()
 			stop()
 			return
 		}
+		read++
 		m.Ack()
-	})
-	if timer := quiet.Load(); timer != nil {
-		timer.Stop()
 	}
-	if errors.Is(err, event.ErrSource) {
+	var err error
+	if strings.Contains(source, "/subscriptions/") {
+		t.note("reading %s until nothing has come for %v", source, wait)
+		err = event.Drain(ctx, source, wait, add)
+	} else {
+		err = event.Receive(ctx, source, event.ReceiveOptions{
+			Name:   "linkctl-report",
+			Labels: map[string]string{"made-by": labelValue(t.whoami()), "made-for": "linkctl-report"},
+			Ready:  func() { t.note("reading %s for %v", source, during) },
+		}, add)
+	}
+	switch {
+	case errors.Is(err, event.ErrSource):
 		return usageError{err}
+	case failed != nil:
+		return errors.Join(failed, err)
+	case err != nil && read > 0:
+		return &cutOffError{err}
 	}
-	return errors.Join(failed, err)
+	return err
 }
 
 // parsePast reads a time: a day, a moment, or how long ago it was.

@@ -14,6 +14,7 @@ import (
 
 	"cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"cloud.google.com/go/pubsub/v2/pstest"
 	"example.com/linktracker/linkcore/emulatortest"
 	"example.com/linktracker/linkcore/event"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -93,7 +94,7 @@ func TestReport(t *testing.T) {
 
 	// A file is written whole or not at all, and keeps its mode.
 	out := filepath.Join(dir, "report.html")
-	b.want(outcome{}, "", "report", path, "--output", out)
+	b.want(outcome{0, "", out + ": clicks by people 2, automated 1, blocked 0\n"}, "", "report", path, "--output", out)
 	content, err := os.ReadFile(out)
 	if err != nil || !bytes.HasSuffix(content, []byte("</html>\n")) {
 		t.Errorf("%v, %.100s", err, content)
@@ -140,7 +141,7 @@ func TestReportUsage(t *testing.T) {
 		"file:":                                 `a source is empty`,
 		"gs://bucket/export.json":               "\"gs://bucket/export.json\" is in Cloud Storage: copy it first, with `gcloud storage cp`",
 		"pubsub://my-project/clicks":            `"pubsub://my-project/clicks" is a topic, on which only what comes from now on can be read: say for how long with --for`,
-		"pubsub://my-project/subscriptions/":    `unknown source of events: "pubsub://my-project/subscriptions/" is none of pubsub://PROJECT/TOPIC, pubsub://PROJECT/subscriptions/NAME, file:PATH`,
+		"pubsub://my-project/subscriptions/":    `"pubsub://my-project/subscriptions/" is no subscription: give pubsub://PROJECT/subscriptions/NAME`,
 	} {
 		b.want(outcome{exitUsage, "", "linkctl: " + want + " (linkctl report --help explains)\n"}, "", append([]string{"report"}, strings.Fields(args)...)...)
 	}
@@ -148,6 +149,7 @@ func TestReportUsage(t *testing.T) {
 
 // A subscription is read until nothing more comes, and a topic for a while.
 func TestReportPubSub(t *testing.T) {
+	t.Parallel()
 	emulatortest.PubSub(t)
 	project := emulatortest.Project(t)
 	client, err := pubsub.NewClient(t.Context(), project)
@@ -198,5 +200,40 @@ func TestReportPubSub(t *testing.T) {
 	}
 	if got := b.run("", "report", "pubsub://"+project+"/subscriptions/missing"); got.code != exitNo || !strings.Contains(got.stderr, "check the project and the name") {
 		t.Errorf("a subscription that is not there: %+v", got)
+	}
+}
+
+// What was read of a subscription that goes away is in the report: it is nowhere
+// else any more.
+func TestReportCutOff(t *testing.T) {
+	server := pstest.NewServer()
+	defer server.Close()
+	t.Setenv("PUBSUB_EMULATOR_HOST", server.Addr)
+	client, err := pubsub.NewClient(t.Context(), "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	const topic, subscription = "projects/p/topics/clicks", "projects/p/subscriptions/report"
+	if _, err := client.TopicAdminClient.CreateTopic(t.Context(), &pubsubpb.Topic{Name: topic}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.SubscriptionAdminClient.CreateSubscription(t.Context(), &pubsubpb.Subscription{Name: subscription, Topic: topic}); err != nil {
+		t.Fatal(err)
+	}
+	id := server.Publish(topic, []byte(strings.SplitN(reportEvents, "\n", 2)[0]), nil)
+
+	b := newBench(t)
+	out := filepath.Join(t.TempDir(), "report.html")
+	s := b.start("reading pubsub://p/subscriptions/report until nothing has come for 1h0m0s", "report", "pubsub://p/subscriptions/report", "--wait", "1h", "--output", out)
+	waitUntil(t, "acknowledgement", func() bool { return server.Message(id).Acks > 0 })
+	if err := client.SubscriptionAdminClient.DeleteSubscription(t.Context(), &pubsubpb.DeleteSubscriptionRequest{Subscription: subscription}); err != nil {
+		t.Fatal(err)
+	}
+	if code := s.end(); code != exitNo || !strings.Contains(s.stderr.String(), "check the project and the name; the report has what came until then\n"+out+": clicks by people 1, ") {
+		t.Errorf("exit code %d: %s", code, s.stderr)
+	}
+	if page, err := os.ReadFile(out); err != nil || !bytes.Contains(page, []byte("https://example.com/pricing?a=1")) {
+		t.Errorf("%v: %.200s", err, page)
 	}
 }

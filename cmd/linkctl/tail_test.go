@@ -249,6 +249,7 @@ func click(t *testing.T, e http.Handler, link string) {
 
 // What the filters let through, with a service that ignores filters.
 func TestTailFilters(t *testing.T) {
+	t.Parallel()
 	_, _, url := newClicks(t)
 	b := newBench(t)
 	b.set("CLICKS", url)
@@ -523,6 +524,7 @@ func TestTailErrors(t *testing.T) {
 // A real process leaves no subscription when it is told to end, or when nobody
 // reads it any more.
 func TestTailSignals(t *testing.T) {
+	t.Parallel()
 	client, project, url := newClicks(t)
 	b := newBench(t)
 	b.set("CLICKS", url)

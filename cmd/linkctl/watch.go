@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os/signal"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -141,7 +142,10 @@ there already.`,
 			if clicks == source && strings.HasPrefix(source, "file:") {
 				return usagef("verdicts would go into the file that is read: give --clicks another one")
 			}
-			sink, err := event.OpenSink(c.Context(), clicks, event.SinkOptions{Stdout: t.stdout})
+			if clicks == "stdout" {
+				return usagef("verdicts go to pubsub://PROJECT/TOPIC or file:PATH, not to stdout, where alerts are")
+			}
+			sink, err := event.OpenSink(c.Context(), clicks, event.SinkOptions{})
 			if err != nil {
 				return usagef("--clicks: %w", err)
 			}
@@ -195,7 +199,12 @@ func (v *watchView) run(ctx context.Context, o guard.Options, source string, fro
 		Labels: map[string]string{"made-by": labelValue(v.t.whoami()), "made-for": "linkctl-watch"},
 		Filter: watchFilter,
 		Follow: fromNow, FromEnd: fromNow,
-		Ready: func() { v.t.note("watching %s; Ctrl-C ends", source) },
+		Ready: func() {
+			v.t.note("watching %s; Ctrl-C ends", source)
+			if o.Watch.Learning > 0 {
+				v.t.note("hosts of the first %s count as known; --learning 0 tells of those too", o.Watch.Learning)
+			}
+		},
 	})
 	if err == nil || v.err != nil {
 		s := g.Stats()
@@ -291,19 +300,32 @@ func (v *watchView) lines(a watch.Alert, o guard.Outcome) string {
 	}
 	if a.Campaign != "" {
 		text = append(text, "campaign: "+a.Customer+"/"+a.Campaign)
+		text = append(text, "to see it: linkctl tail --customer "+shellWord(a.Customer)+" --campaign "+shellWord(a.Campaign))
 	}
 	switch {
 	case !o.BlockedUntil.IsZero():
-		text = append(text, fmt.Sprintf("blocked until %s; linkctl unblock %s lifts it", stamp(o.BlockedUntil), a.Rule))
+		text = append(text, fmt.Sprintf("blocked until %s; linkctl unblock %s lifts it", stamp(o.BlockedUntil), shellWord(a.Rule)))
 	case o.Err != nil:
 		text = append(text, fmt.Sprintf("not blocked: %s: %v", o.NotBlocked, o.Err))
 	case o.NotBlocked != "":
 		text = append(text, "not blocked: "+o.NotBlocked)
 	case a.Rule != "":
-		text = append(text, "to stop it: linkctl block --expires 24h "+a.Rule)
+		text = append(text, "to stop it: linkctl block --expires 24h --reason "+string(a.Kind)+" "+shellWord(a.Rule))
 	}
 	for i, line := range text {
 		text[i] = "    " + printable(line) + "\n"
 	}
 	return head + "\n" + strings.Join(text, "")
+}
+
+// plainWord is what every shell takes for one word that is as it is written.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+:,./][A-Za-z0-9_@%+:,./-]*$`)
+
+// shellWord returns s as it is given to a shell: what strangers put into a link is
+// in commands that people copy.
+func shellWord(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

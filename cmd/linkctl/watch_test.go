@@ -3,9 +3,11 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,11 +57,12 @@ func TestWatchFile(t *testing.T) {
 	want := "2026-03-02T08:00:19Z  warning  shared_link       link:acme/a1\n" +
 		"    a link that went to one recipient was clicked from 20 addresses in 20 networks within 19s, since 2026-03-02T08:00:00Z\n" +
 		"    campaign: acme/spring26\n" +
-		"    to stop it: linkctl block --expires 24h link:acme/a1\n"
+		"    to see it: linkctl tail --customer acme --campaign spring26\n" +
+		"    to stop it: linkctl block --expires 24h --reason shared_link link:acme/a1\n"
 	if got.code != exitYes || got.stdout != want {
 		t.Errorf("%d\n got %s\nwant %s", got.code, got.stdout, want)
 	}
-	summary := regexp.MustCompile(`(?s)^watching file:\S+; Ctrl-C ends\n.*warning: a message is no event.*\n63 events in \S+: 1 alert, 3 verdicts \(not published: --verdicts does\); 30 delivered again; 1 no events\n$`)
+	summary := regexp.MustCompile(`(?s)^watching file:\S+; Ctrl-C ends\nhosts of the first 1h0m0s count as known; --learning 0 tells of those too\n.*warning: a message is no event.*\n63 events in \S+: 1 alert, 3 verdicts \(not published: --verdicts does\); 30 delivered again; 1 no events\n$`)
 	if !summary.MatchString(got.stderr) {
 		t.Errorf("%s", got.stderr)
 	}
@@ -153,6 +156,7 @@ func TestWatchUsage(t *testing.T) {
 		"watch --from clicks.jsonl":      `unknown source of events: "clicks.jsonl" is none of `,
 		"watch --from SOURCE --verdicts": "where verdicts go is not set: give --clicks or set CLICKS",
 		"watch --from SOURCE --verdicts --clicks SOURCE":      "verdicts would go into the file that is read: give --clicks another one",
+		"watch --from SOURCE --verdicts --clicks stdout":      "verdicts go to pubsub://PROJECT/TOPIC or file:PATH, not to stdout, where alerts are",
 		"watch --from SOURCE --protect customer:a":            "--protect is for --block",
 		"watch --from SOURCE --block-customers":               "--block-customers is for --block",
 		"watch --from SOURCE --block --protect x":             `--protect "x": kind is missing: `,
@@ -172,12 +176,32 @@ func TestWatchUsage(t *testing.T) {
 	}
 }
 
+// A command that is printed to be copied runs nothing that is in a link.
+func TestShellWord(t *testing.T) {
+	for word, want := range map[string]string{
+		"link:acme/a1_-":            "link:acme/a1_-",
+		"host:evil.example":         "host:evil.example",
+		"url:https://a.example/?a&": "'url:https://a.example/?a&'",
+		"host:$(reboot).example":    "'host:$(reboot).example'",
+		"a'b;c":                     `'a'\''b;c'`,
+		"--force":                   "'--force'",
+		"":                          "''",
+	} {
+		if got := shellWord(word); got != want {
+			t.Errorf("%s: %s, want %s", word, got, want)
+		}
+	}
+}
+
 // From a topic, until it is interrupted; its subscription goes with it.
 func TestWatchTopic(t *testing.T) {
+	t.Parallel()
 	client, project, url := newClicks(t)
 	b := newBench(t)
+	verdicts := b.start("showing what happens on "+url, "tail", "--clicks", url, "--event", "verdict", "--count", "3")
+	go io.Copy(io.Discard, verdicts.lines)
 	s := b.start("watching "+url, "watch", "--clicks", url, "--verdicts", "--learning", "0", "--json=false")
-	if names := subscriptionNames(t, client, project); len(names) != 1 || !strings.HasPrefix(names[0], "linkctl-watch-") {
+	if names := subscriptionNames(t, client, project); !slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, "linkctl-watch-") }) {
 		t.Errorf("subscriptions %v", names)
 	}
 	var events []*event.Event
@@ -201,6 +225,9 @@ func TestWatchTopic(t *testing.T) {
 		}
 	}
 	s.waitFor("an event is of the future")
+	if code := verdicts.end(); code != exitYes {
+		t.Errorf("tail: exit code %d: %s", code, verdicts.stderr)
+	}
 	s.cancel()
 	if code := <-s.code; code != exitInterrupted {
 		t.Errorf("exit code %d", code)

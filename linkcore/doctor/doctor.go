@@ -162,7 +162,7 @@ func Run(ctx context.Context, o Options, report func(Finding)) error {
 	for _, h := range d.hosts {
 		h.rule.get()
 	}
-	show(d.topic.get().close())
+	show(d.topic.get().close(d.Timeout))
 	return ctx.Err()
 }
 
