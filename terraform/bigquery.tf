@@ -51,18 +51,30 @@ resource "google_bigquery_table" "clicks" {
   deletion_protection = var.deletion_protection
 }
 
-# Each event once, with what a verdict found out later. Duplicates are alike to
-# the last field, and a verdict repeats the time and the mailing of its event, so
-# the windows are also divided by the columns that the table is partitioned and
-# clustered by: a filter on them then reaches the table, and not all of it is
-# read.
+# Each event once, with what was found out later: by a published verdict, or here,
+# by the rule of verdicts of linkcore/event/EVENTS.md. sql_test.go compares what
+# this query finds with what linkcore/watch does.
+#
+# Every window is divided by the columns that the table is clustered by, and by the
+# day: a filter on customer, campaign or day then reaches the table, and not all
+# of it is read. A filter on occurred_at cannot, since a click's class depends on
+# others beside it. And clicks on both sides of midnight (UTC) are not seen
+# together, whatever the filter is; a day has the same classes with any.
+#
+# The shortest stretch that makes a burst is one click on a first link, clicks on a
+# second, and one on a third. So runs of clicks on one link are numbered, and a
+# burst ends where the run before the previous one was on yet another link and
+# ended two seconds ago or less, at burst_start. An array of the links of each two
+# seconds would grow with the square of the clicks in them, and anybody can send
+# many. An event that has no part in the rule is alone in its windows, or a large
+# mailing's untracked clicks would all be in one.
 resource "google_bigquery_table" "events" {
   count = local.bigquery
 
   project     = local.project
   dataset_id  = google_bigquery_dataset.clicks[0].dataset_id
   table_id    = "events"
-  description = "Each event once. One that a verdict is about is automated, with the verdict's signals; verdicts are no rows of their own."
+  description = "Each event once. One that a verdict is about, or that the rule of verdicts finds among those of its day (UTC), is automated, with the signals of that; verdicts are no rows of their own. Filter by day, customer or campaign to read only that much of the table: a filter on occurred_at alone reads every day. Clicks on both sides of midnight that are a machine's only together are found by published verdicts alone."
   labels      = var.labels
 
   view {
@@ -71,22 +83,77 @@ resource "google_bigquery_table" "events" {
       WITH deliveries AS (
         SELECT
           *,
-          STRING_AGG(IF(event_type = 'verdict', ARRAY_TO_STRING(signals, ','), NULL), ',')
-            OVER (PARTITION BY IFNULL(about, event_id), occurred_at, customer, campaign) AS verdicts
+          DATE(occurred_at) AS day,
+          UNIX_MICROS(occurred_at) AS micros,
+          IFNULL(event_type, '') IN ('click', 'blocked') AND NOT IFNULL(untracked, FALSE) AND IFNULL(recipient, '') != ''
+            AND IFNULL(link, '') != '' AND IFNULL(customer, '') != '_probe' AS judged,
+          IFNULL(STARTS_WITH(link, 'hp_'), FALSE) AS trap
         FROM `${local.project}.${google_bigquery_dataset.clicks[0].dataset_id}.${google_bigquery_table.clicks[0].table_id}`
         WHERE event_id IS NOT NULL
+      ),
+      told AS (
+        SELECT
+          *,
+          IF(judged, recipient, event_id) AS visitor,
+          STRING_AGG(IF(event_type = 'verdict', ARRAY_TO_STRING(signals, ','), NULL), ',')
+            OVER (PARTITION BY customer, campaign, day, IFNULL(about, event_id)) AS verdicts,
+          ROW_NUMBER() OVER (PARTITION BY customer, campaign, day, event_id) AS delivery
+        FROM deliveries
+      ),
+      once AS (
+        SELECT
+          *,
+          LAG(link) OVER (PARTITION BY customer, campaign, day, judged, visitor ORDER BY micros, event_id) AS previous_link
+        FROM told
+        WHERE delivery = 1 AND IFNULL(event_type, '') != 'verdict'
+      ),
+      numbered AS (
+        SELECT
+          *,
+          COUNTIF(link != previous_link) OVER (
+            PARTITION BY customer, campaign, day, judged, visitor ORDER BY micros, event_id
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+          ) AS run
+        FROM once
+      ),
+      bursts AS (
+        SELECT
+          *,
+          IF(link != MIN(link) OVER last_but_one AND micros - MAX(micros) OVER last_but_one <= 2000000, MAX(micros) OVER last_but_one, NULL) AS burst_start
+        FROM numbered
+        WINDOW last_but_one AS (
+          PARTITION BY customer, campaign, day, judged, visitor ORDER BY run
+          RANGE BETWEEN 2 PRECEDING AND 2 PRECEDING
+        )
+      ),
+      near AS (
+        SELECT
+          *,
+          COUNT(burst_start) OVER (clicks RANGE BETWEEN CURRENT ROW AND 2000000 FOLLOWING) > 0
+            OR IFNULL(micros - MAX(burst_start) OVER (clicks RANGE BETWEEN 2000000 PRECEDING AND CURRENT ROW) <= 2000000, FALSE) AS burst,
+          COUNTIF(trap) OVER (clicks RANGE BETWEEN 60000000 PRECEDING AND 60000000 FOLLOWING) > 0 AS honeypot
+        FROM bursts
+        WINDOW clicks AS (PARTITION BY customer, campaign, day, judged, visitor ORDER BY micros)
+      ),
+      found AS (
+        SELECT
+          *,
+          IF(
+            IFNULL(automation, '') != 'automated' AND (burst OR honeypot),
+            IFNULL(verdicts, '') || IF(burst, ',burst', '') || IF(honeypot, ',honeypot', ''),
+            verdicts
+          ) AS reasons
+        FROM near
       )
       SELECT
-        * EXCEPT (verdicts)
+        * EXCEPT (micros, judged, trap, visitor, verdicts, delivery, previous_link, run, burst_start, burst, honeypot, reasons)
         REPLACE (
-          IF(verdicts IS NULL, automation, 'automated') AS automation,
-          IF(verdicts IS NULL, signals, ARRAY(
-            SELECT DISTINCT signal FROM UNNEST(ARRAY_CONCAT(signals, SPLIT(verdicts, ','))) AS signal WHERE signal != ''
+          IF(reasons IS NULL, automation, 'automated') AS automation,
+          IF(reasons IS NULL, signals, ARRAY(
+            SELECT DISTINCT signal FROM UNNEST(SPLIT(ARRAY_TO_STRING(signals, ',') || ',' || reasons, ',')) AS signal WHERE signal != ''
           )) AS signals
         )
-      FROM deliveries
-      WHERE IFNULL(event_type, '') != 'verdict'
-      QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id, occurred_at, customer, campaign) = 1
+      FROM found
     SQL
   }
 
@@ -111,7 +178,7 @@ resource "google_bigquery_table" "unique_clicks" {
       WITH clicks AS (
         SELECT
           *,
-          IFNULL(automation = 'automated', FALSE) OR IFNULL(STARTS_WITH(link, 'hp_'), FALSE) AS automated
+          IFNULL(automation = 'automated', FALSE) AS automated
         FROM `${local.project}.${google_bigquery_dataset.clicks[0].dataset_id}.${google_bigquery_table.events[0].table_id}`
         WHERE event_type = 'click'
       )

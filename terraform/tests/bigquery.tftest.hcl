@@ -153,12 +153,16 @@ run "on" {
   }
 
   assert {
-    condition     = strcontains(google_bigquery_table.events[0].view[0].query, "FROM `links-prod.linktracker_clicks.clicks`") && strcontains(google_bigquery_table.events[0].view[0].query, "ROW_NUMBER() OVER (PARTITION BY event_id,")
+    condition     = strcontains(google_bigquery_table.events[0].view[0].query, "FROM `links-prod.linktracker_clicks.clicks`") && strcontains(google_bigquery_table.events[0].view[0].query, "ROW_NUMBER() OVER (PARTITION BY customer, campaign, day, event_id) AS delivery")
     error_message = "One view has each event once, by its id."
   }
   assert {
-    condition     = strcontains(google_bigquery_table.events[0].view[0].query, "OVER (PARTITION BY IFNULL(about, event_id), occurred_at, customer, campaign) AS verdicts") && strcontains(google_bigquery_table.events[0].view[0].query, "IF(verdicts IS NULL, automation, 'automated') AS automation") && strcontains(google_bigquery_table.events[0].view[0].query, "WHERE IFNULL(event_type, '') != 'verdict'")
+    condition     = strcontains(google_bigquery_table.events[0].view[0].query, "OVER (PARTITION BY customer, campaign, day, IFNULL(about, event_id)) AS verdicts") && strcontains(google_bigquery_table.events[0].view[0].query, "IF(reasons IS NULL, automation, 'automated') AS automation") && strcontains(google_bigquery_table.events[0].view[0].query, "AND IFNULL(event_type, '') != 'verdict'")
     error_message = "An event that a verdict is about is automated, and the verdict is no row."
+  }
+  assert {
+    condition     = length(regexall("PARTITION BY", google_bigquery_table.events[0].view[0].query)) == length(regexall("PARTITION BY customer, campaign, day[,)]", google_bigquery_table.events[0].view[0].query)) && strcontains(google_bigquery_table.events[0].view[0].query, "DATE(occurred_at) AS day")
+    error_message = "A filter on customer, campaign or day passes every window and reaches the table."
   }
   assert {
     condition     = strcontains(google_bigquery_table.unique_clicks[0].view[0].query, "IFNULL(automation = 'automated', FALSE)") && strcontains(google_bigquery_table.unique_clicks[0].view[0].query, "WHERE event_type = 'click'")
