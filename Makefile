@@ -31,6 +31,11 @@ test: ## run all tests, with the official emulators where they are installed
 	$(GO) vet ./...
 	$(GO) test $(RACE) ./...
 
+.PHONY: test-large
+test-large: ## what make test does in small: every mail's picture, a thousand clicks a second, ten thousand connections
+	PICTURES=all $(GO) test -count 1 -run Picture ./linkcore/email
+	$(GO) test -count 1 -run 'Faults|Places|Idle|Kill' ./cmd/linktracker
+
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, and whether go.mod is tidy
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi

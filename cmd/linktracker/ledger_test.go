@@ -151,7 +151,7 @@ func (l *ledger) load(ctx context.Context, perSecond int, address func() string,
 // account is what became of the clicks that were answered.
 type account struct {
 	answered, published, spilled, both, neither, failed int
-	p50, p99                                            time.Duration // to the headers
+	p50, p90, p99                                       time.Duration // to the headers
 }
 
 func (a account) String() string {
@@ -190,7 +190,7 @@ func (l *ledger) account(servers ...*server) (a account) {
 		}
 	}
 	if took := slices.Sorted(slices.Values(l.took)); len(took) > 0 {
-		a.p50, a.p99 = took[len(took)/2], took[len(took)*99/100]
+		a.p50, a.p90, a.p99 = took[len(took)/2], took[len(took)*9/10], took[len(took)*99/100]
 	}
 	return a
 }
