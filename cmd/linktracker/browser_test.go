@@ -349,12 +349,19 @@ func (b *tab) open(url string) {
 // click clicks with the mouse, and does not wait for what comes of it.
 func (b *tab) click(selector string) {
 	b.Helper()
+	b.do(b.clickOn(selector))
+}
+
+// clickOn finds out where to click, which cannot be asked while the tab is on
+// its way to another page.
+func (b *tab) clickOn(selector string) chromedp.Action[chromedp.Void] {
+	b.Helper()
 	at := evaluate[[]float64](b, fmt.Sprintf(`(e => {
 		e.scrollIntoView();
 		const box = e.getBoundingClientRect();
 		return [box.x + box.width / 2, box.y + box.height / 2];
 	})(document.querySelector(%q))`, selector))
-	b.do(chromedp.MouseClickXY(at[0], at[1]))
+	return chromedp.MouseClickXY(at[0], at[1])
 }
 
 // press presses a key.
@@ -415,47 +422,68 @@ func testHeld(t *testing.T, browser context.Context, protocol string) {
 	b := newTab(t, browser)
 	b.open(n.origin("mail.example"))
 
+	var click []chromedp.Action[chromedp.Void]
+	for i := range clicks {
+		click = append(click, b.clickOn(fmt.Sprintf("#a%d", i)))
+	}
 	clicked := make([]time.Time, clicks)
 	for i := range clicks {
 		clicked[i] = time.Now()
-		b.click(fmt.Sprintf("#a%d", i))
+		b.do(click[i])
 	}
-	quick := clicks
-	if protocol == "HTTP/1.1" {
-		quick = connections
-	}
-	arrived := func(i int) time.Duration {
-		path := fmt.Sprintf("/%d", i)
-		waitFor(t, "the arrival at "+path, func() bool { return len(n.visited(path)) > 0 })
-		return n.visited(path)[0].at.Sub(clicked[i])
-	}
-	var took []time.Duration
-	for i := range quick {
-		took = append(took, arrived(i))
-	}
-	if spilled := len(n.spilledIDs(t)); spilled > 0 {
-		t.Errorf("%d responses had ended when the last of %d clicks arrived", spilled, quick)
-	}
-	if slowest := slices.Max(took); slowest > hold/2 {
-		t.Errorf("a destination was reached after %v, while responses are held for %v", slowest, hold)
-	}
-	for i := quick; i < clicks; i++ {
-		took = append(took, arrived(i))
-	}
-	if slowest := slices.Max(took); slowest > hold+unnoticed {
-		t.Errorf("a destination was reached after %v", slowest)
-	}
-	waitFor(t, "the events in the log", func() bool { return len(n.spilledIDs(t)) == clicks })
-	ended := time.Since(clicked[0])
-	for i := range took {
-		took[i] = took[i].Round(time.Millisecond)
-	}
-	t.Logf("%s: clicks arrived after %v; all responses had ended after %v", protocol, took, ended.Round(time.Millisecond))
+	waitFor(t, "all responses to end", func() bool { return len(n.spilledIDs(t)) == clicks })
 	if code, _ := n.stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	if spilled := len(n.spilledIDs(t)); spilled != clicks || ended < hold {
-		t.Errorf("%d events were spilled for %d clicks, the last after %v", spilled, clicks, ended)
+
+	arrived, ended := make([]time.Time, clicks), make([]time.Time, clicks)
+	for i := range clicks {
+		path := fmt.Sprintf("/%d", i)
+		visits := n.visited(path)
+		if len(visits) != 1 {
+			t.Fatalf("click %d reached its destination %d times", i, len(visits))
+		}
+		arrived[i] = visits[0].at
+		for _, line := range n.log("event spilled") {
+			event, _ := line["event"].(map[string]any)
+			written, _ := line["time"].(string)
+			if strings.HasSuffix(fmt.Sprint(event["destination"]), path) {
+				var err error
+				if ended[i], err = time.Parse(time.RFC3339Nano, written); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if ended[i].IsZero() {
+			t.Fatalf("click %d was not spilled", i)
+		}
+	}
+	places := clicks
+	if protocol == "HTTP/1.1" {
+		places = connections
+	}
+	var took []time.Duration
+	var held []time.Duration // those of clicks that were made while the first was held
+	for i := range clicks {
+		took = append(took, arrived[i].Sub(clicked[i]).Round(time.Millisecond))
+		if clicked[i].After(ended[0]) || i >= places {
+			continue
+		}
+		held = append(held, took[i])
+		if !arrived[i].Before(ended[i]) {
+			t.Errorf("click %d arrived %v after its response had ended", i, arrived[i].Sub(ended[i]))
+		}
+	}
+	t.Logf("%s, held for %v: clicks arrived after %v, the first %d while all their responses were held", protocol, hold, took, len(held))
+	slices.Sort(held)
+	if median := held[len(held)/2]; median > hold/2 {
+		t.Errorf("half of the destinations were reached after %v or later, while responses are held for %v", median, hold)
+	}
+	if slowest := slices.Max(took); slowest > 2*hold {
+		t.Errorf("a destination was reached after %v", slowest)
+	}
+	if after := ended[0].Sub(arrived[0]); after < hold/2 {
+		t.Errorf("the first response ended %v after the arrival, and should have been held for %v", after, hold)
 	}
 }
 
@@ -537,8 +565,9 @@ func testTwice(t *testing.T, browser context.Context) {
 
 	// The second click comes when the first one has left: Chromium gives up what
 	// has not.
+	click := b.clickOn("#slow")
 	for i := range 2 {
-		b.click("#slow")
+		b.do(click)
 		waitFor(t, "the destination to be asked", func() bool { return len(n.visited("/slow")) == i+1 })
 	}
 	close(n.slow)
@@ -571,8 +600,9 @@ func (n *internet) clicks(t *testing.T) int {
 
 func isPage(i *cdptarget.Info) bool { return i.Type == "page" }
 
-// A page that lets the browser fetch a link before anybody clicks on it makes
-// automated events; the click itself is a human one.
+// A page that has the browser fetch links before anybody clicks on them makes
+// automated events; the clicks themselves are human ones, and ask again: Chromium
+// 156 follows no redirect when it prefetches by speculation rules.
 func testPrefetch(t *testing.T, browser context.Context) {
 	n := newInternet(t, "HTTP/2", "DELIVERY=background")
 	mail := n.origin("mail.example") + "/"
@@ -589,7 +619,7 @@ func testPrefetch(t *testing.T, browser context.Context) {
 	b.open(mail)
 	waitFor(t, "both to be fetched", func() bool { return n.clicks(t) == 2 })
 	for _, id := range []string{"linked", "ruled"} {
-		b.click("#"+id)
+		b.click("#" + id)
 		b.waitAt(n.origin("shop.example") + "/" + id)
 		b.travel(-1)
 		b.waitAt(mail)
