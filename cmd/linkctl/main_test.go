@@ -395,65 +395,68 @@ func TestExamples(t *testing.T) {
 	topic := regexp.MustCompile(`pubsub://\S*`)
 	hosts := regexp.MustCompile(`https://(links|go)\.\S*`)
 	for _, c := range commands(t) {
-		b := newBench(t)
-		base := "" // of the endpoint that the examples check
-		dir := filepath.Dir(b.get("LINK_KEYS"))
-		environ := append(b.processEnviron(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+dir)
-		if c.Name() == "rules" {
-			b.succeed("", "block", "host:phish.example")
-		}
-		writeFile(t, filepath.Join(dir, "message.eml"), testMessage)
-		environ = append(environ, "CLICKS=file:clicks.jsonl")
-		if c.Name() == "report" || c.Name() == "forget" {
-			writeFile(t, filepath.Join(dir, "clicks.jsonl"), reportEvents)
-			newWarehouse(t, b)
-			environ = append(environ, "BIGQUERY_EMULATOR_HOST="+b.get("BIGQUERY_EMULATOR_HOST"))
-		}
-		if c.Name() == "tail" {
-			keepClicking(t, filepath.Join(dir, "clicks.jsonl"))
-		}
-		if c.Name() == "watch" {
-			writeFile(t, filepath.Join(dir, "clicks.jsonl"), postedLink(30))
-		}
-		writeFile(t, filepath.Join(dir, "spilled.jsonl"), spilledLine(1, ""))
-		if c.Name() == "doctor" {
-			b.set("CLICKS", "file:"+filepath.Join(dir, "clicks.jsonl"))
-			base = serveEndpoint(t, b)
-			environ = append(environ, "LINK_BASE_URL="+base)
-		}
-		for line := range strings.Lines(c.Example) {
-			line = strings.TrimSpace(line)
-			// Nobody presses Ctrl-C here.
-			line = strings.ReplaceAll(line, "linkctl tail", "linkctl tail --count 1")
-			if strings.HasPrefix(line, "linkctl watch") && !strings.Contains(line, "--from") {
-				line += " --from file:clicks.jsonl"
+		t.Run(c.CommandPath(), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			base := "" // of the endpoint that the examples check
+			dir := filepath.Dir(b.get("LINK_KEYS"))
+			environ := append(b.processEnviron(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+dir)
+			if c.Name() == "rules" {
+				b.succeed("", "block", "host:phish.example")
 			}
-			// What is written to Firestore is tested against its emulator.
-			line = emulator.ReplaceAllString(line, "file:rules.jsonl")
-			if base != "" {
-				line = hosts.ReplaceAllString(line, base)
+			writeFile(t, filepath.Join(dir, "message.eml"), testMessage)
+			environ = append(environ, "CLICKS=file:clicks.jsonl")
+			if c.Name() == "report" || c.Name() == "forget" {
+				writeFile(t, filepath.Join(dir, "clicks.jsonl"), reportEvents)
+				newWarehouse(t, b)
+				environ = append(environ, "BIGQUERY_EMULATOR_HOST="+b.get("BIGQUERY_EMULATOR_HOST"))
 			}
-			// So is what goes over Pub/Sub.
-			line = topic.ReplaceAllString(line, "file:clicks.jsonl")
-			command := exec.Command(shell, "-c", line)
-			command.Dir, command.Env = dir, environ
-			var stdout, stderr bytes.Buffer
-			command.Stdout, command.Stderr = &stdout, &stderr
-			err := command.Run()
-			if strings.Contains(line, "inspect https://links.example.com/c1.acme") {
-				// The format's own example, whose key is nowhere.
-				if err == nil || !strings.Contains(stdout.String(), "\n  destination  https://example.com/\n") {
-					t.Errorf("%s: %v\n%s%s", line, err, stdout.String(), stderr.String())
+			if c.Name() == "tail" {
+				keepClicking(t, filepath.Join(dir, "clicks.jsonl"))
+			}
+			if c.Name() == "watch" {
+				writeFile(t, filepath.Join(dir, "clicks.jsonl"), postedLink(30))
+			}
+			writeFile(t, filepath.Join(dir, "spilled.jsonl"), spilledLine(1, ""))
+			if c.Name() == "doctor" {
+				b.set("CLICKS", "file:"+filepath.Join(dir, "clicks.jsonl"))
+				base = serveEndpoint(t, b)
+				environ = append(environ, "LINK_BASE_URL="+base)
+			}
+			for line := range strings.Lines(c.Example) {
+				line = strings.TrimSpace(line)
+				// Nobody presses Ctrl-C here.
+				line = strings.ReplaceAll(line, "linkctl tail", "linkctl tail --count 1")
+				if strings.HasPrefix(line, "linkctl watch") && !strings.Contains(line, "--from") {
+					line += " --from file:clicks.jsonl"
 				}
-				continue
+				// What is written to Firestore is tested against its emulator.
+				line = emulator.ReplaceAllString(line, "file:rules.jsonl")
+				if base != "" {
+					line = hosts.ReplaceAllString(line, base)
+				}
+				// So is what goes over Pub/Sub.
+				line = topic.ReplaceAllString(line, "file:clicks.jsonl")
+				command := exec.Command(shell, "-c", line)
+				command.Dir, command.Env = dir, environ
+				var stdout, stderr bytes.Buffer
+				command.Stdout, command.Stderr = &stdout, &stderr
+				err := command.Run()
+				if strings.Contains(line, "inspect https://links.example.com/c1.acme") {
+					// The format's own example, whose key is nowhere.
+					if err == nil || !strings.Contains(stdout.String(), "\n  destination  https://example.com/\n") {
+						t.Errorf("%s: %v\n%s%s", line, err, stdout.String(), stderr.String())
+					}
+					continue
+				}
+				if err != nil || strings.Contains(stderr.String(), "linkctl:") {
+					t.Errorf("%s: %v\n%s", line, err, stderr.String())
+				}
+				if !strings.Contains(line, "gcloud") && !strings.Contains(line, "> ") && !strings.Contains(line, "--output") && stdout.Len() == 0 {
+					t.Errorf("%s printed nothing", line)
+				}
 			}
-			if err != nil || strings.Contains(stderr.String(), "linkctl:") {
-				t.Errorf("%s: %v\n%s", line, err, stderr.String())
-			}
-			if !strings.Contains(line, "gcloud") && !strings.Contains(line, "> ") && !strings.Contains(line, "--output") && stdout.Len() == 0 {
-				t.Errorf("%s printed nothing", line)
-			}
-		}
+		})
 	}
 }
 
