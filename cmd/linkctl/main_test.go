@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"io"
 	"os"
 	"os/exec"
@@ -26,6 +27,12 @@ const beTool = "LINKCTL_TEST_BE_TOOL"
 func TestMain(m *testing.M) {
 	if os.Getenv(beTool) != "" {
 		main()
+	}
+	// Tests that are parallel wait for emulators and timeouts; they do not need a
+	// processor each.
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		flag.Set(f.Name, "8")
 	}
 	os.Exit(m.Run())
 }

@@ -530,7 +530,7 @@ func TestReplaySubscription(t *testing.T) {
 		}
 	}
 	source := "pubsub://" + project + "/subscriptions/linktracker-spill"
-	got := b.run("", "replay", "--wait", "2s", source)
+	got := b.run("", "replay", "--wait", "1s", source)
 	if got.code != exitNo || !strings.HasPrefix(got.stdout, "60 events replayed, ") ||
 		!strings.Contains(got.stdout, "\n1 event met again, and not published twice\n2 entries not understood\n") || strings.Count(got.stderr, "; it stays in the subscription\n") != 2 {
 		t.Errorf("exit code %d\n%s%s", got.code, got.stdout, got.stderr)
@@ -595,7 +595,7 @@ func TestReplaySubscriptionInterrupted(t *testing.T) {
 	if first == events || !strings.HasPrefix(stdout.String(), fmt.Sprintf("%d events replayed, ", first)) {
 		t.Errorf("%d events in the first run: %s", first, &stdout)
 	}
-	b.succeed("", "replay", "--wait", "2s", source)
+	b.succeed("", "replay", "--wait", "1s", source)
 	if got := published(t, clicks); !slices.Equal(got, upTo(events)) {
 		t.Errorf("%d events, %d in the first run", len(got), first)
 	}

@@ -185,12 +185,12 @@ func TestReportPubSub(t *testing.T) {
 	}
 	b := newBench(t)
 	source := "pubsub://" + project + "/subscriptions/report"
-	n := b.numbers("", source, "--wait", "2s")
+	n := b.numbers("", source, "--wait", "1s")
 	if n.Clicks.Human != 1 || n.Input.Duplicates != 1 || n.Input.Unreadable != 1 || n.Input.Files[0].Name != source {
 		t.Errorf("%+v", n)
 	}
 	// It was acknowledged.
-	if n := b.numbers("", source, "--wait", "1s"); n.Clicks.Human != 0 {
+	if n := b.numbers("", source, "--wait", "500ms"); n.Clicks.Human != 0 {
 		t.Errorf("again: %+v", n)
 	}
 	// A topic has what comes now.
