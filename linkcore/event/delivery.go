@@ -404,7 +404,7 @@ func (d *Delivery) spill(ctx context.Context, e *Event, reason string) {
 // an event is cut, and the rest is bounded by the link's own length.
 func appendSpilled(dst []byte, e *Event, now time.Time, reason string) []byte {
 	dst = append(dst, `{"severity":"WARNING","time":"`...)
-	dst = now.UTC().AppendFormat(dst, timeFormat)
+	dst = appendTime(dst, now)
 	dst = append(dst, `","message":"event spilled","reason":`...)
 	dst = appendString(dst, reason)
 	dst = append(dst, `,"event":`...)

@@ -58,12 +58,26 @@ type Event struct {
 
 const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
 
+// appendTime appends a time in UTC as timeFormat has it. Package time is quick
+// with RFC 3339 alone, so the fraction is put in here.
+func appendTime(dst []byte, t time.Time) []byte {
+	t = t.UTC()
+	dst = t.AppendFormat(dst, time.RFC3339)
+	dst[len(dst)-1] = '.' // was Z
+	micros := t.Nanosecond() / 1000
+	for divisor := 100_000; divisor > 0; divisor /= 10 {
+		dst = append(dst, byte('0'+micros/divisor%10))
+	}
+	return append(dst, 'Z')
+}
+
 // AppendJSON appends the event as one flat JSON object, without a line end.
 func (e *Event) AppendJSON(dst []byte) []byte {
 	o := object{buffer: append(dst, '{'), start: len(dst) + 1}
 	o.string("event_id", e.ID)
 	o.string("event_type", string(e.Type))
-	o.time("occurred_at", e.OccurredAt, timeFormat)
+	o.name("occurred_at")
+	o.buffer = append(appendTime(append(o.buffer, '"'), e.OccurredAt), '"')
 	o.string("key_id", e.KeyID)
 	o.string("host", e.Host)
 	o.string("customer", e.Customer)
@@ -226,7 +240,7 @@ func (e *Event) attributes(yield func(name, value string) bool) {
 		{"ce-id", "", e.ID, ""},
 		{"ce-source", "//", e.Host, ""},
 		{"ce-specversion", "", "1.0", ""},
-		{"ce-time", "", string(e.OccurredAt.UTC().AppendFormat(time[:0], timeFormat)), ""},
+		{"ce-time", "", string(appendTime(time[:0], e.OccurredAt)), ""},
 		{"ce-type", "linktracker.", string(e.Type), ".v1"},
 		{"content-type", "", "application/json", ""},
 		{"customer", "", e.Customer, ""},

@@ -253,3 +253,14 @@ func FuzzJSON(f *testing.F) {
 		decode(t, appendSpilled(nil, e, e.OccurredAt, "failed"))
 	})
 }
+
+func TestAppendTime(t *testing.T) {
+	for _, at := range []time.Time{
+		occurred, sent, time.Unix(0, 0), time.Unix(1, 999_999_999), time.Unix(1, 1000), time.Unix(1, 999), time.Unix(78_364_164_095, 123_456_000),
+		time.Date(2026, 12, 31, 23, 59, 59, 999_999_999, time.FixedZone("", -3600)),
+	} {
+		if got, want := string(appendTime(nil, at)), at.UTC().Format(timeFormat); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
