@@ -133,6 +133,29 @@ func TestStrings(t *testing.T) {
 	}
 }
 
+// Every byte at every place among eight, beside a byte by byte encoding.
+func TestStringsByEight(t *testing.T) {
+	for c := range 256 {
+		for length := range 20 {
+			for at := range length {
+				in := []byte(strings.Repeat("~", length))
+				in[at] = byte(c)
+				want := `"`
+				for _, b := range in {
+					one := string(appendString(nil, string(rune(b))))
+					if b >= 0x80 {
+						one = "\"\uFFFD\""
+					}
+					want += one[1 : len(one)-1]
+				}
+				if got := string(appendString(nil, string(in))); got != want+`"` {
+					t.Fatalf("%q: %s, want %s", in, got, want)
+				}
+			}
+		}
+	}
+}
+
 func TestCut(t *testing.T) {
 	for _, test := range []struct {
 		in    string

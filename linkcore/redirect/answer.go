@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // answer is a whole response but for what the request adds. Header values are
@@ -118,7 +119,8 @@ func (x *exchange) answer(a *answer, recorded bool) {
 func (x *exchange) flush() {
 	err := http.NewResponseController(x.w).Flush()
 	if err == nil {
-		x.firstByte.observe(x.began)
+		x.answered = time.Now()
+		x.firstByte.observe(x.answered.Sub(x.began))
 		return
 	}
 	if x.hold && errors.Is(err, http.ErrNotSupported) {
@@ -138,7 +140,7 @@ func (x *exchange) secure() bool {
 	if !x.o.TrustForwardedProto {
 		return false
 	}
-	proto, _, _ := strings.Cut(x.r.Header.Get("X-Forwarded-Proto"), ",")
+	proto, _, _ := strings.Cut(first(x.r, "X-Forwarded-Proto"), ",")
 	return strings.EqualFold(strings.TrimSpace(proto), "https")
 }
 

@@ -80,6 +80,7 @@ type Handler struct {
 	hold   bool
 
 	counters
+	refreshed    atomic.Int64 // Unix milliseconds of the last look at what is due, in the background
 	awaitingKeys atomic.Bool
 	cannotFlush  sync.Once
 }
@@ -143,6 +144,7 @@ type exchange struct {
 	r        *http.Request
 	received time.Time
 	began    time.Time // since when the client waits for us, not we for it
+	answered time.Time // when the answer had left; zero: it was not flushed
 	status   int       // of the answer; 0: not answered yet
 }
 
@@ -321,7 +323,7 @@ func (x *exchange) decide(link *linkcore.Link, address netip.Addr) (d blocklist.
 	return index.Decide(&blocklist.Request{
 		Link:      link,
 		Address:   address,
-		UserAgent: x.r.UserAgent(),
+		UserAgent: first(x.r, "User-Agent"),
 		Now:       x.received,
 	}), true
 }
@@ -330,7 +332,10 @@ func (x *exchange) decide(link *linkcore.Link, address netip.Addr) (d blocklist.
 // returns when the event and the refreshes that are due are done, which takes
 // the delivery's timeout at most.
 func (x *exchange) record(link *linkcore.Link, o event.Outcome) {
-	answered := time.Now()
+	answered := x.answered
+	if answered.IsZero() {
+		answered = time.Now()
+	}
 	o.Secure = x.secure()
 	e := x.o.Recorder.Record(x.r, x.received, link, o)
 	if e.Untracked {
@@ -344,10 +349,16 @@ func (x *exchange) record(link *linkcore.Link, o event.Outcome) {
 	}
 	x.o.Delivery.Deliver(e)
 
-	rules, keys := x.o.Rules.RefreshIfDue(), x.o.Keys.RefreshIfDue()
 	if !x.hold {
+		// Each looks at the clock, for which once a millisecond is often enough.
+		if ms := answered.UnixMilli(); x.refreshed.Load() != ms {
+			x.refreshed.Store(ms)
+			x.o.Rules.RefreshIfDue()
+			x.o.Keys.RefreshIfDue()
+		}
 		return
 	}
+	rules, keys := x.o.Rules.RefreshIfDue(), x.o.Keys.RefreshIfDue()
 	// An instance may have no processor between requests, so what this request
 	// started ends within it. One request at a time is enough for that: the
 	// cache sees to it by itself.
@@ -405,6 +416,14 @@ func (x *exchange) fixed(path string) {
 			x.answer(&notReadyAnswer, false)
 		}
 	}
+}
+
+// first returns the first value of a header given in canonical form.
+func first(r *http.Request, header string) string {
+	if values := r.Header[header]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 func (x *exchange) mayRead() bool {

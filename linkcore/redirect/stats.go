@@ -145,8 +145,7 @@ type histogram struct {
 	sum     atomic.Uint64
 }
 
-func (h *histogram) observe(since time.Time) {
-	elapsed := time.Since(since)
+func (h *histogram) observe(elapsed time.Duration) {
 	i := 0
 	// A bucket holds its bound, to the nanosecond.
 	for i < len(bounds) && elapsed > time.Duration(bounds[i])*time.Microsecond {
