@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -86,9 +87,9 @@ type Cache struct {
 	wg     sync.WaitGroup
 
 	// What follows belongs to the refresh in flight.
-	documents  map[documentKey]*rule
+	store      *store
+	documents  map[documentKey]handle
 	index      *Index
-	generation uint32
 	skipped    int
 	leftOut    bool // agents were left out, and the log says so
 	lastStart  instant
@@ -158,9 +159,10 @@ func NewCache(source Source, o Options) *Cache {
 		},
 		quiet:     patience,
 		ready:     make(chan struct{}),
-		documents: map[documentKey]*rule{},
-		index:     new(Index).apply(nil, 0),
+		store:     new(store),
+		documents: map[documentKey]handle{},
 	}
+	c.index = new(Index).apply(c.store, nil, 0)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -319,6 +321,7 @@ func (c *Cache) run(f *flight) {
 	}
 	cancel(nil)
 	watch.Wait()
+	c.compact()
 
 	now := c.now()
 	if err == nil {
@@ -467,16 +470,16 @@ func (c *Cache) differs(ctx context.Context, f *flight, start instant) (bool, er
 // have not expired.
 func (c *Cache) sweep(now int64) (living int) {
 	var dead []change
-	for _, r := range c.documents {
-		if r.expires > now {
+	for _, h := range c.documents {
+		if r := c.store.record(h); r.expires > now {
 			living++
-		} else if r.key != "" && !r.deleted {
-			dead = append(dead, change{old: r})
+		} else if r.keyLength > 0 && !r.deleted {
+			dead = append(dead, change{old: h})
 		}
 	}
 	c.latest = max(c.latest, now)
 	if len(dead) > 0 {
-		c.index = c.index.apply(dead, now)
+		c.index = c.index.apply(c.store, dead, now)
 	}
 	return living
 }
@@ -486,12 +489,12 @@ func (c *Cache) sweep(now int64) (living int) {
 func (c *Cache) revive(now int64) {
 	if now < c.latest {
 		var living []change
-		for _, r := range c.documents {
-			if r.indexed(now) && !r.indexed(c.latest) {
-				living = append(living, change{r, r})
+		for _, h := range c.documents {
+			if r := c.store.record(h); r.indexed(now) && !r.indexed(c.latest) {
+				living = append(living, change{h, h})
 			}
 		}
-		c.index = c.index.apply(living, now)
+		c.index = c.index.apply(c.store, living, now)
 	}
 	c.latest = now
 }
@@ -500,12 +503,13 @@ func (c *Cache) revive(now int64) {
 // that holds them. If it fails the copy stays as it is.
 func (c *Cache) read(ctx context.Context, f *flight, start instant, since time.Time) error {
 	now := start.wall.UnixMicro()
-	c.generation++
 	type staged struct {
 		key documentKey
-		change
+		new handle
 	}
 	var changes []staged
+	var seen []uint64       // a bit for each rule that was there before, whose document did not change
+	before := c.store.rules // those with higher handles are new
 	n := 0
 	whole, err := c.source.Read(ctx, since, func(d Document) {
 		f.progress.Add(1)
@@ -515,17 +519,22 @@ func (c *Cache) read(ctx context.Context, f *flight, start instant, since time.T
 		key := keyOf(d.ID)
 		r := newRule(d, now)
 		old := c.documents[key]
-		if old != nil && old.unchanged(r, now) {
-			old.generation = c.generation
+		if old != 0 && c.store.rule(old).unchanged(r, now) {
+			if seen == nil {
+				seen = make([]uint64, before/64+1)
+			}
+			seen[old/64] |= 1 << (old % 64)
 			return
 		}
-		r.generation = c.generation
-		if p := r.problem(); p != "" {
-			c.o.Log.Warn("blocklist document skipped: it cannot be understood", "document", d.where(), "problem", p)
+		if r.problem != "" {
+			c.o.Log.Warn("blocklist document skipped: it cannot be understood", "document", d.where(), "problem", r.problem)
 		}
-		changes = append(changes, staged{key, change{old, r}})
+		changes = append(changes, staged{key, c.store.add(&r)})
 	})
 	if err != nil {
+		for _, s := range changes {
+			c.store.drop(s.new)
+		}
 		if since.IsZero() {
 			// Until the next try changes alone are read, so that what keeps
 			// everything from being read does not keep new rules out as well.
@@ -538,22 +547,27 @@ func (c *Cache) read(ctx context.Context, f *flight, start instant, since time.T
 	edits := make([]change, 0, len(changes))
 	for _, s := range changes {
 		// A source may yield a document twice; the last counts.
-		s.old = c.documents[s.key]
-		edits = append(edits, s.change)
+		old := c.documents[s.key]
+		edits = append(edits, change{old, s.new})
 		c.documents[s.key] = s.new
-		c.skipped += problems(s.new) - problems(s.old)
+		c.skipped += c.problems(s.new) - c.problems(old)
 	}
 	if whole {
-		for key, r := range c.documents {
-			if r.generation != c.generation {
-				edits = append(edits, change{old: r})
+		for key, h := range c.documents {
+			if int(h) <= before && (seen == nil || seen[h/64]&(1<<(h%64)) == 0) {
+				edits = append(edits, change{old: h})
 				delete(c.documents, key)
-				c.skipped -= problems(r)
+				c.skipped -= c.problems(h)
 			}
 		}
 	}
 	if len(edits) > 0 {
-		c.index = c.index.apply(edits, now)
+		c.index = c.index.apply(c.store, edits, now)
+	}
+	for _, edit := range edits {
+		if edit.old != 0 {
+			c.store.drop(edit.old)
+		}
 	}
 	if whole {
 		c.sweep(now)
@@ -586,11 +600,36 @@ func (c *Cache) read(ctx context.Context, f *flight, start instant, since time.T
 	return nil
 }
 
-func problems(r *rule) int {
-	if r == nil || r.problem() == "" {
+func (c *Cache) problems(h handle) int {
+	if h == 0 || c.store.rule(h).problem == "" {
 		return 0
 	}
 	return 1
+}
+
+// compact moves the copy into a store without garbage once most of it is that.
+// Nothing else changes. The old store goes with its last reader.
+func (c *Cache) compact() {
+	if !c.store.wasteful() {
+		return
+	}
+	start := c.now()
+	old := c.index
+	store, moved := c.store.compact(maps.Values(c.documents))
+	for key, h := range c.documents {
+		c.documents[key] = moved[h]
+	}
+	c.store, c.index = store, old.move(store, moved)
+	if current := c.current.Load(); current != nil {
+		s := *current
+		if s.index == old {
+			s.index = c.index
+		} else { // the refresh failed after it had swept
+			s.index = s.index.move(store, moved)
+		}
+		c.current.Store(&s)
+	}
+	c.o.Log.Debug("blocklist compacted", "documents", len(c.documents), "seconds", (c.now().mono - start.mono).Seconds())
 }
 
 // Stats are the state of a [Cache].

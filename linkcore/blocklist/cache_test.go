@@ -1030,9 +1030,9 @@ func (endless) Count(context.Context, time.Time) (int, error) { return 0, errors
 func (endless) Close() error                                  { return nil }
 
 // TestMemory holds the copy of 100,000 rules, with all that a refresh needs,
-// below 40 MiB.
+// below 20 MiB.
 func TestMemory(t *testing.T) {
-	const n, limit = 100_000, 40 << 20
+	const n, limit = 100_000, 20 << 20
 	before := heap()
 	c := NewCache(endless{n}, Options{})
 	defer c.Close()

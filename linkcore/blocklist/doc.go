@@ -34,6 +34,10 @@
 // The index is a hash table of "kind:value", cut into 1,024 parts so that a
 // part can be copied alone, behind a small filter that answers most lookups,
 // which find nothing, without leaving the processor's cache. Addresses have a
-// prefix trie of their own. When a rule begins or expires is looked at when it
+// prefix trie of their own. The rules themselves are records without pointers
+// in large chunks, which cost the garbage collector next to nothing however
+// many there are. What a refresh replaces stays in its chunk for requests that
+// read it, until most of the chunks is such garbage: then the refresh moves the
+// rules in use to new ones. When a rule begins or expires is looked at when it
 // matches, so neither needs a refresh.
 package blocklist

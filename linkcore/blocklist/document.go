@@ -97,25 +97,25 @@ func (d Document) Rule() (Rule, error) {
 }
 
 // A rule is what the copy in memory keeps of a document: what matching needs,
-// and what tells whether the document changed. It does not change once it is in
-// an index, generation excepted, which no request looks at.
+// and what tells whether the document changed.
 type rule struct {
-	key     string // "kind:value"; empty if the document holds no rule
-	details *details
-	next    *rule // the next rule of the same slot of the index
+	key string // "kind:value"; empty if the document holds no rule
+	details
 
-	starts  int64 // Unix microseconds; math.MinInt64: has begun
 	expires int64 // Unix microseconds; math.MaxInt64: never
 	updated int64 // Unix microseconds; math.MinInt64: not said
-
-	// generation is that of the last read that saw the document. Only the
-	// refresh in flight looks at it, and an index holds the same rule as the
-	// copy does, not a copy of it, to save memory.
-	generation uint32
 
 	kind    uint8
 	action  uint8
 	deleted bool
+}
+
+// details are what few rules have.
+type details struct {
+	starts  int64 // Unix microseconds; math.MinInt64: has begun
+	target  string
+	id      string // the document's id, if it is not the one that the value makes
+	problem string // why the document cannot be understood
 }
 
 // Actions in the order in which they win among documents of one kind and value.
@@ -125,24 +125,16 @@ const (
 	actionUntracked
 )
 
-// details are what few rules have.
-type details struct {
-	target  string
-	id      string // the document's id, if it is not the one that the value makes
-	problem string // why the document cannot be understood
-}
-
 // newRule makes of a document what the copy keeps. now is in Unix microseconds:
 // a later updated_at counts as now, so that nobody wins for ever by a date.
-func newRule(d Document, now int64) *rule {
+func newRule(d Document, now int64) rule {
 	parsed, err := d.Rule()
-	r := &rule{
-		starts:  math.MinInt64,
+	r := rule{
+		details: noDetails,
 		expires: math.MaxInt64,
 		updated: math.MinInt64,
 		deleted: parsed.Deleted,
 	}
-	var more details
 	if !parsed.StartsAt.IsZero() {
 		r.starts = parsed.StartsAt.UnixMicro()
 	}
@@ -153,93 +145,40 @@ func newRule(d Document, now int64) *rule {
 		r.updated = min(parsed.UpdatedAt.UnixMicro(), now)
 	}
 	if err != nil {
-		more.problem = err.Error()
+		r.problem = err.Error()
 	} else if kind, ok := parsed.Kind.number(); ok {
 		r.key = parsed.String()
 		r.kind = kind
 		switch parsed.Action {
 		case Redirect:
 			r.action = actionRedirect
-			more.target = parsed.Target
+			r.target = parsed.Target
 		case Untracked:
 			r.action = actionUntracked
 		}
 	}
 	if r.key == "" || documentID(r.key) != d.ID {
-		more.id = d.ID
-	}
-	if more != (details{}) {
-		r.details = &more
+		r.details.id = d.ID
 	}
 	return r
 }
 
 // id returns the document's id.
 func (r *rule) id() string {
-	if r.details != nil && r.details.id != "" {
+	if r.details.id != "" {
 		return r.details.id
 	}
 	return documentID(r.key)
 }
 
-func (r *rule) target() string {
-	if r.details == nil {
-		return ""
-	}
-	return r.details.target
-}
-
-func (r *rule) problem() string {
-	if r.details == nil {
-		return ""
-	}
-	return r.details.problem
-}
-
-func (r *rule) value() string { return r.key[len(kinds[r.kind])+1:] }
-
-// live tells whether the rule does anything at a time in Unix microseconds.
-func (r *rule) live(now int64) bool { return r.starts <= now && now < r.expires }
-
-// indexed tells whether the rule does anything at that time or later.
-func (r *rule) indexed(now int64) bool {
-	return r.key != "" && !r.deleted && now < r.expires
-}
-
-// sameDocument tells whether a and b are rules of one document and key.
-func (r *rule) sameDocument(b *rule) bool {
-	if r == b {
-		return true
-	}
-	if r.key != b.key {
-		return false
-	}
-	x, y := "", ""
-	if r.details != nil {
-		x = r.details.id
-	}
-	if b.details != nil {
-		y = b.details.id
-	}
-	return x == y
-}
-
 // unchanged tells whether a document that was read again as b holds what r was
 // made of. A document whose updated_at lies ahead reads as written now every
 // time; it has not changed for that.
-func (r *rule) unchanged(b *rule, now int64) bool {
-	if r.updated != b.updated && b.updated != now {
-		return false
+func (r rule) unchanged(b rule, now int64) bool {
+	if b.updated == now {
+		r.updated = now
 	}
-	var x, y details
-	if r.details != nil {
-		x = *r.details
-	}
-	if b.details != nil {
-		y = *b.details
-	}
-	return r.key == b.key && r.starts == b.starts && r.expires == b.expires &&
-		r.action == b.action && r.deleted == b.deleted && x == y
+	return r == b
 }
 
 // A documentKey stands for a document's id in the copy: half the size, and the

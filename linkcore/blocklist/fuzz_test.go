@@ -89,6 +89,7 @@ func FuzzReadLines(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content []byte) {
 		content = append(content, "\n{\"kind\":\"host\",\"value\":\"last.example\"}\n"...)
 		var changes []change
+		rules := new(store)
 		ids := map[string]bool{}
 		err := readLines(bytes.NewReader(content), 200, func([]byte) error { return nil }, func(d Document) {
 			if ids[d.ID] {
@@ -96,21 +97,25 @@ func FuzzReadLines(f *testing.F) {
 			}
 			ids[d.ID] = true
 			r := newRule(d, 0)
-			if again := newRule(d, 0); !r.unchanged(again, 0) || !r.sameDocument(again) || r.id() != d.ID {
+			if again := newRule(d, 0); !r.unchanged(again, 0) || r.id() != d.ID {
 				t.Fatalf("document %+v is %+v and then %+v", d, r, again)
 			}
-			changes = append(changes, change{new: r})
+			h := rules.add(&r)
+			if stored := rules.rule(h); stored != r {
+				t.Fatalf("rule %+v comes back as %+v", r, stored)
+			}
+			changes = append(changes, change{new: h})
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		x := new(Index).apply(changes, math.MinInt64)
+		x := new(Index).apply(rules, changes, math.MinInt64)
 		now := time.UnixMicro(0)
 		if d := x.Decide(&Request{Link: &linkcore.Link{Destination: "https://last.example/"}, Now: now}); d.Action == "" {
 			t.Fatalf("the last line was lost: %+v", d)
 		}
 		for _, c := range changes {
-			x = x.apply([]change{{old: c.new}}, 0)
+			x = x.apply(rules, []change{{old: c.new}}, 0)
 		}
 		if x.Len() != 0 || len(x.all()) != 0 {
 			t.Fatalf("%d rules remain", x.Len())
@@ -142,8 +147,8 @@ func FuzzDocument(f *testing.F) {
 		d := Document{ID: value, Fields: fields}
 		parsed, err := d.Rule()
 		r := newRule(d, 0)
-		if (err == nil) != (r.problem() == "") {
-			t.Fatalf("error %v, problem %q", err, r.problem())
+		if (err == nil) != (r.problem == "") {
+			t.Fatalf("error %v, problem %q", err, r.problem)
 		}
 		if err == nil && !parsed.Deleted {
 			again, err := parsed.normalize()
@@ -151,7 +156,12 @@ func FuzzDocument(f *testing.F) {
 				t.Fatalf("rule %+v is not normal: %+v, %v", parsed, again, err)
 			}
 		}
-		x := new(Index).apply([]change{{new: r}}, 0)
+		rules := new(store)
+		h := rules.add(&r)
+		if stored := rules.rule(h); stored != r {
+			t.Fatalf("rule %+v comes back as %+v", r, stored)
+		}
+		x := new(Index).apply(rules, []change{{new: h}}, 0)
 		if got := x.Len(); got > 1 || got == 1 && !r.indexed(0) {
 			t.Fatalf("%d rules", got)
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/bits"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -33,7 +34,8 @@ type Request struct {
 	Now       time.Time
 }
 
-// A Decision says what the rules do with a request.
+// A Decision says what the rules do with a request. Its strings share memory
+// with the copy of the rules: what keeps one for long should clone it.
 type Decision struct {
 	Action    Action // Block, Redirect, or "" for nothing
 	Rule      string // "kind:value" of the rule that says so, or of the one that says Untracked; "" if none does
@@ -44,10 +46,16 @@ type Decision struct {
 // An Index finds the rules that match a request. It never changes, so any
 // number of requests may ask it at once. A nil Index holds no rules.
 type Index struct {
-	shards *[shardCount]map[uint64]*rule // by hash; every kind but ip
-	nets   *bart.Table[*rule]            // kind ip
-	agents []agent                       // the longest first, at most MaxAgents
-	heads  map[string]*rule              // kind agent, all of them, by key
+	view // of the store of the rules, as of when the index was made
+
+	// A slot is the handle of a rule or, for the few that hold several, that of
+	// the first with the bit several. Maps of them hold no pointers, so the
+	// garbage collector does not look into them.
+	shards *[shardCount]map[uint64]handle // by hash; every kind but ip
+	nets   *bart.Table[handle]            // kind ip
+	lists  map[handle][]handle            // what slots of several hold, in the order in which they win
+	agents []agent                        // the longest first, at most MaxAgents
+	heads  map[string]handle              // the slots of all rules of kind agent, by key
 
 	// filter is a Bloom filter of the hashes in shards. Most lookups find
 	// nothing, and a lookup in a large map that finds nothing waits for memory
@@ -67,10 +75,14 @@ const (
 	shardCount = 1 << shardBits
 )
 
+// several is the bit of slots that hold more than one rule: documents of one
+// kind and value, or values with the same hash by chance.
+const several handle = 1 << 31
+
 type agent struct {
 	value []byte
 	key   string
-	head  *rule
+	slot  handle
 }
 
 var seed = maphash.MakeSeed()
@@ -79,8 +91,8 @@ func hashOf(kind uint8, value []byte) uint64 {
 	return maphash.Bytes(seed, value) + uint64(kind)*0x9E3779B97F4A7C15
 }
 
-func (r *rule) hash() uint64 {
-	return maphash.String(seed, r.value()) + uint64(r.kind)*0x9E3779B97F4A7C15
+func (v *view) hash(r *record) uint64 {
+	return maphash.String(seed, v.value(r)) + uint64(r.kind)*0x9E3779B97F4A7C15
 }
 
 // NewIndex makes an index of rules, as a source would hold them under their
@@ -88,6 +100,10 @@ func (r *rule) hash() uint64 {
 // were lifted, and rules that are dead at the time now, are left out. The
 // error is the [RuleError] of the first rule that cannot be understood.
 func NewIndex(now time.Time, rules ...Rule) (*Index, error) {
+	return newIndex(new(store), now, rules)
+}
+
+func newIndex(s *store, now time.Time, rules []Rule) (*Index, error) {
 	micro := now.UnixMicro()
 	changes := make([]change, 0, len(rules))
 	for _, r := range rules {
@@ -108,9 +124,10 @@ func NewIndex(now time.Time, rules ...Rule) (*Index, error) {
 		if d.ID == "" {
 			d.ID = normal.DocumentID()
 		}
-		changes = append(changes, change{new: newRule(d, micro)})
+		read := newRule(d, micro)
+		changes = append(changes, change{new: s.add(&read)})
 	}
-	return new(Index).apply(changes, micro), nil
+	return new(Index).apply(s, changes, micro), nil
 }
 
 // Len returns how many rules the index holds.
@@ -140,7 +157,7 @@ func (x *Index) Decide(req *Request) Decision {
 	identified := func(kind uint8, id string) {
 		if x.kinds[kind] > 0 && id != "" && len(link.Customer)+len(id) < len(pair) {
 			value := append(append(append(pair[:0], link.Customer...), '/'), id...)
-			m.consider(x.find(kind, value))
+			x.find(&m, kind, value)
 		}
 	}
 	identified(kindLink, link.Link)
@@ -163,7 +180,7 @@ func (x *Index) Decide(req *Request) Decision {
 			}
 			normal, hostLength = appendURL(buf, d)
 			if x.kinds[kindURL] > 0 {
-				m.consider(x.find(kindURL, normal))
+				x.find(&m, kindURL, normal)
 			}
 			if x.kinds[kindPrefix] > 0 && !m.blocked {
 				x.considerPrefixes(&m, normal)
@@ -174,15 +191,15 @@ func (x *Index) Decide(req *Request) Decision {
 	identified(kindRecipient, link.Recipient)
 	identified(kindCampaign, link.Campaign)
 	if x.kinds[kindCustomer] > 0 && len(link.Customer) <= maxID {
-		m.consider(x.find(kindCustomer, append(pair[:0], link.Customer...)))
+		x.find(&m, kindCustomer, append(pair[:0], link.Customer...))
 	}
 	if m.blocked {
-		return m.decision()
+		return m.decision(x)
 	}
 
 	if x.kinds[kindHost] > 0 {
 		for host := normal[:hostLength]; len(host) > 0 && !m.blocked; {
-			m.consider(x.find(kindHost, host))
+			x.find(&m, kindHost, host)
 			dot := bytes.IndexByte(host, '.')
 			if dot < 0 {
 				break
@@ -191,7 +208,7 @@ func (x *Index) Decide(req *Request) Decision {
 		}
 	}
 	if x.kinds[kindKey] > 0 && !m.blocked && len(link.Key) < len(pair) {
-		m.consider(x.find(kindKey, append(pair[:0], link.Key...)))
+		x.find(&m, kindKey, append(pair[:0], link.Key...))
 	}
 	if x.kinds[kindIP] > 0 && !m.blocked && req.Address.IsValid() {
 		x.considerAddress(&m, req.Address)
@@ -199,66 +216,78 @@ func (x *Index) Decide(req *Request) Decision {
 	if len(x.agents) > 0 && !m.blocked && req.UserAgent != "" {
 		x.considerAgent(&m, req.UserAgent)
 	}
-	return m.decision()
+	return m.decision(x)
 }
 
 // A match gathers the winners among the rules that match. They must be
 // considered the most specific first.
 type match struct {
 	now       int64
-	winner    *rule // a block, or the first redirect
-	untracked *rule
+	winner    *record // a block, or the first redirect
+	untracked *record
 	blocked   bool
 }
 
-// consider takes the rules of one kind and value, of which r is the first.
-func (m *match) consider(r *rule) {
-	if r == nil {
-		return
-	}
-	for c := r; c != nil && c.key == r.key; c = c.next {
-		switch {
-		case !c.live(m.now):
-		case c.action == actionUntracked:
-			if m.untracked == nil {
-				m.untracked = c
-			}
-		case m.blocked:
-		case c.action == actionBlock:
-			m.winner, m.blocked = c, true
-		case m.winner == nil:
-			m.winner = c
+// consider takes a rule that matches. Those of one kind and value come in the
+// order in which they win.
+func (m *match) consider(x *Index, r *record) {
+	switch {
+	case !x.live(r, m.now):
+	case r.action == actionUntracked:
+		if m.untracked == nil {
+			m.untracked = r
 		}
+	case m.blocked:
+	case r.action == actionBlock:
+		m.winner, m.blocked = r, true
+	case m.winner == nil:
+		m.winner = r
 	}
 }
 
-func (m *match) decision() Decision {
+func (m *match) decision(x *Index) Decision {
 	d := Decision{Untracked: m.untracked != nil}
 	switch {
 	case m.blocked:
-		d.Action, d.Rule = Block, m.winner.key
+		d.Action, d.Rule = Block, x.key(m.winner)
 	case m.winner != nil:
-		d.Action, d.Rule, d.Target = Redirect, m.winner.key, m.winner.target()
+		d.Action, d.Rule, d.Target = Redirect, x.key(m.winner), x.details(m.winner).target
 	case d.Untracked:
-		d.Rule = m.untracked.key
+		d.Rule = x.key(m.untracked)
 	}
 	return d
 }
 
-// find returns the first rule of a kind and value.
-func (x *Index) find(kind uint8, value []byte) *rule {
+// rulesOf returns the rules of a slot in the order in which they win. one is
+// where it puts a single one.
+func (x *Index) rulesOf(slot handle, one *[1]handle) []handle {
+	switch {
+	case slot == 0:
+		return nil
+	case slot&several != 0:
+		return x.lists[slot]
+	}
+	one[0] = slot
+	return one[:]
+}
+
+// find considers the rules of a kind and value.
+func (x *Index) find(m *match, kind uint8, value []byte) {
 	h := hashOf(kind, value)
 	bits := filterBits(h)
-	if x.filter[h>>x.filterCut]&bits != bits {
-		return nil
+	if x.filter[h>>x.filterCut]&bits == bits {
+		x.consider(m, x.shards[h%shardCount][h], kind, value)
 	}
-	r := x.shards[h%shardCount][h]
-	for ; r != nil; r = r.next {
-		if r.kind == kind && r.value() == string(value) {
-			return r
+}
+
+// consider considers the rules of a slot that have that kind and value.
+func (x *Index) consider(m *match, slot handle, kind uint8, value []byte) {
+	var one [1]handle
+	for _, h := range x.rulesOf(slot, &one) {
+		if r := x.record(h); r.kind == kind && x.value(r) == string(value) {
+			m.consider(x, r)
 		}
 	}
-	return nil
 }
 
 // considerPrefixes looks up what stands before and after each boundary of a
@@ -282,7 +311,7 @@ func (x *Index) considerPrefixes(m *match, normal []byte) {
 	consider := func(length int) bool {
 		if length < longest {
 			longest = length
-			m.consider(x.find(kindPrefix, normal[:length]))
+			x.find(m, kindPrefix, normal[:length])
 		}
 		return m.blocked
 	}
@@ -303,11 +332,14 @@ func (x *Index) considerAddress(m *match, address netip.Addr) {
 	address = address.Unmap().WithZone("")
 	network := netip.PrefixFrom(address, address.BitLen())
 	for !m.blocked {
-		found, r, ok := x.nets.LookupPrefixLPM(network)
+		found, slot, ok := x.nets.LookupPrefixLPM(network)
 		if !ok {
 			return
 		}
-		m.consider(r)
+		var one [1]handle
+		for _, h := range x.rulesOf(slot, &one) {
+			m.consider(x, x.record(h))
+		}
 		if found.Bits() == 0 {
 			return
 		}
@@ -324,11 +356,7 @@ func (x *Index) considerAgent(m *match, userAgent string) {
 	}
 	for i := range x.agents {
 		if a := &x.agents[i]; bytes.Contains(text, a.value) {
-			r := a.head
-			for r.key != a.key { // another key with the same hash
-				r = r.next
-			}
-			if m.consider(r); m.blocked {
+			if x.consider(m, a.slot, kindAgent, a.value); m.blocked {
 				return
 			}
 		}
@@ -340,22 +368,23 @@ func filterBits(h uint64) uint64 {
 	return 1<<(h>>shardBits&63) | 1<<(h>>(shardBits+6)&63) | 1<<(h>>(shardBits+12)&63)
 }
 
-// A change replaces the rule of one document. Either may be nil.
-type change struct{ old, new *rule }
+// A change replaces the rule of one document. Either may be 0.
+type change struct{ old, new handle }
 
-// apply returns an index with the changes made; x stays as it is, and is shared
-// where nothing changed. now is in Unix microseconds; rules that are dead then
-// are left out.
-func (x *Index) apply(changes []change, now int64) *Index {
+// apply returns an index with the changes made to rules of the store; x stays
+// as it is, and is shared where nothing changed. now is in Unix microseconds;
+// rules that are dead then are left out.
+func (x *Index) apply(s *store, changes []change, now int64) *Index {
 	e := editor{Index: *x}
+	e.view = s.published()
 	if e.shards == nil {
-		e.shards, e.ownShards = new([shardCount]map[uint64]*rule), true
+		e.shards, e.ownShards = new([shardCount]map[uint64]handle), true
 	}
 	for _, c := range changes {
-		if c.old != nil && c.old.key != "" {
+		if c.old != 0 && e.record(c.old).keyLength > 0 {
 			e.remove(c.old)
 		}
-		if c.new != nil && c.new.indexed(now) {
+		if c.new != 0 && e.record(c.new).indexed(now) {
 			e.insert(c.new)
 		}
 	}
@@ -370,6 +399,7 @@ type editor struct {
 	ownShards bool
 	ownShard  [shardCount / 64]uint64 // a bit each
 	ownFilter bool
+	ownLists  bool
 	ownNets   bool
 	netEdits  int
 	ownHeads  bool
@@ -379,25 +409,25 @@ type editor struct {
 // is cheaper than one of a few nodes for each.
 const netEditsInPlace = 1000
 
-func (e *editor) slot(r *rule) *rule {
+func (e *editor) slot(r *record) handle {
 	if r.kind == kindIP {
 		if e.nets == nil {
-			return nil
+			return 0
 		}
-		network, _ := parseNetwork(r.value())
-		head, _ := e.nets.Get(network)
-		return head
+		network, _ := parseNetwork(e.value(r))
+		slot, _ := e.nets.Get(network)
+		return slot
 	}
-	h := r.hash()
+	h := e.hash(r)
 	return e.shards[h%shardCount][h]
 }
 
-func (e *editor) setSlot(r, head *rule) {
+func (e *editor) setSlot(r *record, slot handle) {
 	if r.kind == kindIP {
-		e.setNet(r, head)
+		e.setNet(r, slot)
 		return
 	}
-	h := r.hash()
+	h := e.hash(r)
 	i := h % shardCount
 	if !e.ownShards {
 		shards := *e.shards
@@ -408,123 +438,133 @@ func (e *editor) setSlot(r, head *rule) {
 		e.shards[i] = maps.Clone(e.shards[i])
 	}
 	switch {
-	case head == nil:
+	case slot == 0:
 		delete(e.shards[i], h)
 	case e.shards[i] == nil:
-		e.shards[i] = map[uint64]*rule{h: head}
+		e.shards[i] = map[uint64]handle{h: slot}
 	default:
-		e.shards[i][h] = head
-	}
-	if r.kind == kindAgent {
-		if !e.ownHeads {
-			e.heads, e.ownHeads = maps.Clone(e.heads), true
-			if e.heads == nil {
-				e.heads = map[string]*rule{}
-			}
-		}
-		delete(e.heads, r.key)
+		e.shards[i][h] = slot
 	}
 	// The filter is made anew in the end if this was one too many.
-	if head != nil && e.filtered < filterLimit(e.filter) {
+	if slot != 0 && e.filtered < filterLimit(e.filter) {
 		if !e.ownFilter {
 			e.filter, e.ownFilter = slices.Clone(e.filter), true
 		}
 		e.filter[h>>e.filterCut] |= filterBits(h)
 	}
-	if head != nil {
+	if slot != 0 {
 		e.filtered++
 	}
 }
 
-func (e *editor) setNet(r, head *rule) {
-	network, _ := parseNetwork(r.value())
+func (e *editor) setNet(r *record, slot handle) {
+	network, _ := parseNetwork(e.value(r))
 	if e.nets == nil {
-		e.nets, e.ownNets = new(bart.Table[*rule]), true
+		e.nets, e.ownNets = new(bart.Table[handle]), true
 	}
 	if e.netEdits++; e.netEdits > netEditsInPlace && !e.ownNets {
 		e.nets, e.ownNets = e.nets.Clone(), true
 	}
 	switch {
-	case e.ownNets && head == nil:
+	case e.ownNets && slot == 0:
 		e.nets.Delete(network)
 	case e.ownNets:
-		e.nets.Insert(network, head)
-	case head == nil:
+		e.nets.Insert(network, slot)
+	case slot == 0:
 		e.nets = e.nets.DeletePersist(network)
 	default:
-		e.nets = e.nets.InsertPersist(network, head)
+		e.nets = e.nets.InsertPersist(network, slot)
 	}
 }
 
-// remove takes out the rule of a document, if the index holds it.
-func (e *editor) remove(r *rule) {
-	head := e.slot(r)
-	found := false
-	var others []*rule
-	for c := head; c != nil; c = c.next {
-		if c.sameDocument(r) {
-			found = true
-		} else {
-			others = append(others, c)
-		}
-	}
-	if !found {
+// remove takes out a rule, if the index holds it.
+func (e *editor) remove(h handle) {
+	r := e.record(h)
+	slot := e.slot(r)
+	var one [1]handle
+	rules := e.rulesOf(slot, &one)
+	i := slices.Index(rules, h)
+	if i < 0 {
 		return
 	}
 	e.rules--
 	e.kinds[r.kind]--
-	e.setSlot(r, chain(others))
-	e.keepHeads(others)
+	e.setRules(r, slot, slices.Concat(rules[:i], rules[i+1:]))
 }
 
-func (e *editor) insert(r *rule) {
-	head := e.slot(r)
+func (e *editor) insert(h handle) {
+	r := e.record(h)
+	slot := e.slot(r)
 	e.rules++
 	e.kinds[r.kind]++
-	all := []*rule{r}
-	for c := head; c != nil; c = c.next {
-		all = append(all, c)
+	if slot == 0 {
+		e.setRules(r, 0, []handle{h})
+		return
 	}
-	e.setSlot(r, chain(all))
-	e.keepHeads(all)
+	var one [1]handle
+	rules := e.rulesOf(slot, &one)
+	i, _ := slices.BinarySearchFunc(rules, h, e.compare)
+	e.setRules(r, slot, slices.Concat(rules[:i], []handle{h}, rules[i:]))
 }
 
-// keepHeads notes the slot of the agent rules that are in it.
-func (e *editor) keepHeads(slot []*rule) {
-	for _, r := range slot {
-		if r.kind == kindAgent && e.ownHeads {
-			e.heads[r.key] = e.slot(r)
-		}
-	}
-}
-
-// chain links the rules of one slot in the order in which they win. Rules that
-// may be in use elsewhere are not touched.
-func chain(rules []*rule) *rule {
+// setRules replaces the rules in the slot of r, which was old.
+func (e *editor) setRules(r *record, old handle, rules []handle) {
+	var slot handle
 	switch len(rules) {
 	case 0:
-		return nil
 	case 1:
-		if rules[0].next == nil {
-			return rules[0]
+		slot = rules[0]
+	default:
+		slot = rules[0] | several
+	}
+	if (old|slot)&several != 0 {
+		if !e.ownLists {
+			e.lists, e.ownLists = maps.Clone(e.lists), true
+			if e.lists == nil {
+				e.lists = map[handle][]handle{}
+			}
+		}
+		delete(e.lists, old)
+		if slot&several != 0 {
+			e.lists[slot] = slices.Clone(rules) // most are never kept, and made on the stack for that
 		}
 	}
-	slices.SortFunc(rules, func(a, b *rule) int {
-		if a.key != b.key { // the same hash by chance
-			return strings.Compare(a.key, b.key)
-		}
-		if (a.action == actionBlock) != (b.action == actionBlock) {
-			return cmp.Compare(a.action, b.action)
-		}
-		return cmp.Or(cmp.Compare(b.updated, a.updated), strings.Compare(a.id(), b.id()))
-	})
-	var head *rule
-	for _, r := range slices.Backward(rules) {
-		linked := *r
-		linked.next = head
-		head = &linked
+	e.setSlot(r, slot)
+
+	if r.kind == kindAgent {
+		e.editHeads()
+		delete(e.heads, e.key(r))
 	}
-	return head
+	for _, h := range rules {
+		if r := e.record(h); r.kind == kindAgent {
+			e.editHeads()
+			e.heads[strings.Clone(e.key(r))] = slot // a clone keeps no chunk of the store alive
+		}
+	}
+}
+
+func (e *editor) editHeads() {
+	if !e.ownHeads {
+		e.heads, e.ownHeads = maps.Clone(e.heads), true
+		if e.heads == nil {
+			e.heads = map[string]handle{}
+		}
+	}
+}
+
+// compare orders the rules of one slot as they win.
+func (v *view) compare(a, b handle) int {
+	x, y := v.rule(a), v.rule(b)
+	if x.key != y.key { // the same hash by chance
+		return strings.Compare(x.key, y.key)
+	}
+	if (x.action == actionBlock) != (y.action == actionBlock) {
+		return cmp.Compare(x.action, y.action)
+	}
+	if x.updated != y.updated {
+		return cmp.Compare(y.updated, x.updated)
+	}
+	return strings.Compare(x.id(), y.id())
 }
 
 // filterLimit is how many hashes a filter takes: four a word, with which about
@@ -546,21 +586,21 @@ func (e *editor) finish() {
 		}
 	}
 	if e.ownHeads {
-		e.agents = agentsOf(e.heads)
+		e.agents = e.agentsOf(e.heads)
 	}
 }
 
 // agentsOf returns the agents to search for, the longest first. Where there are
 // too many the last written are left out, so that a new rule never puts an old
 // one out of work.
-func agentsOf(heads map[string]*rule) []agent {
+func (x *Index) agentsOf(heads map[string]handle) []agent {
 	agents := make([]agent, 0, len(heads))
-	for key, head := range heads {
-		agents = append(agents, agent{value: []byte(key[len(Agent)+1:]), key: key, head: head})
+	for key, slot := range heads {
+		agents = append(agents, agent{value: []byte(key[len(Agent)+1:]), key: key, slot: slot})
 	}
 	if len(agents) > MaxAgents {
 		slices.SortFunc(agents, func(a, b agent) int {
-			return cmp.Or(cmp.Compare(a.head.updated, b.head.updated), strings.Compare(a.key, b.key))
+			return cmp.Or(cmp.Compare(x.first(a.slot).updated, x.first(b.slot).updated), strings.Compare(a.key, b.key))
 		})
 		agents = agents[:MaxAgents:MaxAgents]
 	}
@@ -570,5 +610,48 @@ func agentsOf(heads map[string]*rule) []agent {
 	return agents
 }
 
+// first returns the first rule of a slot.
+func (x *Index) first(slot handle) *record { return x.record(slot &^ several) }
+
 // agentsLeftOut returns how many values of the kind agent are not looked at.
 func (x *Index) agentsLeftOut() int { return len(x.heads) - len(x.agents) }
+
+// move returns the same index of the store that compact made of x's.
+func (x *Index) move(s *store, moved []handle) *Index {
+	to := func(slot handle) handle { return slot&several | moved[slot&^several] }
+	y := *x
+	y.view = s.published()
+	y.shards = new([shardCount]map[uint64]handle)
+	for i, shard := range x.shards {
+		if len(shard) > 0 {
+			y.shards[i] = make(map[uint64]handle, len(shard))
+			for hash, slot := range shard {
+				y.shards[i][hash] = to(slot)
+			}
+		}
+		runtime.Gosched() // requests on the same core come first
+	}
+	if x.nets != nil {
+		y.nets = new(bart.Table[handle])
+		for network, slot := range x.nets.All() {
+			y.nets.Insert(network, to(slot))
+		}
+	}
+	y.lists = make(map[handle][]handle, len(x.lists))
+	for slot, rules := range x.lists {
+		list := make([]handle, len(rules))
+		for i, h := range rules {
+			list[i] = moved[h]
+		}
+		y.lists[to(slot)] = list
+	}
+	y.heads = make(map[string]handle, len(x.heads))
+	for key, slot := range x.heads {
+		y.heads[key] = to(slot)
+	}
+	y.agents = slices.Clone(x.agents)
+	for i := range y.agents {
+		y.agents[i].slot = to(y.agents[i].slot)
+	}
+	return &y
+}

@@ -3,6 +3,7 @@ package blocklist
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -361,8 +362,14 @@ func TestNewIndexRefuses(t *testing.T) {
 	}
 }
 
-// TestEdits compares an index that was edited again and again with a plain
-// search through all documents.
+// live tells whether the rule does anything at a time in Unix microseconds.
+func (r *rule) live(now int64) bool { return r.starts <= now && now < r.expires }
+
+// indexed tells whether the rule does anything at that time or later.
+func (r *rule) indexed(now int64) bool { return r.key != "" && !r.deleted && now < r.expires }
+
+// TestEdits compares an index that was edited and moved to another store again
+// and again with a plain search through all documents.
 func TestEdits(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	pick := func(s ...string) string { return s[random.IntN(len(s))] }
@@ -370,22 +377,29 @@ func TestEdits(t *testing.T) {
 		"campaign:acme/spring", "prefix:shop.example.com/a", "prefix:shop.example.com/a/", "url:shop.example.com/a/b?c=d&e=f",
 		"key:3", "ip:192.0.2.77", "ip:192.0.2.0/24", "ip:192.0.0.0/16", "ip:2001:db8::/32", "agent:badbot", "agent:bot", "agent:other", "host:other"}
 	for range 3 {
-		x := new(Index).apply(nil, 0)
-		documents := map[string]*rule{}
+		rules := new(store)
+		x := new(Index).apply(rules, nil, 0)
+		documents := map[string]rule{}
+		handles := map[string]handle{}
+		severalSeen := 0
 		for step := range 3000 {
 			now := noon.UnixMicro() + int64(step)
 			var changes []change
 			for range 1 + random.IntN(4) {
 				id := fmt.Sprint(random.IntN(40))
-				old := documents[id]
+				old := handles[id]
 				if slices.ContainsFunc(changes, func(c change) bool {
-					return c.old != nil && c.old.details.id == id || c.new != nil && c.new.details.id == id
+					return c.old != 0 && rules.rule(c.old).details.id == id || c.new != 0 && rules.rule(c.new).details.id == id
 				}) {
 					continue
+				}
+				if old != 0 {
+					rules.drop(old)
 				}
 				if random.IntN(4) == 0 {
 					changes = append(changes, change{old: old})
 					delete(documents, id)
+					delete(handles, id)
 					continue
 				}
 				r := ruleOf(t, values[random.IntN(len(values))]+pick("", "", " redirect")+pick("", " lifted")+
@@ -402,12 +416,35 @@ func TestEdits(t *testing.T) {
 					fields["expires_at"] = r.ExpiresAt
 				}
 				document := newRule(Document{ID: id, Fields: fields}, now)
-				changes = append(changes, change{old, document})
 				documents[id] = document
+				handles[id] = rules.add(&document)
+				changes = append(changes, change{old, handles[id]})
 			}
 			before := x.Decide(request())
 			previous := x
-			x = x.apply(changes, now)
+			x = x.apply(rules, changes, now)
+			severalSeen += len(x.lists)
+			if random.IntN(20) == 0 {
+				living := 0
+				for id, h := range handles {
+					if got := rules.rule(h); got != documents[id] {
+						t.Fatalf("step %d: document %s is %+v, want %+v", step, id, got, documents[id])
+					}
+					living += recordSize + len(rules.textOf(rules.record(h)))
+				}
+				if got := rules.used - rules.garbage; got != living {
+					t.Fatalf("step %d: %d bytes are in use, want %d", step, got, living)
+				}
+				compacted, moved := rules.compact(maps.Values(handles))
+				for id, h := range handles {
+					handles[id] = moved[h]
+				}
+				if compacted.rules != len(documents) || compacted.used != living || compacted.garbage != 0 {
+					t.Fatalf("step %d: %d rules of %d bytes, %d garbage; want %d rules of %d", step, compacted.rules, compacted.used, compacted.garbage, len(documents), living)
+				}
+				x = x.move(compacted, moved)
+				rules = compacted
+			}
 			if got := previous.Decide(request()); got != before {
 				t.Fatalf("step %d: the old index changed: %+v, before %+v", step, got, before)
 			}
@@ -436,48 +473,65 @@ func TestEdits(t *testing.T) {
 				}
 			}
 		}
+		if severalSeen == 0 {
+			t.Error("no slot ever held several rules")
+		}
 	}
 }
 
 // all returns the rules of an index by walking all of it.
-func (x *Index) all() (rules []*rule) {
-	for _, shard := range x.shards {
-		for _, r := range shard {
-			for ; r != nil; r = r.next {
-				rules = append(rules, r)
+func (x *Index) all() (rules []rule) {
+	lists := 0
+	walk := func(slot handle) {
+		var one [1]handle
+		list := x.rulesOf(slot, &one)
+		if slot&several != 0 {
+			lists++
+			if len(list) < 2 || list[0] != slot&^several {
+				panic("a slot of several rules is not that of its first")
 			}
+		}
+		for _, h := range list {
+			rules = append(rules, x.rule(h))
+		}
+	}
+	for _, shard := range x.shards {
+		for _, slot := range shard {
+			walk(slot)
 		}
 	}
 	if x.nets != nil {
-		for _, r := range x.nets.All() {
-			for ; r != nil; r = r.next {
-				rules = append(rules, r)
-			}
+		for _, slot := range x.nets.All() {
+			walk(slot)
 		}
+	}
+	if lists != len(x.lists) {
+		panic("a list has no slot")
 	}
 	return rules
 }
 
 // search decides request() by trying every document.
-func search(documents map[string]*rule, now int64) Decision {
+func search(documents map[string]rule, now int64) Decision {
 	matching := map[string]bool{"host:example.com": true, "host:com": true, "host:shop.example.com": true, "link:acme/l1": true,
 		"recipient:acme/r1": true, "customer:acme": true, "campaign:acme/spring": true, "prefix:shop.example.com/a": true,
 		"prefix:shop.example.com/a/": true, "url:shop.example.com/a/b?c=d&e=f": true, "key:3": true, "ip:192.0.2.77": true,
 		"ip:192.0.2.0/24": true, "ip:192.0.0.0/16": true, "agent:badbot": true, "agent:bot": true}
-	length := func(r *rule) int {
+	length := func(r rule) int {
+		_, value, _ := strings.Cut(r.key, ":")
 		if r.kind == kindIP {
-			network, _ := parseNetwork(r.value())
+			network, _ := parseNetwork(value)
 			return network.Bits()
 		}
-		return len(r.value())
+		return len(value)
 	}
-	var live []*rule
+	var live []rule
 	for _, r := range documents {
 		if matching[r.key] && !r.deleted && r.live(now) {
 			live = append(live, r)
 		}
 	}
-	slices.SortFunc(live, func(a, b *rule) int {
+	slices.SortFunc(live, func(a, b rule) int {
 		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(length(b), length(a)), cmp.Compare(b.updated, a.updated), strings.Compare(a.id(), b.id()))
 	})
 	var d Decision
@@ -495,7 +549,7 @@ func search(documents map[string]*rule, now int64) Decision {
 	}
 	for _, r := range live {
 		if r.action == actionRedirect {
-			d.Action, d.Rule, d.Target = Redirect, r.key, r.target()
+			d.Action, d.Rule, d.Target = Redirect, r.key, r.target
 			return d
 		}
 	}
@@ -504,31 +558,68 @@ func search(documents map[string]*rule, now int64) Decision {
 
 // TestHashCollisions puts rules of different keys into one slot.
 func TestHashCollisions(t *testing.T) {
-	documents := []*rule{
-		newRule(Document{ID: "1", Fields: map[string]any{"kind": "host", "value": "com"}}, 0),
-		newRule(Document{ID: "2", Fields: map[string]any{"kind": "host", "value": "example.com", "action": "redirect", "target": "https://a.example/"}}, 0),
-		newRule(Document{ID: "3", Fields: map[string]any{"kind": "host", "value": "com", "action": "redirect", "target": "https://a.example/"}}, 0),
+	rules := new(store)
+	e := editor{Index: *new(Index).apply(rules, nil, 0)}
+	documents := []map[string]any{
+		{"kind": "host", "value": "com", "action": "redirect", "target": "https://a.example/"},
+		{"kind": "agent", "value": "badbot"},
+		{"kind": "host", "value": "com"},
+		{"kind": "host", "value": "example.com", "action": "redirect", "target": "https://b.example/"},
+		{"kind": "campaign", "value": "acme/spring", "action": "untracked"},
 	}
-	head := chain(documents)
+	var handles []handle
+	for i, fields := range documents {
+		r := newRule(Document{ID: fmt.Sprint(i), Fields: fields}, 0)
+		handles = append(handles, rules.add(&r))
+	}
+	e.view = rules.published()
+	byOrder := slices.SortedFunc(slices.Values(handles), e.compare)
 	var keys []string
-	for r := head; r != nil; r = r.next {
-		keys = append(keys, r.key)
+	for _, h := range byOrder {
+		keys = append(keys, rules.rule(h).key)
 	}
-	if want := []string{"host:com", "host:com", "host:example.com"}; !slices.Equal(keys, want) {
-		t.Errorf("chain %q, want %q", keys, want)
+	if want := []string{"agent:badbot", "campaign:acme/spring", "host:com", "host:com", "host:example.com"}; !slices.Equal(keys, want) {
+		t.Errorf("order %q, want %q", keys, want)
 	}
-	var m match
-	if m.consider(head); !m.blocked || m.winner.key != "host:com" {
-		t.Errorf("winner %+v", m.winner)
+	if rules.rule(byOrder[2]).action != actionBlock {
+		t.Error("a redirect stands before a block")
 	}
-	m = match{}
-	if m.consider(head.next.next); m.blocked || m.winner.key != "host:example.com" {
-		t.Errorf("winner %+v", m.winner)
+
+	// As if all had one hash: the slot of each holds them all.
+	for _, h := range handles {
+		e.setRules(e.record(h), 0, byOrder)
 	}
-	for _, r := range documents {
-		if r.next != nil {
-			t.Errorf("rule %s was changed", r.key)
+	e.kinds[kindHost], e.kinds[kindCampaign], e.kinds[kindAgent], e.rules = 3, 1, 1, 5
+	e.finish()
+	x := &e.Index
+	compacted, moved := rules.compact(slices.Values(handles))
+	for _, x := range []*Index{x, x.move(compacted, moved)} {
+		for _, tt := range []struct {
+			name    string
+			request Request
+			want    Decision
+		}{
+			{"host", Request{Link: &linkcore.Link{Destination: "https://com/"}}, Decision{Action: Block, Rule: "host:com"}},
+			{"agent", Request{Link: &linkcore.Link{}, UserAgent: "BadBot"}, Decision{Action: Block, Rule: "agent:badbot"}},
+			{"campaign", Request{Link: &linkcore.Link{Fields: linkcore.Fields{Customer: "acme", Campaign: "spring"}}}, Decision{Rule: "campaign:acme/spring", Untracked: true}},
+			{"none", Request{Link: &linkcore.Link{Destination: "https://org/"}, UserAgent: "Mozilla"}, Decision{}},
+		} {
+			if got := x.Decide(&tt.request); got != tt.want {
+				t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
+			}
 		}
+		var m match
+		if x.find(&m, kindHost, []byte("example.com")); m.blocked || m.winner == nil || x.details(m.winner).target != "https://b.example/" {
+			t.Errorf("host example.com: winner %+v", m.winner)
+		}
+	}
+	// An agent is found although a rule that is none took over its slot.
+	e = editor{Index: *x}
+	rest := slices.DeleteFunc(slices.Clone(byOrder), func(h handle) bool { return h == handles[2] })
+	e.setRules(e.record(handles[2]), byOrder[0]|several, rest)
+	e.finish()
+	if got := e.Decide(&Request{Link: &linkcore.Link{}, UserAgent: "BadBot"}); got.Rule != "agent:badbot" {
+		t.Errorf("agent: %+v", got)
 	}
 }
 
@@ -652,21 +743,22 @@ func BenchmarkDecideAgents(b *testing.B) {
 
 // BenchmarkApplyOne changes one rule among a million.
 func BenchmarkApplyOne(b *testing.B) {
-	rules := many(1_000_000)
-	x, err := NewIndex(noon, rules...)
+	rules := new(store)
+	x, err := newIndex(rules, noon, many(1_000_000))
 	if err != nil {
 		b.Fatal(err)
 	}
-	documents := make([]*rule, 1000)
-	for i := range documents {
+	handles := make([]handle, 1000)
+	for i := range handles {
 		r := Rule{Kind: Host, Value: fmt.Sprintf("new%d.example", i)}
-		documents[i] = newRule(Document{ID: r.DocumentID(), Fields: map[string]any{"kind": "host", "value": r.Value}}, 0)
+		read := newRule(Document{ID: r.DocumentID(), Fields: map[string]any{"kind": "host", "value": r.Value}}, 0)
+		handles[i] = rules.add(&read)
 	}
 	runtime.GC()
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
-		x.apply([]change{{new: documents[i%len(documents)]}}, noon.UnixMicro())
+		x.apply(rules, []change{{new: handles[i%len(handles)]}}, noon.UnixMicro())
 		i++
 	}
 }
