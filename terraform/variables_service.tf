@@ -61,7 +61,7 @@ variable "cpu" {
 }
 
 variable "memory" {
-  description = "Memory of an instance. Rules take 180 bytes each: a million of them 200 MiB."
+  description = "Memory of an instance. Rules take 160 bytes each: a million of them 152 MiB."
   type        = string
   default     = "512Mi"
   nullable    = false

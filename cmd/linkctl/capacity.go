@@ -17,7 +17,7 @@ import (
 const (
 	clickCPU      = 25e-6        // s of one processor, a click with its event to Pub/Sub
 	residentBase  = 37 << 20     // bytes, under load with 1,000 rules
-	residentRule  = 180          // bytes a rule, what a refresh needs included
+	residentRule  = 160          // bytes a rule, what a refresh needs included
 	loadedRules   = 5500         // rules a second that a start reads from Firestore's emulator
 	batchDelay    = 3e-3         // s that an event waits for others, as linkcore/event has it
 	batchCount    = 500          // events that a call has at most, likewise

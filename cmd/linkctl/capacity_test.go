@@ -39,7 +39,7 @@ func TestCapacity(t *testing.T) {
 		"for the processor, a region":                  byCPU,
 		"for held responses, a region":                 byPlaces,
 		"instances of 1 vCPU":                          all,
-		"memory of each":                               37 + 100000*180.0/(1<<20),
+		"memory of each":                               37 + 100000*160.0/(1<<20),
 		"calls":                                        100000 / (1 + 100000/all*0.003),
 		"published":                                    100000 * eventBytes() / 1e6,
 		"reads of a start":                             100000,
@@ -53,7 +53,7 @@ func TestCapacity(t *testing.T) {
 		"Pub/Sub, in and out once":                     2 * 100000 * eventBytes() * 3600 * 40 / (1 << 40),
 		"balancer and Cloud Armor":                     360e6 * (4000*0.008/(1<<30) + 0.75e-6),
 		"time of a start's load":                       100000.0 / 5500,
-		"rules in memory, an instance":                 100 * (37 + 100000*180.0/(1<<20)) / (16 << 10),
+		"rules in memory, an instance":                 100 * (37 + 100000*160.0/(1<<20)) / (16 << 10),
 		"Cloud Run":                                    360e6*0.4e-6 + all*3600*(0.000024+0.5*0.0000025),
 		"Pub/Sub publisher throughput, another region": 100 * 100000 * eventBytes() / 1e6 / 3 / 50,
 	} {
