@@ -139,7 +139,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		}
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	swept := sweepDeadlines(ctx, listener.(*net.TCPListener), sweepInterval)
+	go func() { served <- server.Serve(swept) }()
 	select {
 	case err := <-served:
 		e.Stop(e.Drain)
