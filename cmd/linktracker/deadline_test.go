@@ -14,6 +14,7 @@ import (
 
 // A client is let go when net/http's timeouts say so, whatever it is slow with.
 func TestDeadlines(t *testing.T) {
+	t.Parallel()
 	const (
 		short = 100 * time.Millisecond
 		long  = time.Second
@@ -74,8 +75,8 @@ func TestDeadlines(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			conn, swept := dial(t, c.change)
 			start := time.Now()
+			conn, swept := dial(t, c.change)
 			if _, err := io.WriteString(conn, c.send); err != nil {
 				t.Fatal(err)
 			}

@@ -74,6 +74,7 @@ func (s *subscription) len() int {
 // From a link to an event on a subscription, with every field; then a rule
 // blocks it.
 func TestEndToEnd(t *testing.T) {
+	t.Parallel()
 	topic, received := newTopic(t)
 	emulatortest.Firestore(t)
 	rulesURL := "firestore://" + emulatortest.Project(t) + "/(default)/blocklist"
@@ -147,6 +148,7 @@ func TestEndToEnd(t *testing.T) {
 // A rule that is written to Firestore is followed within BLOCKLIST_REFRESH and a
 // second, and so is its lifting.
 func TestBlockAndUnblock(t *testing.T) {
+	t.Parallel()
 	emulatortest.Firestore(t)
 	rulesURL := "firestore://" + emulatortest.Project(t) + "/(default)/blocklist"
 	keys, ring := keyFolder(t)
@@ -186,6 +188,7 @@ func TestBlockAndUnblock(t *testing.T) {
 // Under load, SIGTERM loses no answered click: each is on the subscription or in
 // the log.
 func TestTerminateUnderLoad(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"hold", "background"} {
 		t.Run(mode, func(t *testing.T) {
 			topic, received := newTopic(t)
@@ -216,6 +219,7 @@ func TestTerminateUnderLoad(t *testing.T) {
 // With Pub/Sub hanging, redirects leave at once, and after SIGTERM every click
 // is in the log.
 func TestPubSubHangs(t *testing.T) {
+	t.Parallel()
 	keys, ring := keyFolder(t)
 	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=pubsub://p/t", "BLOCKLIST=none", "DELIVERY_TIMEOUT=1s", "PUBSUB_EMULATOR_HOST="+hanging(t))
 	answered := s.loadThenStop(t, link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{}))
@@ -289,6 +293,7 @@ func TestRulesFile(t *testing.T) {
 }
 
 func TestBlocklistUnavailable(t *testing.T) {
+	t.Parallel()
 	keys, ring := keyFolder(t)
 	target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
 	for policy, want := range map[string]int{"allow": http.StatusFound, "deny": http.StatusServiceUnavailable} {

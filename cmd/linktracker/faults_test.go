@@ -33,6 +33,7 @@ const unnoticed = 800 * time.Millisecond
 // Pub/Sub refuses, is slow, hangs, dies and comes back: every answered click is
 // published or spilled, and no recipient waits.
 func TestPubSubFaults(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"hold", "background"} {
 		for _, fault := range []struct {
 			name    string
@@ -85,6 +86,7 @@ func TestPubSubFaults(t *testing.T) {
 // Firestore refuses, is slow, hangs, dies and comes back: clicks go on with the
 // rules that are known, and once it is back new rules are followed.
 func TestFirestoreFaults(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []struct {
 		name   string
 		inject func(*front)
@@ -225,6 +227,7 @@ func newAdmission(t *testing.T, server string, places int, waited *atomic.Int64)
 // SIGKILL loses what was answered and not yet acknowledged, and no more: with
 // hold at most HOLD_MAX, in the background what came in the last moments.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		mode  string
 		bound int
@@ -257,6 +260,7 @@ func TestKill(t *testing.T) {
 // A disk that fills up: what does not fit any more is spilled, whole, and once
 // there is room again, events are written again, none into half a line.
 func TestDiskFillsUp(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("a small file system needs root to be mounted")
 	}
@@ -315,7 +319,7 @@ func TestDiskFillsUp(t *testing.T) {
 func TestIdleConnections(t *testing.T) {
 	idle := 10_000
 	if raceDetector {
-		idle = 2_000 // each of them takes the detector's memory, too
+		idle = 1_000 // each of them takes the detector's memory, too
 	}
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -365,6 +369,7 @@ func TestIdleConnections(t *testing.T) {
 // Clients that write their request or read their answer a byte at a time keep
 // nobody else, and are let go in the end.
 func TestSlowClients(t *testing.T) {
+	t.Parallel()
 	keys, ring := keyFolder(t)
 	clicks := filepath.Join(t.TempDir(), "clicks")
 	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST=none")
@@ -441,6 +446,7 @@ func TestSlowClients(t *testing.T) {
 // ids stay unique. The process runs in an emulator of its processor, since Go
 // reads the clock where no library can bend it; there, libfaketime does.
 func TestClockJumps(t *testing.T) {
+	t.Parallel()
 	libraries, _ := filepath.Glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
 	emulator, err := exec.LookPath(map[string]string{"amd64": "qemu-x86_64", "arm64": "qemu-aarch64"}[runtime.GOARCH])
 	if err != nil || len(libraries) == 0 {
@@ -526,6 +532,7 @@ func TestClockJumps(t *testing.T) {
 // keep a recipient waiting. Writing them takes the emulator a minute, so the
 // refresh takes longer to come.
 func TestRulesGrow(t *testing.T) {
+	t.Parallel()
 	n, refresh := 1_000, 3*time.Second
 	if os.Getenv("SOAK") != "" {
 		n, refresh = 100_000, 2*time.Minute

@@ -14,6 +14,7 @@ import (
 // The metrics page has an address of its own, counts what the links' port
 // answers, and ends with the program, also while a collector stays connected.
 func TestMetricsPage(t *testing.T) {
+	t.Parallel()
 	keys, ring := keyFolder(t)
 	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:clicks", "BLOCKLIST=none", "ADMIN_ADDRESS=127.0.0.1:0")
 	waitFor(t, "the metrics page", func() bool { return len(s.log("serving metrics")) == 1 })

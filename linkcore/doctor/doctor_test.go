@@ -279,9 +279,9 @@ func TestFaults(t *testing.T) {
 			d.options.Probes = 2
 		}, map[string]string{"first-byte": "warning|of 2 clicks|either a proxy in front buffers it|DELIVERY=background"}},
 		{"an endpoint that is slow", func(d *deployment) {
-			d.slowEndpoint(400 * time.Millisecond)
-			d.request = func(*http.Request) { time.Sleep(400 * time.Millisecond) } // a start, a stall
-			d.options.Target = 300 * time.Millisecond
+			d.slowEndpoint(200 * time.Millisecond)
+			d.request = func(*http.Request) { time.Sleep(200 * time.Millisecond) } // a start, a stall
+			d.options.Target = 150 * time.Millisecond
 			d.options.Probes = 2
 		}, map[string]string{"first-byte": "warning|of 2 clicks|min-instances"}},
 
