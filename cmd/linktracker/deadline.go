@@ -45,13 +45,17 @@ func sweepDeadlines(ctx context.Context, l *net.TCPListener, interval time.Durat
 
 func (s *sweptListener) sweep() {
 	now := int64(time.Since(s.start))
+	var late []*sweptConn
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for c := range s.conns {
 		if min(c.readBy.Load(), c.writeBy.Load()) < now {
-			delete(s.conns, c)
-			c.TCPConn.Close() // ends the read or the write that waits
+			late = append(late, c)
 		}
+	}
+	s.mu.Unlock()
+	// Many may be late at once, and others must not wait to be accepted.
+	for _, c := range late {
+		c.Close() // ends the read or the write that waits
 	}
 }
 
