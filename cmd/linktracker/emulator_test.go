@@ -188,7 +188,6 @@ func TestBlockAndUnblock(t *testing.T) {
 // Under load, SIGTERM loses no answered click: each is on the subscription or in
 // the log.
 func TestTerminateUnderLoad(t *testing.T) {
-	t.Parallel()
 	for _, mode := range []string{"hold", "background"} {
 		t.Run(mode, func(t *testing.T) {
 			topic, received := newTopic(t)

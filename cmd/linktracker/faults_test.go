@@ -227,7 +227,6 @@ func newAdmission(t *testing.T, server string, places int, waited *atomic.Int64)
 // SIGKILL loses what was answered and not yet acknowledged, and no more: with
 // hold at most HOLD_MAX, in the background what came in the last moments.
 func TestKill(t *testing.T) {
-	t.Parallel()
 	for _, test := range []struct {
 		mode  string
 		bound int
@@ -369,7 +368,6 @@ func TestIdleConnections(t *testing.T) {
 // Clients that write their request or read their answer a byte at a time keep
 // nobody else, and are let go in the end.
 func TestSlowClients(t *testing.T) {
-	t.Parallel()
 	keys, ring := keyFolder(t)
 	clicks := filepath.Join(t.TempDir(), "clicks")
 	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST=none")
@@ -532,7 +530,6 @@ func TestClockJumps(t *testing.T) {
 // keep a recipient waiting. Writing them takes the emulator a minute, so the
 // refresh takes longer to come.
 func TestRulesGrow(t *testing.T) {
-	t.Parallel()
 	n, refresh := 1_000, 3*time.Second
 	if os.Getenv("SOAK") != "" {
 		n, refresh = 100_000, 2*time.Minute
