@@ -199,7 +199,7 @@ func (l *ledger) account(servers ...*server) (a account) {
 // arrived any more for a while.
 func (l *ledger) settle(servers ...*server) account {
 	a := l.account(servers...)
-	for quiet := time.Now(); a.neither > 0 && time.Since(quiet) < 5*time.Second; {
+	for quiet := time.Now(); a.neither > 0 && time.Since(quiet) < 15*time.Second; {
 		time.Sleep(20 * time.Millisecond) // between looks at what comes from elsewhere
 		if now := l.account(servers...); now != a {
 			a, quiet = now, time.Now()
@@ -215,6 +215,9 @@ func (l *ledger) wantAll(t testing.TB, atLeast int, servers ...*server) account 
 	t.Log(a)
 	if a.neither > 0 {
 		t.Errorf("%d answered clicks are neither published nor spilled", a.neither)
+		for _, s := range servers {
+			t.Log(s.log("stopping with requests in flight"), s.log("not everything ended"))
+		}
 	}
 	if a.answered < atLeast {
 		t.Errorf("only %d clicks were answered, want %d for the test to mean something", a.answered, atLeast)
