@@ -65,7 +65,8 @@ func TestAllocationsFollowLinks(t *testing.T) {
 		})
 	}
 	small, large := count(10_000, 10), count(1_000_000, 10)
-	if large > small*1.1 {
+	// A hundred times the text. The race detector empties pools at random.
+	if large > small*1.5 {
 		t.Errorf("10 links take %.0f allocations in 10 KB and %.0f in 1 MB", small, large)
 	}
 	if twice := count(1_000_000, 20); twice > 2.2*large {
