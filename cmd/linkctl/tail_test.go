@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -529,6 +530,11 @@ func TestTailSignals(t *testing.T) {
 	b := newBench(t)
 	b.set("CLICKS", url)
 	b.set("PUBSUB_EMULATOR_HOST", os.Getenv("PUBSUB_EMULATOR_HOST"))
+	// Where the tests run under nohup the processes would inherit that SIGHUP is
+	// ignored; not so where this one handles it.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	for _, test := range []struct {
 		name string
 		end  func(t *testing.T, c *exec.Cmd, stdout io.Closer)
