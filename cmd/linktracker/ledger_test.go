@@ -60,16 +60,19 @@ func newLedgerTopic(t testing.TB) (*ledger, string) {
 		t.Fatal(err)
 	}
 	if _, err := client.SubscriptionAdminClient.CreateSubscription(t.Context(), &pubsubpb.Subscription{
-		Name: name, Topic: topic, AckDeadlineSeconds: 60,
+		// What a stream was given and lost comes again while settle still waits.
+		Name: name, Topic: topic, AckDeadlineSeconds: 10,
 	}); err != nil {
 		t.Fatal(err)
 	}
 	l := newLedger()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
+	subscriber := client.Subscriber(name)
+	subscriber.ReceiveSettings.MaxDurationPerAckExtension = 10 * time.Second
 	go func() {
 		defer close(done)
-		client.Subscriber(name).Receive(ctx, func(_ context.Context, m *pubsub.Message) {
+		subscriber.Receive(ctx, func(_ context.Context, m *pubsub.Message) {
 			l.note(t, m.Data)
 			m.Ack()
 		})
@@ -216,7 +219,7 @@ func (l *ledger) wantAll(t testing.TB, atLeast int, servers ...*server) account 
 	if a.neither > 0 {
 		t.Errorf("%d answered clicks are neither published nor spilled", a.neither)
 		for _, s := range servers {
-			t.Log(s.log("stopping with requests in flight"), s.log("not everything ended"))
+			t.Log(s.log("stopping with requests in flight"), s.log("not everything ended"), s.log("stats"))
 		}
 	}
 	if a.answered < atLeast {
