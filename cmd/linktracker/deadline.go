@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+
 	"math"
 	"net"
 	"sync"
@@ -88,6 +90,11 @@ func (c *sweptConn) Close() error {
 	delete(c.listener.conns, c)
 	c.listener.mu.Unlock()
 	return c.TCPConn.Close()
+}
+
+// SetDeadline sets both, as net/http does before it lets go of a connection.
+func (c *sweptConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
 // SetReadDeadline passes on what takes effect at once, as net/http has it: a

@@ -42,6 +42,15 @@ func TestDeadlines(t *testing.T) {
 					case <-r.Context().Done():
 						panic(http.ErrAbortHandler)
 					}
+				case "/hijacked":
+					conn, _, err := http.NewResponseController(w).Hijack()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer conn.Close()
+					time.Sleep(3 * short) // longer than its deadlines were
+					io.WriteString(conn, "still here")
 				case "/endless":
 					for block := make([]byte, 1<<20); ; {
 						if _, err := w.Write(block); err != nil {
@@ -127,6 +136,32 @@ func TestDeadlines(t *testing.T) {
 		answer, err := io.ReadAll(conn)
 		if err != nil || !bytes.HasSuffix(answer, []byte("\r\n0\r\n\r\n")) {
 			t.Errorf("%q, %v", answer, err)
+		}
+	})
+
+	t.Run("idle for longer than an answer may take", func(t *testing.T) {
+		t.Parallel()
+		conn, _ := dial(t, func(s *http.Server) { s.ReadHeaderTimeout, s.ReadTimeout, s.WriteTimeout = short, short, short })
+		answers := bufio.NewReader(conn)
+		for range 2 {
+			if _, err := io.WriteString(conn, request("GET", "/")+"\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := http.ReadResponse(answers, nil); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * short)
+		}
+	})
+
+	t.Run("taken over by a handler", func(t *testing.T) {
+		t.Parallel()
+		conn, _ := dial(t, func(s *http.Server) { s.ReadTimeout, s.WriteTimeout = short, short })
+		if _, err := io.WriteString(conn, request("GET", "/hijacked")+"\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if said, err := io.ReadAll(conn); err != nil || string(said) != "still here" {
+			t.Errorf("%q, %v", said, err)
 		}
 	})
 }
