@@ -25,6 +25,8 @@
 //
 // [BlockedShare]: the share of clicks that a rule blocks has jumped, in one
 // mailing or, if no single mailing explains it, in all that a customer sends.
+// Rules about clients, by address or user agent, say nothing of the sender and do
+// not count; recipients whom no link names count as one.
 //
 // [SpreadingHost]: many customers' links lead to a host that was not seen before,
 // as when a phishing kit is sent from hijacked accounts. Hosts that have been

@@ -139,8 +139,13 @@ func (w *Watcher) shareOf(e *event.Event, at int64, alerts []Alert) []Alert {
 	if e.Customer == "" {
 		return alerts // nobody's share
 	}
-	// Whoever is not named counts as somebody else each time.
-	recipient := w.hash(cmp.Or(e.Recipient, e.Link, e.ID))
+	// What a client is blocked for says nothing of the sender. A rule that is not
+	// told speaks of one person or address.
+	if e.Type == event.Blocked && (e.Rule == "" || strings.HasPrefix(e.Rule, "ip:") || strings.HasPrefix(e.Rule, "agent:")) {
+		return alerts
+	}
+	// All that no link names count as one: one person clicks as often as he likes.
+	recipient := w.hash(cmp.Or(e.Recipient, e.Link))
 	minute := at / 60
 
 	campaignStands := false

@@ -188,17 +188,27 @@ func TestNoAlert(t *testing.T) {
 		"a program hammering": func(i int, e *event.Event) { e.Type, e.Rule = event.Blocked, "link:acme/posted" },
 		"usual share": func(i int, e *event.Event) {
 			e.Customer, e.Type = "half", []event.Type{event.Click, event.Blocked}[i%2]
-			e.Rule, e.Recipient = "ip:192.0.2.0/24", fmt.Sprint(i)
+			e.Rule, e.Recipient = "host:x.example", fmt.Sprint(i)
 		},
 		"a share of few": func(i int, e *event.Event) {
 			if e.Recipient, e.Link = fmt.Sprint(i), fmt.Sprint(i); i < 15 {
-				e.Type = event.Blocked
+				e.Type, e.Rule = event.Blocked, "host:x.example"
 			}
 		},
 		"a small share": func(i int, e *event.Event) {
 			if e.Recipient, e.Link = fmt.Sprint(i), fmt.Sprint(i); i%6 == 5 {
-				e.Type = event.Blocked
+				e.Type, e.Rule = event.Blocked, "host:x.example"
 			}
+		},
+		"blocked addresses": func(i int, e *event.Event) {
+			e.Recipient, e.Link, e.Type, e.Rule = fmt.Sprint(i), fmt.Sprint(i), event.Blocked, "ip:192.0.2.0/24"
+		},
+		"blocked programs": func(i int, e *event.Event) {
+			e.Recipient, e.Link, e.Type, e.Rule = fmt.Sprint(i), fmt.Sprint(i), event.Blocked, "agent:badbot"
+		},
+		"blocked, but not who and by what": func(i int, e *event.Event) { e.Recipient, e.Link, e.Type = "", "", event.Blocked },
+		"blocked, but not who": func(i int, e *event.Event) {
+			e.Recipient, e.Link, e.Type, e.Rule = "", "", event.Blocked, "host:x.example"
 		},
 		"no destination host": func(i int, e *event.Event) { e.Customer, e.Destination = fmt.Sprint(i), "javascript:0" },
 		"destinations of nobody": func(i int, e *event.Event) {
@@ -216,7 +226,7 @@ func TestNoAlert(t *testing.T) {
 				e.Customer, e.Recipient, e.Link, e.Destination = "half", fmt.Sprint(i), fmt.Sprint(i), "https://old.example/"
 				e.OccurredAt = e.OccurredAt.Add(-100 * time.Hour)
 				if i%2 == 0 {
-					e.Type, e.Rule = event.Blocked, "ip:192.0.2.0/24"
+					e.Type, e.Rule = event.Blocked, "host:x.example"
 				}
 				if i == 1 {
 					e.Destination = "https://early.example/"
