@@ -68,6 +68,9 @@ func (m *mail) lookAhead(src []byte, role htmlRole) {
 	}
 }
 
+// maxBase bounds, in bytes, what each relative URL of a part is made longer by.
+const maxBase = 2048
+
 // look notices what an earlier run put in, and returns what the part's relative
 // URLs refer to.
 func (m *mail) look(p *page) (base string) {
@@ -78,7 +81,7 @@ func (m *mail) look(p *page) (base string) {
 		m.notice(url)
 	}
 	base, problem := absolute("", stripURL(p.base))
-	if problem != "" || !strings.HasPrefix(base[len(schemeOf(base)):], "://") || placeholder(base) != "" && !m.w.o.Placeholders {
+	if problem != "" || len(base) > maxBase || !strings.HasPrefix(base[len(schemeOf(base)):], "://") || placeholder(base) != "" && !m.w.o.Placeholders {
 		return ""
 	}
 	return base
