@@ -267,7 +267,7 @@ func TestDecideWithout(t *testing.T) {
 // TestDecideNormalises checks that a destination is compared in its normal
 // form.
 func TestDecideNormalises(t *testing.T) {
-	x := indexOf(t, "url:https://bücher.example/a/%7Eb?c", "host:[2001:db8::1]", "prefix:shop.example/in/")
+	x := indexOf(t, "url:https://bücher.example/a/%7Eb?c", "host:[2001:db8::1]", "prefix:shop.example/in/", "url:bait.example/%7Ba%22?%27", "host:192.0.2.1")
 	for destination, want := range map[string]string{
 		"https://xn--bcher-kva.example/a/~b?c":            "url:xn--bcher-kva.example/a/~b?c",
 		"HTTP://XN--BCHER-KVA.EXAMPLE.:80/x/../a/%7eb?c#": "url:xn--bcher-kva.example/a/~b?c",
@@ -275,6 +275,8 @@ func TestDecideNormalises(t *testing.T) {
 		"https://[2001:DB8:0::0:1]/":                      "host:[2001:db8::1]",
 		"https://shop.example/out/%2e%2E/in/":             "prefix:shop.example/in/",
 		"https://shop.example/in/../out":                  "",
+		"https://bait.example/{a\"?'":                     "url:bait.example/%7Ba%22?%27",
+		"https://[0:0:0:0:0:FFFF:C000:201]/":              "host:192.0.2.1",
 		"https://shop.example?/in/":                       "",
 	} {
 		r := &Request{Link: &linkcore.Link{Destination: destination}, Now: noon}

@@ -67,8 +67,8 @@ func normalizeHost(value string) (string, error) {
 	return string(appendHost(nil, d.Host)), nil
 }
 
-// urlSlack is how many bytes more than the destination its normal form may
-// take: a slash for an empty path.
+// urlSlack is how many bytes more than the destination its normal form takes,
+// unless more is escaped than the scheme was long: a slash for an empty path.
 const urlSlack = 8
 
 // appendURL appends the normal form of a destination, by which url and prefix
@@ -119,6 +119,8 @@ func appendURL(dst []byte, d linkcore.Destination) ([]byte, int) {
 			dst = endSegment(dst, path, segment, false)
 			dst = append(dst, '?')
 			inPath = false
+		case isEscaped[c]:
+			dst = append(dst, '%', upperHex[c>>4], upperHex[c&15])
 		default:
 			dst = append(dst, c)
 		}
@@ -163,6 +165,9 @@ func appendHost(dst []byte, host string) []byte {
 	if host[0] == '[' {
 		// The grammar has checked the address.
 		if a, err := netip.ParseAddr(host[1 : len(host)-1]); err == nil {
+			if a.Is4In6() {
+				return a.Unmap().AppendTo(dst) // where the connection goes
+			}
 			dst = append(dst, '[')
 			dst = a.AppendTo(dst)
 			return append(dst, ']')
@@ -174,6 +179,13 @@ func appendHost(dst []byte, host string) []byte {
 	}
 	return dst
 }
+
+// isEscaped tells what stands as its escape in path and query: what RFC 3986
+// does not allow there and browsers escape when they ask for it, in the query
+// the apostrophe, too.
+var isEscaped = [256]bool{'"': true, '\'': true, '<': true, '>': true, '^': true, '`': true, '{': true, '|': true, '}': true}
+
+const upperHex = "0123456789ABCDEF"
 
 func isUnreserved(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'

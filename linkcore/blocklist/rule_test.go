@@ -60,6 +60,10 @@ func TestNormalizeValue(t *testing.T) {
 		{"url", "https://example.com/a.", "example.com/a."},
 		{"url", "https://example.com/a?/../b", "example.com/a?/../b"},
 
+		{"url", `https://example.com/{a}|b^c?"d"='e'&<f>&` + "`[g]`", "example.com/%7Ba%7D%7Cb%5Ec?%22d%22=%27e%27&%3Cf%3E&%60[g]%60"},
+		{"url", "https://example.com/%{%4{%7b", "example.com/%%7B%4%7B%7B"},
+		{"url", "https://[::ffff:c000:201]:8080/a", "192.0.2.1:8080/a"},
+
 		{"prefix", "https://example.com", "example.com/"},
 		{"prefix", "https://example.com/a/", "example.com/a/"},
 		{"prefix", "https://example.com/?id=", "example.com/?id="},
@@ -71,6 +75,7 @@ func TestNormalizeValue(t *testing.T) {
 		{"host", "a_b.example", "a_b.example"},
 		{"host", "192.0.2.1", "192.0.2.1"},
 		{"host", "2001:DB8::1", "[2001:db8::1]"},
+		{"host", "::ffff:192.0.2.1", "192.0.2.1"},
 		{"host", "[2001:db8:0::1]", "[2001:db8::1]"},
 
 		{"customer", "acme", "acme"},
