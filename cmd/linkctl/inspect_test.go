@@ -178,6 +178,11 @@ func TestInspect(t *testing.T) {
 		})
 	}
 
+	// JSON is for programs, and for the eyes of whoever tries it.
+	if got := b.run("", "inspect", "--json", "https://links.example.com/\u009b2J\x7f\u202e\U000E0001é"); !strings.Contains(got.stdout, `https://links.example.com/\u009b2J\u007f\u202e\udb40\udc01é"`) {
+		t.Errorf("%q", got.stdout)
+	}
+
 	// Several are told apart by a blank line, and one that is bad is enough.
 	got := b.run("", "inspect", good, shortened, good)
 	if got.code != exitNo || strings.Count(got.stdout, "\n\nhttps://") != 2 {

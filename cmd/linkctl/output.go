@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -103,10 +105,34 @@ func (t *table) writeTo(w io.Writer) error {
 }
 
 // writeJSON writes v as one line.
-func (t *tool) writeJSON(v any) error { return encodeJSON(t.stdout, v) }
+func (t *tool) writeJSON(v any) error { return encodeJSON(t.stdout, v, "") }
 
-func encodeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+func encodeJSON(w io.Writer, v any, indent string) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false) // URLs are for eyes too
-	return e.Encode(v)
+	e.SetIndent("", indent)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(escapeJSON(b.Bytes()))
+	return err
+}
+
+// escapeJSON escapes in JSON what is not printable, but for line ends, which
+// stand between its tokens: a stranger's bytes must not speak to the terminal.
+func escapeJSON(data []byte) []byte {
+	line := make([]byte, 0, len(data))
+	for _, r := range string(data) {
+		switch {
+		case unicode.IsPrint(r) || r == '\n':
+			line = utf8.AppendRune(line, r)
+		case r > 0xFFFF:
+			high, low := utf16.EncodeRune(r)
+			line = fmt.Appendf(line, `\u%04x\u%04x`, high, low)
+		default:
+			line = fmt.Appendf(line, `\u%04x`, r)
+		}
+	}
+	return line
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -130,12 +129,7 @@ temporary file (TMPDIR), which needs about a quarter of their size.`,
 		}
 		write := r.WriteHTML
 		if *asJSON {
-			write = func(w io.Writer) error {
-				e := json.NewEncoder(w)
-				e.SetEscapeHTML(false)
-				e.SetIndent("", "  ")
-				return e.Encode(r)
-			}
+			write = func(w io.Writer) error { return encodeJSON(w, r, "  ") }
 		}
 		var answer error
 		if cut != nil {

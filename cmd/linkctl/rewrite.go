@@ -422,7 +422,7 @@ func (r *rewriteReport) allWarnings() []string {
 // warnings after it.
 func (r *rewriteReport) writeTo(w io.Writer, format string) error {
 	if format == "json" {
-		return encodeJSON(w, r)
+		return encodeJSON(w, r, "")
 	}
 	var b bytes.Buffer
 	var links table

@@ -15,8 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
-	"unicode/utf16"
 
 	"example.com/linktracker/linkcore/event"
 	"github.com/spf13/cobra"
@@ -308,19 +306,7 @@ func (v *tailView) jsonLine(data []byte) []byte {
 	if !v.terminal {
 		return data
 	}
-	var line []byte
-	for _, r := range string(data) {
-		switch {
-		case unicode.IsPrint(r):
-			line = append(line, string(r)...)
-		case r > 0xFFFF:
-			high, low := utf16.EncodeRune(r)
-			line = fmt.Appendf(line, `\u%04x\u%04x`, high, low)
-		default:
-			line = fmt.Appendf(line, `\u%04x`, r)
-		}
-	}
-	return line
+	return escapeJSON(data)
 }
 
 // The terminal's colours; those of the 16 that can be read on dark and on light.
