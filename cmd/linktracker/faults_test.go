@@ -439,6 +439,24 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
+// A request to unsubscribe whose body does not come is told so, not only let go.
+func TestBodyThatDoesNotCome(t *testing.T) {
+	t.Parallel()
+	keys, ring := keyFolder(t)
+	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=stdout", "BLOCKLIST=none")
+	conn, err := net.Dial("tcp", s.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 26\r\n\r\nList",
+		link(t, ring, linkcore.Fields{}, "", linkcore.Options{Kind: linkcore.Unsubscribe}))
+	answer, err := io.ReadAll(conn)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") || !strings.Contains(string(answer), "<button") {
+		t.Errorf("%q, %v", answer, err)
+	}
+}
+
 // The clock of an instance may jump, as it does when a machine wakes or is
 // corrected: links work all the while, rules begin and end by the new time, and
 // ids stay unique. The process runs in an emulator of its processor, since Go

@@ -35,26 +35,29 @@ func (x *exchange) readOneClick() error {
 	return nil
 }
 
-var errLong = errors.New("it is longer than 4096 bytes")
+var (
+	errLong = errors.New("it is longer than 4096 bytes")
+	errLate = errors.New("it did not arrive within 5 s")
+
+	longAgo = time.Unix(1, 0)
+)
 
 func (x *exchange) readBody() ([]byte, error) {
 	if x.r.ContentLength > maxBody {
 		return nil, errLong
 	}
-	controller := http.NewResponseController(x.w)
 	// Where that is not supported the server's own timeouts must do.
-	limited := controller.SetReadDeadline(x.received.Add(bodyTimeout)) == nil
+	late := time.AfterFunc(bodyTimeout-time.Since(x.received), func() {
+		http.NewResponseController(x.w).SetReadDeadline(longAgo)
+	})
 	body, err := io.ReadAll(io.LimitReader(x.r.Body, maxBody+1))
 	switch {
+	case !late.Stop():
+		return nil, errLate
 	case err != nil:
 		return nil, err
 	case len(body) > maxBody:
 		return nil, errLong
-	}
-	if limited {
-		// Else the server would take the client for gone if the response is
-		// still held by then.
-		controller.SetReadDeadline(time.Time{})
 	}
 	return body, nil
 }
