@@ -69,8 +69,9 @@ func (t *tool) keysNewCommand() *cobra.Command {
 file that only its owner can read, and prints the key's id. Nothing is ever
 overwritten. The directory is made if only its last part is missing.
 
-The id is the number after the highest in the directory, so that the number of a
-key that was taken out is not used again, or what --id says.
+The id is the number after the highest that the directory ever had, or what --id
+says. The number of a key that was taken out is not used again, since endpoints
+that run would take the new key for the old one; the file .last remembers it.
 
 With --print the secret goes to standard output instead, in the form that Secret
 Manager is to hold; the number of the version made there is then the key's id.`,
@@ -125,6 +126,15 @@ func makeKey(dir, id string) (string, error) {
 		return "", fmt.Errorf("make the key ring directory: %w", err)
 	}
 	if id != "" {
+		if n, err := strconv.ParseUint(id, 10, 64); err == nil {
+			highest, err := highestID(dir)
+			if err == nil && n > highest {
+				err = setLast(dir, id)
+			}
+			if err != nil {
+				return "", err
+			}
+		}
 		err := writeKey(filepath.Join(dir, id))
 		if errors.Is(err, fs.ErrExist) {
 			err = fmt.Errorf("key %s exists: nothing was changed; choose another --id", id)
@@ -132,8 +142,15 @@ func makeKey(dir, id string) (string, error) {
 		return id, err
 	}
 	for {
-		id, err := nextID(dir)
+		highest, err := highestID(dir)
 		if err != nil {
+			return "", err
+		}
+		id := strconv.FormatUint(highest+1, 10)
+		if !keyID.MatchString(id) {
+			return "", usagef("the key ring has no number left after %d: give --id", highest)
+		}
+		if err := setLast(dir, id); err != nil {
 			return "", err
 		}
 		err = writeKey(filepath.Join(dir, id))
@@ -144,12 +161,16 @@ func makeKey(dir, id string) (string, error) {
 	}
 }
 
-// nextID returns the number after the highest that is a name in dir, "1" if
+// lastFile holds the highest number that a key of the ring ever had. The ring
+// itself skips what begins with a dot.
+const lastFile = ".last"
+
+// highestID returns the highest number that is a name in dir or was one, 0 if
 // there is none.
-func nextID(dir string) (string, error) {
+func highestID(dir string) (uint64, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return "", fmt.Errorf("list the key ring: %w", err)
+		return 0, fmt.Errorf("list the key ring: %w", err)
 	}
 	var highest uint64
 	for _, entry := range entries {
@@ -160,11 +181,26 @@ func nextID(dir string) (string, error) {
 			highest = max(highest, n)
 		}
 	}
-	next := strconv.FormatUint(highest+1, 10)
-	if !keyID.MatchString(next) {
-		return "", usagef("the key ring has no number left after %d: give --id", highest)
+	path := filepath.Join(dir, lastFile)
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return highest, nil
 	}
-	return next, nil
+	if err != nil {
+		return 0, fmt.Errorf("read the number of the ring's last key: %w", err)
+	}
+	last, err := strconv.ParseUint(strings.TrimSpace(string(content)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s holds no number: write into it the highest that a key of this ring ever had", path)
+	}
+	return max(highest, last), nil
+}
+
+func setLast(dir, id string) error {
+	if err := writeWhole(filepath.Join(dir, lastFile), []byte(id+"\n")); err != nil {
+		return fmt.Errorf("remember the key's number: %w", err)
+	}
+	return nil
 }
 
 // writeKey writes a new secret to a file that must not exist.

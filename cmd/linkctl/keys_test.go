@@ -52,6 +52,21 @@ func TestKeysNew(t *testing.T) {
 	writeFile(t, path("007"), testSecret)
 	writeFile(t, path(".99"), testSecret)
 	b.want(outcome{exitYes, "8\n", wrote("8")}, "", "keys", "new", "--keys", ring)
+	if err := os.Remove(path("8")); err != nil {
+		t.Fatal(err)
+	}
+	b.want(outcome{exitYes, "9\n", wrote("9")}, "", "keys", "new", "--keys", ring)
+	b.want(outcome{exitYes, "20\n", wrote("20")}, "", "keys", "new", "--keys", ring, "--id", "20")
+	if err := os.Remove(path("20")); err != nil {
+		t.Fatal(err)
+	}
+	b.want(outcome{exitYes, "21\n", wrote("21")}, "", "keys", "new", "--keys", ring)
+	writeFile(t, path(".last"), "x")
+	b.want(outcome{exitNo, "", "linkctl: " + path(".last") + " holds no number: write into it the highest that a key of this ring ever had\n"},
+		"", "keys", "new", "--keys", ring)
+	if err := os.Remove(path(".last")); err != nil {
+		t.Fatal(err)
+	}
 	writeFile(t, path("9999999999999999"), testSecret)
 	b.want(outcome{exitUsage, "", "linkctl: the key ring has no number left after 9999999999999999: give --id (linkctl keys new --help explains)\n"},
 		"", "keys", "new", "--keys", ring)
