@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -24,8 +25,9 @@ tracking. That is for the kinds link, recipient, campaign and customer.
 Rules are given as arguments or, without any, on standard input, one a line;
 blank lines and lines that begin with # are skipped. All are checked before any
 is written. A rule of the same kind and value is replaced, so a rule is changed by
-writing it again. Each rule is printed when it is written. Every endpoint follows
-within seconds (its BLOCKLIST_REFRESH, 15 s by default).
+writing it again; but an objection by a block or redirect, or one of these by an
+objection, with --force only. Each rule is printed when it is written. Every
+endpoint follows within seconds (its BLOCKLIST_REFRESH, 15 s by default).
 
 A rule that would stop far more than is usually meant is refused without --force:
 a host that is a top-level domain or a public suffix such as co.uk, a network
@@ -48,7 +50,7 @@ have in theirs, a whole key.
 	expires := flags.String("expires", "", "`WHEN` the rule ends, likewise (default never)")
 	redirect := flags.String("redirect", "", "send people to this `URL` instead")
 	untracked := flags.Bool("untracked", false, "send people on, but record nothing of them")
-	force := flags.Bool("force", false, "write very wide rules too")
+	force := flags.Bool("force", false, "write very wide rules too, and replace objections")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		var common blocklist.Rule
 		now := t.now()
@@ -100,10 +102,49 @@ have in theirs, a whole key.
 			if err != nil {
 				return err
 			}
+			if !*force {
+				if err := t.checkReplaced(c, store, rules); err != nil {
+					return err
+				}
+			}
 			return t.put(c, store, rules)
 		})
 	}
 	return c
+}
+
+// checkReplaced refuses to let a block or redirect take the place of a person's
+// objection, or the other way round: there is one rule of each name.
+func (t *tool) checkReplaced(c *cobra.Command, store blocklist.Store, rules []blocklist.Rule) error {
+	untracked := map[string]bool{} // of what can be
+	var names []blocklist.Rule
+	for _, r := range rules {
+		switch r.Kind {
+		case blocklist.Link, blocklist.Recipient, blocklist.Campaign, blocklist.Customer:
+			untracked[r.String()] = r.Action == blocklist.Untracked
+			names = append(names, r)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	ctx, cancel := storeContext(c.Context())
+	defer cancel()
+	standing, err := store.Standing(ctx, names...)
+	if err != nil {
+		return err
+	}
+	var refused []error
+	for _, r := range standing {
+		if is := r.Action == blocklist.Untracked; is != untracked[r.String()] {
+			advice := "lift that one first (linkctl unblock)"
+			if is {
+				advice = "block the links of that name one by one"
+			}
+			refused = append(refused, fmt.Errorf("%s is there already (%s), and there is one rule of each name: %s, or replace it with --force", r, effect(r), advice))
+		}
+	}
+	return errors.Join(refused...)
 }
 
 // put writes rules batch by batch, and prints each batch once it is written.

@@ -121,6 +121,17 @@ func TestBlocklist(t *testing.T) {
 			t.Errorf("after the change:\n%s", got)
 		}
 
+		// But not an objection into a block, nor a block into an objection, by chance.
+		replaced := "linkctl: recipient:acme/r83jf is there already (not tracked), and there is one rule of each name: block the links of that name one by one, or replace it with --force\n"
+		b.want(outcome{exitNo, "", replaced}, "", "block", "--expires", "1h", "recipient:acme/new", "recipient:acme/r83jf")
+		b.want(outcome{exitNo, "", replaced}, "", "block", "--redirect", "https://example.com/", "recipient:acme/r83jf")
+		b.want(outcome{exitYes, "recipient:acme/r83jf: not tracked\n", followed}, "", "block", "--untracked", "recipient:acme/r83jf", "--by", "abuse")
+		b.want(outcome{exitYes, "recipient:acme/r83jf: blocked\n", followed}, "", "block", "--force", "recipient:acme/r83jf")
+		b.want(outcome{exitNo, "", "linkctl: recipient:acme/r83jf is there already (blocked), and there is one rule of each name: lift that one first (linkctl unblock), or replace it with --force\n"},
+			"", "block", "--untracked", "recipient:acme/r83jf")
+		b.succeed("", "unblock", "recipient:acme/r83jf")
+		b.succeed("", "block", "--untracked", "recipient:acme/r83jf")
+
 		// A copy is a blocklist.
 		b.want(outcome{exitYes, "host:phish.example: lifted\n", ""}, "", "unblock", "host:Phish.EXAMPLE")
 		if got := decide(t, b, linkcore.Link{Kind: linkcore.Click, Destination: "https://phish.example/"}); got.Action != "" {

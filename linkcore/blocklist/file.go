@@ -284,6 +284,29 @@ func (f *File) Add(ctx context.Context, rule Rule) (standing *Rule, err error) {
 	return standing, err
 }
 
+// Standing implements [Store].
+func (f *File) Standing(ctx context.Context, rules ...Rule) (standing []Rule, err error) {
+	names, err := normalizeNames(rules)
+	if err != nil {
+		return nil, err
+	}
+	wanted := make(map[string]bool, len(names))
+	for _, name := range names {
+		wanted[name.String()] = true
+	}
+	all, _, err := f.List(ctx)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	now := time.Now()
+	for _, r := range all {
+		if wanted[r.String()] && stands(r, now) {
+			standing = append(standing, r)
+		}
+	}
+	return standing, err
+}
+
 // Lift implements [Store].
 func (f *File) Lift(ctx context.Context, rules ...Rule) ([]Rule, error) {
 	names, err := normalizeNames(rules)

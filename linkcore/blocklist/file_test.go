@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -457,6 +458,18 @@ func testStore(t *testing.T, store Store) {
 	rules = list()
 	if a := rules["host:a.example"]; !a.Deleted || !about(a.ExpiresAt, now.Add(24*time.Hour)) || a.Reason != "malware" {
 		t.Errorf("rule %+v", a)
+	}
+	// What stands is neither lifted nor missing.
+	standing, err := store.Standing(ctx, Rule{Kind: Host, Value: "a.example"}, Rule{Kind: Host, Value: "C.example"}, Rule{Kind: Recipient, Value: "acme/r1"}, Rule{Kind: Key, Value: "none"})
+	names := map[string]Action{}
+	for _, r := range standing {
+		names[r.String()] = r.Action
+	}
+	if want := map[string]Action{"host:c.example": Block, "recipient:acme/r1": Untracked}; err != nil || !maps.Equal(names, want) {
+		t.Errorf("Standing: %v, %v; want %v", names, err, want)
+	}
+	if _, err := store.Standing(ctx, Rule{Kind: Host, Value: "*"}); !errors.As(err, &ruleErr) {
+		t.Errorf("Standing: %v", err)
 	}
 	if missing, err := store.Lift(ctx, Rule{Kind: Host, Value: "a.example"}); err != nil || len(missing) != 1 {
 		t.Errorf("Lift of a lifted rule: %v, %v", missing, err)

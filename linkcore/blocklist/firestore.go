@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -340,6 +341,38 @@ func (f *Firestore) Add(ctx context.Context, rule Rule) (standing *Rule, err err
 	return standing, nil
 }
 
+// Standing implements [Store].
+func (f *Firestore) Standing(ctx context.Context, rules ...Rule) (standing []Rule, err error) {
+	names, err := normalizeNames(rules)
+	if err != nil {
+		return nil, err
+	}
+	client, collection, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	for batch := range slices.Chunk(names, maxGet) {
+		refs := make([]*firestore.DocumentRef, 0, len(batch))
+		for _, name := range batch {
+			refs = append(refs, collection.Doc(name.DocumentID()))
+		}
+		documents, err := client.GetAll(ctx, refs)
+		if err != nil {
+			return nil, fmt.Errorf("looking for rules in %s: %w", f.collection, err)
+		}
+		for _, d := range documents {
+			if !d.Exists() {
+				continue
+			}
+			if r, err := documentOf(d, allFields).Rule(); err == nil && stands(r, now) {
+				standing = append(standing, r)
+			}
+		}
+	}
+	return standing, nil
+}
+
 // write runs enqueue with a bulk writer and waits for all of its writes.
 func (f *Firestore) write(ctx context.Context, client *firestore.Client, enqueue func(*firestore.BulkWriter, *[]*firestore.BulkWriterJob) error) error {
 	w := client.BulkWriter(ctx)
@@ -367,6 +400,7 @@ func (f *Firestore) write(ctx context.Context, client *firestore.Client, enqueue
 // Limits of Firestore.
 const (
 	maxIn      = 30   // values in one query
+	maxGet     = 500  // documents in one call, so that a call stays short
 	maxIndexed = 1500 // bytes of a string that an index holds
 )
 

@@ -40,6 +40,10 @@ type Store interface {
 	// one that was lifted counts for the day that its document stays.
 	Add(ctx context.Context, rule Rule) (standing *Rule, err error)
 
+	// Standing returns the rules of the same kinds and values that a store wrote
+	// and that have neither been lifted nor expired: what Put would replace.
+	Standing(ctx context.Context, rules ...Rule) ([]Rule, error)
+
 	// Lift lifts the rules of the same kinds and values, also those that were
 	// written by hand, and returns those of rules of which there was none.
 	Lift(ctx context.Context, rules ...Rule) (missing []Rule, err error)
@@ -59,6 +63,11 @@ type DocumentError struct {
 
 func (e DocumentError) Error() string { return e.Where + ": " + e.Err.Error() }
 func (e DocumentError) Unwrap() error { return e.Err }
+
+// stands tells whether a rule is in force or will be.
+func stands(r Rule, now time.Time) bool {
+	return !r.Deleted && (r.ExpiresAt.IsZero() || r.ExpiresAt.After(now))
+}
 
 // liftedFor is how long the document of a rule that was lifted is kept for
 // every endpoint to see.
