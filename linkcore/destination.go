@@ -55,6 +55,9 @@ func NormalizeDestination(s string) (string, error) {
 		end = len(rest)
 	}
 	authority, rest := rest[:end], rest[end:]
+	if strings.Contains(authority, "@") {
+		return "", errUserInfo
+	}
 	host, port := authority, ""
 	if i := strings.LastIndexByte(authority, ':'); i >= 0 && !strings.Contains(authority[i:], "]") {
 		host, port = authority[:i], authority[i:]
@@ -135,6 +138,7 @@ var (
 	errHostLength    error = destinationError("has a host longer than 253 bytes")
 	errLabel         error = destinationError("has a host label that is empty or longer than 63 bytes")
 	errPunycode      error = destinationError("has a host label that begins with xn-- and ends in -")
+	errUserInfo      error = destinationError("has a user name or password, which destinations cannot have")
 	errIPv4          error = destinationError("has a host that ends like an IPv4 address and is not four decimal numbers from 0 to 255")
 	errIPv6          error = destinationError("has brackets that do not hold an IPv6 address without a zone")
 	errPort          error = destinationError("has a port that is not a number from 0 to 65535 in 1 to 5 digits")
@@ -179,7 +183,7 @@ func parseDestination[T string | []byte](s T) (p destinationParts, err error) {
 		}
 		p.hostEnd = i
 		if err := checkHostName(s[p.hostStart:p.hostEnd]); err != nil {
-			return p, err
+			return p, authorityError(s[p.hostStart:], err)
 		}
 	}
 	p.portStart, p.portEnd = i, i
@@ -193,16 +197,27 @@ func parseDestination[T string | []byte](s T) (p destinationParts, err error) {
 		}
 		p.portEnd = i
 		if digits := i - p.portStart; digits < 1 || digits > 5 || n > 65535 {
-			return p, errPort
+			return p, authorityError(s[p.hostStart:], errPort)
 		}
 	}
 	if i < len(s) && s[i] != '/' && s[i] != '?' && s[i] != '#' {
 		if p.portStart == p.portEnd {
-			return p, errHostByte
+			return p, authorityError(s[p.hostStart:], errHostByte)
 		}
-		return p, errRest
+		return p, authorityError(s[p.hostStart:], errRest)
 	}
 	return p, nil
+}
+
+// authorityError returns what is wrong with an authority, which rest begins with:
+// err, unless it has a user name or password, of which the rest is a consequence.
+func authorityError[T string | []byte](rest T, err error) error {
+	for i := 0; i < len(rest) && rest[i] != '/' && rest[i] != '?' && rest[i] != '#'; i++ {
+		if rest[i] == '@' {
+			return errUserInfo
+		}
+	}
+	return err
 }
 
 // schemeLength returns the length of the http or https, in any case, that s

@@ -82,6 +82,34 @@ func TestNormalizeDestination(t *testing.T) {
 	}
 }
 
+// Whoever signs is told what is wrong, and not what follows from it.
+func TestDestinationErrors(t *testing.T) {
+	const userInfo = "the destination has a user name or password, which destinations cannot have"
+	for _, c := range []struct{ in, want string }{
+		{"https://user:pw@example.com/", userInfo},
+		{"https://user:80@example.com/", userInfo},
+		{"https://user@example.com", userInfo},
+		{"https://@example.com", userInfo},
+		{"https://:pw@example.com", userInfo},
+		{"https://a..b@example.com?q", userInfo},
+		{"https://1.2@example.com#f", userInfo},
+		{"https://us%65r@example.com/", userInfo},
+		{"https://[::1]@example.com/", userInfo},
+		{"https://user:pw@[::1]/", userInfo},
+		{"https://üser:pw@example.com/", userInfo},
+		{"https://user:pässword@example.com/", userInfo},
+		{"https://user:pw@example.com/ü", userInfo},
+		{"https://example.com:pw/@", errPort.Error()},
+		{"https://e!.com/?a@b", errHostByte.Error()},
+		{"https://example.com:80x#@", errRest.Error()},
+		{"https:///@", errNoHost.Error()},
+	} {
+		if _, err := NormalizeDestination(c.in); !errors.Is(err, ErrDestination) || err.Error() != c.want {
+			t.Errorf("%s: %v", c.in, err)
+		}
+	}
+}
+
 func TestNormalizeHost(t *testing.T) {
 	host253 := strings.Repeat("a.", 126) + "b"
 	for _, c := range []struct{ in, want string }{

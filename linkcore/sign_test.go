@@ -260,7 +260,8 @@ func TestInspect(t *testing.T) {
 		{"https://links.example.com/s1." + strings.Repeat("A", 65), "the box"},
 		{"https://links.example.com/?id=q", "parameter id"},
 		{"https://links.example.com?url=x&amp;id=s1.x", "the box"},
-		{"https://links.example.com/" + token + "/https%3A%2F%2Fuser%40e.com", "host"},
+		{"https://links.example.com/" + token + "/https%3A%2F%2Fe%21.com", "host"},
+		{"https://links.example.com/" + token + "/https%3A%2F%2Fuser%40e.com", "user name"},
 		{"https://links.example.com/" + strings.Repeat("a", MaxTarget), "16384"},
 	} {
 		a, err := Inspect(c.url)
