@@ -3,6 +3,7 @@ package endpoint
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -214,6 +215,25 @@ func TestStatsAreDocumented(t *testing.T) {
 	slices.Sort(names)
 	if !slices.Equal(documented, names) {
 		t.Errorf("CONFIG.md has %v, the line has %v", documented, names)
+	}
+}
+
+// CONFIG.md has every cause of an invalid request, and no other.
+func TestCausesAreDocumented(t *testing.T) {
+	b, err := os.ReadFile("CONFIG.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(b), "| the invalid ones by cause: ")
+	list, _, _ = strings.Cut(list, " |")
+	var documented []string
+	for name := range strings.SplitSeq(list, ", ") {
+		documented = append(documented, strings.Trim(name, "`"))
+	}
+	slices.Sort(documented)
+	e, _, _ := startEndpoint(t)
+	if causes := slices.Sorted(maps.Keys(e.handler.Stats().InvalidCauses)); !slices.Equal(documented, causes) {
+		t.Errorf("CONFIG.md has %v, the handler counts %v", documented, causes)
 	}
 }
 
