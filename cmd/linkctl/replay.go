@@ -123,8 +123,8 @@ were any.`,
 			if clicks == "stdout" {
 				return usagef("events are replayed to pubsub://PROJECT/TOPIC or file:PATH, not to stdout")
 			}
-			if r.sink, err = event.OpenSink(ctx, clicks, event.SinkOptions{Timeout: replayTimeout}); err != nil {
-				return usagef("where the events should go (--clicks, CLICKS): %w", err)
+			if r.sink, err = openClicks(ctx, clicks, event.SinkOptions{Timeout: replayTimeout}); err != nil {
+				return err
 			}
 			defer r.sink.Close(context.WithoutCancel(ctx))
 		}
@@ -675,6 +675,21 @@ func count(n int, singular string) string {
 		singular += "s"
 	}
 	return fmt.Sprintf("%d %s", n, singular)
+}
+
+// clicksURL is how what events are published to is written.
+var clicksURL = regexp.MustCompile(`^(file:.+|pubsub://[^/?#%\s]+/[^/?#%\s]+)$`)
+
+// openClicks opens what --clicks names, to publish to it.
+func openClicks(ctx context.Context, clicks string, o event.SinkOptions) (event.Sink, error) {
+	if !clicksURL.MatchString(clicks) {
+		return nil, usagef("where the events should go (--clicks, CLICKS): %q is neither pubsub://PROJECT/TOPIC nor file:PATH", clicks)
+	}
+	sink, err := event.OpenSink(ctx, clicks, o)
+	if err != nil {
+		return nil, adviseClicks(err)
+	}
+	return sink, nil
 }
 
 // adviseClicks says what to do about an error of publishing where that is known.

@@ -629,7 +629,10 @@ func TestReplayErrors(t *testing.T) {
 		{"replay a b", exitUsage, "give one input: "},
 		{"replay ok", exitUsage, "where the events should go is not set: give --clicks or set CLICKS "},
 		{"replay --clicks stdout ok", exitUsage, "events are replayed to pubsub://PROJECT/TOPIC or file:PATH, not to stdout"},
-		{"replay --clicks pubsub:// ok", exitUsage, `where the events should go (--clicks, CLICKS): "pubsub://" is none of `},
+		{"replay --clicks pubsub:// ok", exitUsage, `where the events should go (--clicks, CLICKS): "pubsub://" is neither pubsub://PROJECT/TOPIC nor file:PATH (linkctl replay --help explains)`},
+		{"replay --clicks pubsub://p/a/b ok", exitUsage, `where the events should go (--clicks, CLICKS): "pubsub://p/a/b" is neither `},
+		{"replay --clicks file: ok", exitUsage, `where the events should go (--clicks, CLICKS): "file:" is neither `},
+		{"replay --clicks file:none/x ok", exitNo, "the folder none does not exist: make it first\n"},
 		{"replay --clicks file:x pubsub://p/spill", exitUsage, `"pubsub://p/spill" is no subscription: give pubsub://PROJECT/subscriptions/NAME`},
 		{"replay --clicks file:x pubsub://p/subscriptions/a/b", exitUsage, `"pubsub://p/subscriptions/a/b" is no subscription: give `},
 		{"replay --dry-run pubsub://p/subscriptions/spill", exitUsage, "--dry-run is for files: "},
@@ -654,6 +657,37 @@ func TestReplayErrors(t *testing.T) {
 	if got := published(t, filepath.Join(dir, "x")); !slices.Equal(got, []int{1, 1}) {
 		t.Errorf("published %v", got)
 	}
+}
+
+// Without credentials the command was right: what is missing is told, with 1.
+func TestPublishWithoutCredentials(t *testing.T) {
+	b := newBench(t)
+	_, source := watchFile(t, b, "")
+	spilled := filepath.Join(t.TempDir(), "spilled.jsonl")
+	writeFile(t, spilled, spilledLine(1, ""))
+	fail := func(want string) {
+		t.Helper()
+		for _, args := range [][]string{
+			{"replay", "--clicks", "pubsub://p/clicks", spilled},
+			{"watch", "--from", source, "--verdicts", "--clicks", "pubsub://p/clicks"},
+		} {
+			got := b.run("", args...)
+			if got.code != exitNo || !strings.HasPrefix(got.stderr, "linkctl: open Pub/Sub: ") || !strings.HasSuffix(got.stderr, want) || strings.Count(got.stderr, "\n") != 1 {
+				t.Errorf("linkctl %q: %d %s%s", args, got.code, got.stdout, got.stderr)
+			}
+		}
+	}
+	t.Setenv("PUBSUB_EMULATOR_HOST", "")
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", filepath.Join(t.TempDir(), "missing.json"))
+	fail("missing.json: no such file or directory\n")
+
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
+	if sink, err := event.OpenSink(t.Context(), "pubsub://p/clicks", event.SinkOptions{}); err == nil {
+		sink.Close(t.Context())
+		t.Skip("this machine has credentials of its own")
+	}
+	fail(": sign in with `gcloud auth application-default login`\n")
 }
 
 // On a terminal progress is one line, which goes away.

@@ -145,9 +145,9 @@ there already.`,
 			if clicks == "stdout" {
 				return usagef("verdicts go to pubsub://PROJECT/TOPIC or file:PATH, not to stdout, where alerts are")
 			}
-			sink, err := event.OpenSink(c.Context(), clicks, event.SinkOptions{})
+			sink, err := openClicks(c.Context(), clicks, event.SinkOptions{})
 			if err != nil {
-				return usagef("--clicks: %w", err)
+				return err
 			}
 			defer sink.Close(context.WithoutCancel(c.Context()))
 			o.Verdicts = sink

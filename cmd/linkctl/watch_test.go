@@ -157,6 +157,7 @@ func TestWatchUsage(t *testing.T) {
 		"watch --from SOURCE --verdicts": "where verdicts go is not set: give --clicks or set CLICKS",
 		"watch --from SOURCE --verdicts --clicks SOURCE":      "verdicts would go into the file that is read: give --clicks another one",
 		"watch --from SOURCE --verdicts --clicks stdout":      "verdicts go to pubsub://PROJECT/TOPIC or file:PATH, not to stdout, where alerts are",
+		"watch --from SOURCE --verdicts --clicks pubsub://p":  `where the events should go (--clicks, CLICKS): "pubsub://p" is neither pubsub://PROJECT/TOPIC nor file:PATH`,
 		"watch --from SOURCE --protect customer:a":            "--protect is for --block",
 		"watch --from SOURCE --block-customers":               "--block-customers is for --block",
 		"watch --from SOURCE --block --protect x":             `--protect "x": kind is missing: `,
