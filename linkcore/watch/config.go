@@ -30,7 +30,8 @@ type Config struct {
 	// Destination hosts: HostCustomers customers within HostWindow. A host is
 	// known once it was there for HostKnownAfter; and those of KnownHosts and
 	// their subdomains always are, and those that appear within Learning from the
-	// first event on.
+	// first event on. What lies between two events counts for a tenth of Learning at
+	// most, and late events for nothing: an event of days ago does not end it.
 	HostWindow     time.Duration // default 1h
 	HostCustomers  int           // default 5
 	HostKnownAfter time.Duration // default 72h

@@ -88,7 +88,7 @@ func (h *hosts) get(w *Watcher, subject uint64, name string, at int64) *host {
 	if ok {
 		return entry
 	}
-	entry = &host{first: at, known: at < w.begun+int64(w.config.Learning.Seconds())}
+	entry = &host{first: at, known: w.watched < int64(w.config.Learning.Seconds())}
 	// The name itself, or one that it is a subdomain of.
 	for rest := name; rest != "" && !entry.known; {
 		entry.known = h.known[rest]

@@ -32,8 +32,8 @@ type Watcher struct {
 
 	// now is the newest time seen; everything is told by it, since events come
 	// late and history is gone through at any speed.
-	now   int64 // Unix seconds
-	begun int64
+	now     int64 // Unix seconds
+	watched int64 // seconds that Learning counts
 
 	seen       *seen
 	judge      *Judge
@@ -97,10 +97,7 @@ func (w *Watcher) Add(e *event.Event) ([]Alert, []*event.Event) {
 	if at <= 0 {
 		return nil, nil // no clock is that wrong
 	}
-	if w.begun == 0 || at < w.begun {
-		w.begun = at
-	}
-	w.now = max(w.now, at)
+	w.moveOn(at)
 
 	verdicts := w.judge.Add(e)
 	w.stats.Verdicts += uint64(len(verdicts))
@@ -118,6 +115,20 @@ func (w *Watcher) Add(e *event.Event) ([]Alert, []*event.Event) {
 	w.stats.Alerts += uint64(len(alerts))
 	return alerts, verdicts
 }
+
+// moveOn moves the time on to that of an event, unless it is a late one.
+func (w *Watcher) moveOn(at int64) {
+	if w.now > 0 && at > w.now {
+		// In a gap nothing is learnt. It may lie between an event that was
+		// replayed after days and the present.
+		longest := max(int64(w.config.Learning.Seconds())/learningSteps, 1)
+		w.watched += min(at-w.now, longest)
+	}
+	w.now = max(w.now, at)
+}
+
+// learningSteps is how many events Learning takes at least.
+const learningSteps = 10
 
 // spreadOf counts a click of a recipient's link. One that a rule has matched is
 // looked after already, and where a scanner sits says nothing of who has the

@@ -262,6 +262,49 @@ func TestLearning(t *testing.T) {
 	}
 }
 
+// An event that comes late, or after a replay, does not end learning; that of an
+// hour of events does.
+func TestLearningOldEvent(t *testing.T) {
+	old := func(age time.Duration) *event.Event {
+		return clicks(1, 0, func(i int, e *event.Event) {
+			e.ID, e.OccurredAt, e.Destination = "old", abuseTime.Add(-age), "https://other.example/"
+		})[0]
+	}
+	// Of many customers; the hour's are the first.
+	to := func(host string, after time.Duration) []*event.Event {
+		return clicks(6, time.Second, func(i int, e *event.Event) {
+			e.ID, e.OccurredAt = fmt.Sprint(host, i), e.OccurredAt.Add(after)
+			e.Customer, e.Recipient, e.Link, e.Destination = fmt.Sprint("c", i), fmt.Sprint(host, i), fmt.Sprint(host, i), "https://"+host+"/"
+		})
+	}
+	hour := clicks(61, time.Minute, func(i int, e *event.Event) {
+		e.ID, e.Recipient, e.Link, e.Destination = fmt.Sprint("hour", i), fmt.Sprint("hour", i), fmt.Sprint("hour", i), "https://hour.example/"
+	})
+	for _, age := range []time.Duration{time.Second, 50 * time.Minute, 2 * time.Hour, 10 * 24 * time.Hour} {
+		for _, first := range []bool{true, false} {
+			w := watcher(t, Config{}, small)
+			early := to("well-known.example", time.Minute)
+			events := slices.Concat(hour[:1], []*event.Event{old(age)}, early)
+			if first {
+				events = slices.Concat([]*event.Event{old(age)}, hour[:1], early)
+			}
+			for _, e := range append(events, hour[1:]...) {
+				if alerts, _ := w.Add(e); len(alerts) > 0 {
+					t.Errorf("an event of %v ago, first %v: %+v", age, first, alerts)
+				}
+			}
+			n := 0
+			for _, e := range to("evil.example", 61*time.Minute) {
+				alerts, _ := w.Add(e)
+				n += len(alerts)
+			}
+			if n != 1 {
+				t.Errorf("an event of %v ago, first %v: %d alerts after learning", age, first, n)
+			}
+		}
+	}
+}
+
 // An alert stands as long as it goes on, and is raised again only after Repeat and
 // after it was calm.
 func TestRepeat(t *testing.T) {
