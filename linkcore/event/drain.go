@@ -30,7 +30,8 @@ const (
 // Drain hands the messages of a subscription, pubsub://PROJECT/subscriptions/NAME,
 // to handle, one at a time, until none has come for the time of idle, the context
 // ends or it fails. It returns nil in the first two cases, after every message has
-// had its Ack or Nack.
+// had its Ack or Nack. That nothing came says Pub/Sub: where it does not answer
+// within the time of idle and five seconds more, Drain fails.
 //
 // Unlike [Receive] it takes no message that it does not hand over, so what is
 // left in the subscription is there for the next reader at once. What has had a
@@ -46,10 +47,7 @@ func Drain(ctx context.Context, source string, idle time.Duration, handle func(*
 		return fmt.Errorf("open Pub/Sub: %w", withAdvice(err))
 	}
 	defer client.Close()
-	d := &drain{
-		client: client, name: "projects/" + project + "/subscriptions/" + name,
-		ackIDs: map[string]string{}, more: make(chan struct{}, 1),
-	}
+	d := newDrain(client, project, name)
 	acknowledged := make(chan struct{})
 	go func() {
 		defer close(acknowledged)
@@ -78,12 +76,26 @@ type drain struct {
 	more   chan struct{}     // there is something in acked
 }
 
+func newDrain(client *pubsub.Client, project, name string) *drain {
+	return &drain{
+		client: client, name: "projects/" + project + "/subscriptions/" + name,
+		ackIDs: map[string]string{}, more: make(chan struct{}, 1),
+	}
+}
+
 // pull hands messages over.
 func (d *drain) pull(ctx context.Context, idle time.Duration, handle func(*Message)) error {
-	for last := time.Now(); ; {
+	answered := false // the last call
+	for last := time.Now(); ctx.Err() == nil; {
 		wait := idle - time.Since(last)
-		if wait <= 0 || ctx.Err() != nil {
+		check := wait <= 0
+		if check && answered {
 			return nil
+		}
+		if check {
+			// Pub/Sub holds a call while there is nothing, so one that was cut off
+			// looks the same whether nothing came or nobody was there.
+			wait = endTimeout
 		}
 		// A call that is cut off may have been given messages, which nobody else
 		// gets then until their deadline.
@@ -95,11 +107,17 @@ func (d *drain) pull(ctx context.Context, idle time.Duration, handle func(*Messa
 				cancel()
 			}
 		})
-		response, err := d.client.SubscriptionAdminClient.Pull(call, &pubsubpb.PullRequest{Subscription: d.name, MaxMessages: drainBatch})
-		ended := call.Err() != nil
+		response, err := d.client.SubscriptionAdminClient.Pull(call, &pubsubpb.PullRequest{
+			Subscription: d.name,
+			MaxMessages:  drainBatch,
+			//lint:ignore SA1019 nothing else asks for an answer that needs no further right
+			ReturnImmediately: check,
+		})
+		cutOff := call.Err() != nil || status.Code(err) == codes.DeadlineExceeded
 		stop()
 		cancel()
-		if err != nil && (ended || status.Code(err) == codes.DeadlineExceeded) {
+		answered = err == nil
+		if err != nil && cutOff && (!check || ctx.Err() != nil) {
 			continue
 		}
 		if err != nil {
@@ -123,6 +141,7 @@ func (d *drain) pull(ctx context.Context, idle time.Duration, handle func(*Messa
 			last = time.Now() // not before: handle may have waited
 		}
 	}
+	return nil
 }
 
 // known tells whether a message was handed over and has no Ack yet.

@@ -17,6 +17,7 @@ import (
 
 	"cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -278,6 +279,97 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// A Pub/Sub that does not answer is not one that has nothing.
+func TestDrainUnreachable(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close() // it accepts, as far as a client can see, and says nothing
+	refusing, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusing.Close()
+	type drained struct {
+		address string
+		err     error
+	}
+	done := make(chan drained)
+	for _, l := range []net.Listener{silent, refusing} {
+		t.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
+		client, err := pubsub.NewClient(t.Context(), "p", option.WithTelemetryDisabled())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		go func() {
+			d := newDrain(client, "p", "spill")
+			done <- drained{l.Addr().String(), d.pull(t.Context(), 200*time.Millisecond, func(*Message) { t.Error("a message") })}
+		}()
+	}
+	for range 2 {
+		d := <-done
+		if d.err == nil || !strings.HasSuffix(withAdvice(d.err).Error(), ": Pub/Sub did not answer; try again") {
+			t.Errorf("%s: %v", d.address, d.err)
+		}
+	}
+}
+
+// pullService answers no call in time but those that are to be answered at once.
+type pullService struct {
+	pubsubpb.UnimplementedSubscriberServer
+	answers [][]*pubsubpb.ReceivedMessage
+}
+
+func (s *pullService) Pull(ctx context.Context, r *pubsubpb.PullRequest) (*pubsubpb.PullResponse, error) {
+	//lint:ignore SA1019 it is what Drain asks for
+	if !r.ReturnImmediately {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	answer := s.answers[0]
+	s.answers = s.answers[1:]
+	return &pubsubpb.PullResponse{ReceivedMessages: answer}, nil
+}
+
+func (s *pullService) ModifyAckDeadline(context.Context, *pubsubpb.ModifyAckDeadlineRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
+// What comes when Drain asks whether Pub/Sub is there is handed over, and the
+// time of idle begins anew.
+func TestDrainLate(t *testing.T) {
+	s := &pullService{answers: [][]*pubsubpb.ReceivedMessage{
+		{{AckId: "1", Message: &pubsubpb.PubsubMessage{MessageId: "1"}}}, nil,
+	}}
+	serve(t, s)
+	handed := 0
+	if err := Drain(t.Context(), "pubsub://p/subscriptions/spill", 100*time.Millisecond, func(m *Message) {
+		handed++
+		m.Nack()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if handed != 1 || len(s.answers) != 0 {
+		t.Errorf("%d messages, %d answers left", handed, len(s.answers))
+	}
+}
+
+// serve serves Pub/Sub's subscriptions until the test ends.
+func serve(t *testing.T, s pubsubpb.SubscriberServer) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	pubsubpb.RegisterSubscriberServer(server, s)
+	go server.Serve(l)
+	t.Cleanup(server.Stop)
+	t.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
+}
+
 func TestReceiveErrors(t *testing.T) {
 	_, project := makeTopic(t)
 	for _, test := range []struct{ source, want string }{
@@ -415,16 +507,8 @@ func TestReceiveEndsEarly(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
 			s := &subscriptionService{asked: make(chan struct{}), proceed: make(chan struct{}), err: test.err, there: map[string]bool{}}
-			server := grpc.NewServer()
-			pubsubpb.RegisterSubscriberServer(server, s)
-			go server.Serve(l)
-			defer server.Stop()
-			t.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
+			serve(t, s)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			done := make(chan error, 1)
