@@ -13,9 +13,20 @@
 //
 // The columns of the table: the processor time of the server's processes by the
 // operating system's accounting, in microseconds a request, and its ratio to
-// bare net/http; requests a second; the latency to the first byte, of which wrk
-// sees the last, which is the same where a response is not held; resident memory
-// at the end of the load; the time from exec to the first redirect.
+// bare net/http; requests a second; the latency until the response ends, which is
+// that of the first byte where the response is not held; resident memory at the end
+// of the load; the time from exec to the first redirect.
+//
+// The endpoint delivers its events in one of two ways, and each row names its own.
+// In the background, the server always has work. Held, which is the default of the
+// endpoint and of Terraform, a response ends when its event is acknowledged, and
+// keeps its connection until then: 32 connections wait most of the time, so that
+// requests a second and latency are those of the acknowledgement, the processor is
+// idle in between, and few events share a call, which makes each dearer. What a
+// busy instance takes, whose calls are shared by more, all rows with as many
+// connections as Terraform lets an instance hold, is measured by
+//
+//	make bench-peers PEERS='-connections 250 -only Pub/Sub'
 package main
 
 import (
@@ -119,7 +130,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
 			p.measured = append(p.measured, m)
-			fmt.Fprintf(os.Stderr, "round %d: %-34s %7.1f µs CPU, %7.0f requests/s, p99 %.2f ms\n", round+1, p.name, m.cpu, m.rate, m.p99)
+			fmt.Fprintf(os.Stderr, "round %d: %7.1f µs CPU, %7.0f requests/s, p99 %6.2f ms: %s\n", round+1, m.cpu, m.rate, m.p99, p.name)
 		}
 	}
 	for range b.starts {
@@ -137,7 +148,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 
 // print writes the table as Markdown.
 func (b *bench) print(peers []*peer) {
-	fmt.Printf("%s, %d cores; server on one core, wrk with %d connections on another; median of %d rounds of %v; %d rules.\n\n",
+	fmt.Printf("%s, %d cores; server on one core, wrk with %d connections on another; median of %d rounds of %v; %d rules. Latency is that of the response's end, which a held response delays until its event is acknowledged.\n\n",
 		processor(), runtime.NumCPU(), b.connections, b.rounds, b.duration, b.rules)
 	fmt.Println("| server | CPU, ratio to bare net/http | CPU, µs a request | requests/s | p50, ms | p99, ms | resident, MiB | exec to first redirect, ms |")
 	fmt.Println("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")

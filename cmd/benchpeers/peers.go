@@ -31,6 +31,7 @@ type peer struct {
 
 	// What it does of the endpoint's job.
 	checks, blocks bool
+	held           bool               // a response ends when its event is acknowledged
 	events         func(*bench) int64 // counts those that have arrived; nil: it makes none
 
 	nginxLinks bool
@@ -46,19 +47,23 @@ func allPeers() []*peer {
 	return []*peer{
 		{name: bareName, install: build("bare"), command: run("bare", nil)},
 		{
-			name: "linktracker, events to a file", checks: true, blocks: true, events: clicksInFile,
+			name: "linktracker, events to a file in the background", checks: true, blocks: true, events: clicksInFile,
 			install: build("linktracker"), command: run("linktracker", fileEnvironment),
 		},
 		{
-			name: "linktracker, events to Pub/Sub", checks: true, blocks: true, events: toSink,
+			name: "linktracker, events to Pub/Sub in the background", checks: true, blocks: true, events: toSink,
 			install: build("linktracker"), command: run("linktracker", pubsubEnvironment),
+		},
+		{
+			name: "linktracker, events to Pub/Sub, held", checks: true, blocks: true, events: toSink, held: true,
+			install: build("linktracker"), command: run("linktracker", heldEnvironment),
 		},
 		{name: "net/http, HMAC check and 302 only", checks: true, install: build("hmac"), command: run("hmac", secretEnvironment)},
 		{name: "nginx, secure_link and 302 only", checks: true, nginxLinks: true, install: needs("nginx"), command: nginx},
 		{name: "workerd, the whole job", checks: true, blocks: true, events: toSink, install: installWorkerd, command: workerd},
 		{name: "Functions Framework, always the same 302", install: build("framework"), command: run("framework", nil)},
 		{
-			name: "linktracker as a function, events to Pub/Sub", checks: true, blocks: true, events: toSink,
+			name: "linktracker as a function, events to Pub/Sub in the background", checks: true, blocks: true, events: toSink,
 			install: build("function"), command: run("function", pubsubEnvironment),
 		},
 	}
@@ -101,8 +106,7 @@ func needs(program string) func(context.Context, *bench) error {
 
 func secretEnvironment(*bench) []string { return []string{"SECRET=" + secret} }
 
-// endpointEnvironment is the endpoint as a server whose processor is always
-// there: responses are not held, so wrk's latency is that of the first byte.
+// endpointEnvironment is all but the way to deliver.
 func endpointEnvironment(b *bench, clicks string) []string {
 	keys, rules := filepath.Join(b.folder, "keys"), filepath.Join(b.folder, "rules")
 	os.Mkdir(keys, 0o700)
@@ -114,15 +118,25 @@ func endpointEnvironment(b *bench, clicks string) []string {
 		}
 		os.WriteFile(rules, lines.Bytes(), 0o600)
 	}
-	return []string{"LINK_KEYS=" + keys, "BLOCKLIST=file:" + rules, "CLICKS=" + clicks, "DELIVERY=background", "TRUSTED_PROXIES=0"}
+	return []string{"LINK_KEYS=" + keys, "BLOCKLIST=file:" + rules, "CLICKS=" + clicks, "TRUSTED_PROXIES=0"}
 }
 
+// In the background is for a server whose processor is always there: responses
+// are not held, so wrk's latency is that of the first byte.
 func fileEnvironment(b *bench) []string {
-	return endpointEnvironment(b, "file:"+filepath.Join(b.folder, "clicks"))
+	return append(endpointEnvironment(b, "file:"+filepath.Join(b.folder, "clicks")), "DELIVERY=background")
 }
 
 func pubsubEnvironment(b *bench) []string {
-	return append(endpointEnvironment(b, "pubsub://benchmark/clicks"), "PUBSUB_EMULATOR_HOST="+b.sink.pubsub)
+	return append(endpointEnvironment(b, "pubsub://benchmark/clicks"), "PUBSUB_EMULATOR_HOST="+b.sink.pubsub, "DELIVERY=background")
+}
+
+// heldEnvironment is the endpoint's default, which an instance needs that has its
+// processor during requests only. There are places for more responses than wrk has
+// connections, since an event that finds none is spilled, and would be missed.
+func heldEnvironment(b *bench) []string {
+	return append(endpointEnvironment(b, "pubsub://benchmark/clicks"), "PUBSUB_EMULATOR_HOST="+b.sink.pubsub,
+		"DELIVERY=hold", "HOLD_MAX="+strconv.Itoa(2*b.connections+100))
 }
 
 // clicksInFile counts the lines of the file sink.
@@ -219,6 +233,10 @@ func (p *peer) check(ctx context.Context, b *bench) error {
 	}
 	if err := s.await(ctx, targets[0]); err != nil {
 		return err
+	}
+	// A response without a length can wait for something after its headers.
+	if response, err := s.get(targets[0]); err != nil || p.held != (response.ContentLength < 0) {
+		return fmt.Errorf("held is %t, and the response %+v, %v", p.held, response, err)
 	}
 	if err := p.settle(b); err != nil {
 		return err
