@@ -33,16 +33,18 @@ func TestCapacity(t *testing.T) {
 	}
 	rate := 100000.0 / 3
 	byPlaces := math.Ceil(rate * 0.023 / 250) // 4
-	byCPU := math.Ceil(rate * clickCPU / 0.6)
+	byCPU := math.Ceil(rate * 39e-6 / 0.6)    // 3
 	all := 3 * max(byPlaces, byCPU)
 	for what, want := range map[string]float64{
 		"for the processor, a region":                  byCPU,
 		"for held responses, a region":                 byPlaces,
 		"instances of 1 vCPU":                          all,
-		"memory of each":                               37 + 100000*160.0/(1<<20),
+		"memory of each":                               55 + 100000*300.0/(1<<20),
 		"calls":                                        100000 / (1 + 100000/all*0.003),
 		"published":                                    100000 * eventBytes() / 1e6,
 		"reads of a start":                             100000,
+		"reads of a start of every instance":           1_200_000,
+		"a start of every instance":                    0.72,
 		"reads of refreshes":                           all * (1.0/15 + 101.0/600),
 		"reads of reloads":                             all * 2, // stretched to two a second
 		"reads a day":                                  all * (1.0/15 + 101.0/600 + 2) * 86400,
@@ -53,7 +55,7 @@ func TestCapacity(t *testing.T) {
 		"Pub/Sub, in and out once":                     2 * 100000 * eventBytes() * 3600 * 40 / (1 << 40),
 		"balancer and Cloud Armor":                     360e6 * (4000*0.008/(1<<30) + 0.75e-6),
 		"time of a start's load":                       100000.0 / 5500,
-		"rules in memory, an instance":                 100 * (37 + 100000*160.0/(1<<20)) / (16 << 10),
+		"memory, an instance of 1 vCPU":                100 * (55 + 100000*300.0/(1<<20)) / 4096,
 		"Cloud Run":                                    360e6*0.4e-6 + all*3600*(0.000024+0.5*0.0000025),
 		"Pub/Sub publisher throughput, another region": 100 * 100000 * eventBytes() / 1e6 / 3 / 50,
 	} {
@@ -65,6 +67,73 @@ func TestCapacity(t *testing.T) {
 	sum := lines["Cloud Run"].Value + lines["Pub/Sub, in and out once"].Value + lines["Firestore"].Value + lines["balancer and Cloud Armor"].Value + lines["data to the internet"].Value
 	if l := lines["together"]; math.Abs(l.Value-sum) > 1e-9 {
 		t.Errorf("together %v, want %v", l.Value, sum)
+	}
+}
+
+// Billing by instance delivers in the background, which takes less of the
+// processor and holds no places.
+func TestCapacityByInstance(t *testing.T) {
+	lines := map[string]capacityLine{}
+	for _, line := range capacity(load{200_000, 1000, 1, 500, 20 * time.Millisecond, true}) {
+		lines[line.What] = line
+	}
+	// 200,000 × 29 µs ÷ 0.6 is 9.67; held it would be 13.
+	for what, want := range map[string]float64{
+		"for the processor, a region": 10,
+		"instances of 1 vCPU":         10,
+		"Cloud Run":                   10 * 3600 * (0.000018 + 0.5*0.000002),
+		"a start of every instance":   10_000 * 0.06 / 100_000,
+	} {
+		if got := lines[what].Value; math.Abs(got-want) > want/1e6 {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	if formula := lines["for the processor, a region"].Formula; !strings.Contains(formula, "29 µs a click, in the background") {
+		t.Errorf("the formula is %q", formula)
+	}
+	if line, ok := lines["for held responses, a region"]; ok {
+		t.Errorf("nothing is held, and the page has %+v", line)
+	}
+}
+
+// The memory of each instance covers what processes took.
+func TestCapacityMemory(t *testing.T) {
+	for rules, measured := range map[int]float64{1000: 54, 100_000: 73, 1_000_000: 322} { // MiB
+		for _, line := range capacity(load{100, rules, 1, 500, 20 * time.Millisecond, false}) {
+			if line.What == "memory of each" && (line.Value < measured || line.Value > 1.5*measured) {
+				t.Errorf("%d rules: %v MiB, measured %v", rules, line.Value, measured)
+			}
+		}
+	}
+}
+
+// Each price and each quota says where to look it up.
+func TestCapacityNamesPages(t *testing.T) {
+	for _, byInstance := range []bool{false, true} {
+		for _, line := range capacity(load{100, 1000, 1, 500, 20 * time.Millisecond, byInstance}) {
+			priced := strings.HasPrefix(line.Unit, "$") && strings.Contains(line.Formula, "$")
+			quota := strings.HasPrefix(line.Section, "QUOTAS")
+			if (priced || quota) && !strings.Contains(line.Formula, "cloud.google.com/") {
+				t.Errorf("%s names no page: %s", line.What, line.Formula)
+			}
+		}
+	}
+}
+
+// The ends of what is accepted give numbers.
+func TestCapacityEnds(t *testing.T) {
+	b := newBench(t)
+	for _, args := range []string{
+		"--clicks-per-second 0.001 --rules 0 --regions 50",
+		"--clicks-per-second 1e7 --rules 100000000 --regions 1 --concurrency 2 --acknowledgement 1m",
+		"--clicks-per-second 1e7 --acknowledgement 0 --billing instance",
+	} {
+		for _, format := range []string{"", " --json"} {
+			got := b.run("", append([]string{"capacity"}, strings.Fields(args+format)...)...)
+			if got.code != 0 || strings.Contains(got.stdout, "Inf") || strings.Contains(got.stdout, "NaN") || strings.Contains(got.stdout, "%!") {
+				t.Errorf("%s%s: %+v", args, format, got)
+			}
+		}
 	}
 }
 
@@ -89,7 +158,8 @@ func TestCapacityGrows(t *testing.T) {
 func TestCapacityUsage(t *testing.T) {
 	b := newBench(t)
 	for _, args := range [][]string{
-		{}, {"--clicks-per-second", "0"}, {"--clicks-per-second", "-1"}, {"--clicks-per-second", "NaN"}, {"--clicks-per-second", "1", "--regions", "0"},
+		{}, {"--clicks-per-second", "0"}, {"--clicks-per-second", "1e-320"}, {"--clicks-per-second", "0.0009"}, {"--clicks-per-second", "Inf"},
+		{"--clicks-per-second", "-1"}, {"--clicks-per-second", "NaN"}, {"--clicks-per-second", "1", "--regions", "0"},
 		{"--clicks-per-second", "1", "--rules", "-1"}, {"--clicks-per-second", "1", "--billing", "both"}, {"--clicks-per-second", "1", "--concurrency", "1"},
 	} {
 		if got := b.run("", append([]string{"capacity"}, args...)...); got.code != exitUsage || got.stdout != "" {
