@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode"
 
 	"example.com/linktracker/linkcore"
 	"github.com/spf13/cobra"
@@ -25,7 +26,9 @@ holds, and why not if it does not verify. What it shows then is what was signed;
 label and added query are never signed.
 
 A URL may be given as it was found, with what surrounds it: a line of a mail, an
-href attribute. Everything before http:// or https:// is left out.
+href attribute. Everything before http:// or https:// is left out, and so is what
+follows the link, unless the link is only good with it: white space that a line
+break put into a link is repaired.
 
 Where the links begin with a path, --base-url (LINK_BASE_URL) says with which. It
 also tells whether a link that does not verify was made for that host.
@@ -157,8 +160,48 @@ func findURL(text string) string {
 	return found
 }
 
+// afterURL is what sentences and brackets put behind a URL. A token may end in
+// - or _, so those are not among it.
+const afterURL = ".,;:!?)]}\"'*|`\\"
+
+// inspect inspects the URL in a piece of text. Where it ends is not known: a line
+// break may have put white space into it, and a sentence may go on behind it. So
+// it is taken as a whole, then up to the first character that no link is made
+// with, then without punctuation at the end. A URL alone is taken as it is, as the
+// endpoint would.
 func (k *checker) inspect(text string) inspection {
-	text = findURL(text)
+	found := findURL(text)
+	best := k.inspectURL(found)
+	cut := found
+	if i := strings.IndexFunc(found, func(r rune) bool { return r == '<' || r == '>' || unicode.IsSpace(r) }); i >= 0 {
+		cut = found[:i]
+	}
+	if cut == text {
+		return best
+	}
+	best = k.shorter(best, cut)
+	best = k.shorter(best, strings.TrimRight(cut, afterURL))
+	if !best.good() {
+		// What was written behind a link is not what is wrong with it.
+		return k.inspectURL(cut)
+	}
+	return best
+}
+
+// shorter returns the inspection of a shorter text if it is better than that of
+// the longer one. Where both are good, what the shorter one lacks is nothing that
+// was signed, unless a repair of the longer one dealt with it.
+func (k *checker) shorter(longer inspection, text string) inspection {
+	if text == longer.URL || longer.good() && longer.Repair != "" && longer.Repair != linkcore.RepairNone {
+		return longer
+	}
+	if i := k.inspectURL(text); i.good() {
+		return i
+	}
+	return longer
+}
+
+func (k *checker) inspectURL(text string) inspection {
 	i := inspection{URL: text}
 	authority, target, err := linkcore.SplitURL(text)
 	if err != nil {

@@ -225,6 +225,62 @@ func TestInspectSealed(t *testing.T) {
 `}, "", "inspect", sealed)
 }
 
+// A link is found in what surrounds it, of which nothing becomes a part of it.
+func TestInspectSurrounded(t *testing.T) {
+	b := newBench(t)
+	without := &bench{t, b.environ}
+	without.set("LINK_KEYS", "")
+	inspect := func(b *bench, text string) (i inspection) {
+		t.Helper()
+		if err := json.Unmarshal([]byte(b.run("", "inspect", "--json", text).stdout), &i); err != nil {
+			t.Fatal(err)
+		}
+		return i
+	}
+	const destination = "https://example.com/pricing?a=(1)"
+	for _, verb := range []string{"sign", "seal"} {
+		for _, kind := range []string{"click", "open", "unsubscribe"} {
+			for _, form := range []string{"path", "query"} {
+				args := []string{verb, "--kind", kind, "--form", form}
+				want, label := "", "sale"
+				if verb == "sign" && kind == "click" && form == "path" {
+					label = "" // it has no place for one
+				} else {
+					args = append(args, "--label", label)
+				}
+				if kind == "click" {
+					args, want = append(args, destination), destination
+				}
+				link := strings.TrimSpace(b.succeed("", args...))
+				for _, text := range []string{
+					"LINK", "Click here: LINK today!", "LINK today!", "See (LINK), and come.", "See LINK.", "href=LINK>Pricing</a>", "<p>LINK</p>",
+					"(LINK)...", "see LINK!!!! now", "[Pricing](LINK).", "'LINK', he said", "LINK\u00a0\u2026", "<a href=\"LINK\">a</a>",
+				} {
+					line := strings.ReplaceAll(text, "LINK", link)
+					if i := inspect(b, line); !i.good() || i.Destination != want || i.Label != label || i.Query != "" {
+						t.Errorf("%s: %+v", line, i)
+					}
+					if i := inspect(without, line); !i.good() || verb == "sign" && i.Destination != want || i.Label != label || i.Query != "" {
+						t.Errorf("%s, without keys: %+v", line, i)
+					}
+				}
+				// A line break within the link is mended.
+				if want != "" && verb == "sign" {
+					wrapped := strings.Replace(link, "pric", "pr ic", 1)
+					if i := inspect(b, "go to "+wrapped); !i.good() || i.Destination != want || i.Repair != linkcore.RepairWhitespace {
+						t.Errorf("%s: %+v", wrapped, i)
+					}
+				}
+				// One that is bad stays so, and is told apart from what follows it.
+				other := strings.Replace(link, "links.", "www.", 1)
+				if i := inspect(b, "see "+other+" today!"); i.good() || i.URL != other || !strings.Contains(i.Reason, "the link was made for links.example.com") {
+					t.Errorf("%s: %+v", other, i)
+				}
+			}
+		}
+	}
+}
+
 // Where the handler is mounted under a path, its links begin with that path.
 func TestInspectUnderPath(t *testing.T) {
 	b := newBench(t)
