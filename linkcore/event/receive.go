@@ -39,8 +39,8 @@ func (m *Message) Event() (*Event, error) {
 
 // Ack says that the message is dealt with and need not come again. Each message
 // of a subscription wants one Ack or Nack, also later and from another
-// goroutine; [Receive] waits for them at its end. For a line of a file both do
-// nothing.
+// goroutine; [Receive] waits for them at its end, for five seconds at most, and
+// what had none by then comes again. For a line of a file both do nothing.
 func (m *Message) Ack() {
 	if m.ack != nil {
 		m.ack()

@@ -67,25 +67,39 @@ func receivePubSub(ctx context.Context, project, name string, existing bool, o R
 	s := client.Subscriber(subscription)
 	s.ReceiveSettings.MaxOutstandingMessages = o.MaxOutstanding
 	s.ReceiveSettings.MaxOutstandingBytes = maxBytes
+	patience := endTimeout
 	if !existing {
 		// Its acknowledgements matter to nobody: it is about to go. Those of
 		// others are waited for.
 		s.ReceiveSettings.ShutdownOptions = &pubsub.ShutdownOptions{Timeout: 0}
+		patience = time.Second
 	}
 	var (
 		turn  sync.Mutex
 		ended bool
 	)
-	err = s.Receive(ctx, func(ctx context.Context, m *pubsub.Message) {
-		turn.Lock()
-		defer turn.Unlock()
-		if ended || ctx.Err() != nil {
-			m.Nack()
-			return
+	received := make(chan error, 1)
+	go func() {
+		received <- s.Receive(ctx, func(ctx context.Context, m *pubsub.Message) {
+			turn.Lock()
+			defer turn.Unlock()
+			if ended || ctx.Err() != nil {
+				m.Nack()
+				return
+			}
+			handle(&Message{Data: m.Data, Attributes: m.Attributes, ID: m.ID, PublishedAt: m.PublishTime, ack: m.Ack, nack: m.Nack})
+		})
+	}()
+	select {
+	case err = <-received:
+	case <-ctx.Done():
+		// The client does not end while it cannot connect.
+		select {
+		case <-received:
+		case <-time.After(patience):
 		}
-		handle(&Message{Data: m.Data, Attributes: m.Attributes, ID: m.ID, PublishedAt: m.PublishTime, ack: m.Ack, nack: m.Nack})
-	})
-	// A client that does not wait may have calls under way.
+	}
+	// A client that did not wait, or was not waited for, may have calls under way.
 	turn.Lock()
 	ended = true
 	turn.Unlock()

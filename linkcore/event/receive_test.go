@@ -370,6 +370,24 @@ func serve(t *testing.T, s pubsubpb.SubscriberServer) {
 	t.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
 }
 
+// It ends also while Pub/Sub refuses connections.
+func TestReceiveEndsUnreachable(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	t.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
+	r := startReceive(t, "pubsub://p/subscriptions/crm", ReceiveOptions{})
+	began := time.Now()
+	if err := r.end(t); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > endTimeout+2*time.Second {
+		t.Errorf("it took %v to end", took)
+	}
+}
+
 func TestReceiveErrors(t *testing.T) {
 	_, project := makeTopic(t)
 	for _, test := range []struct{ source, want string }{
