@@ -15,6 +15,9 @@ var (
 	echoed   = regexp.MustCompile(`(?m)^echo "(\w+) *=`)
 	read     = regexp.MustCompile(`terraform output (?:-raw |-json )?(\w+)|-chdir=terraform output (?:-raw |-json )?(\w+)`)
 	linked   = regexp.MustCompile(`\]\(([a-z][\w./-]*)\)`)
+	scripts  = regexp.MustCompile("(?s)```sh\n(.*?)```")
+	places   = regexp.MustCompile(`(?:\brm -\w+|--keys|--out-file)[ =](\S+)`)
+	folder   = regexp.MustCompile(`^"\$(\w+)(?:/\w+)?"$`)
 	made     = regexp.MustCompile(`make ([a-z][a-z-]+)\b`)
 )
 
@@ -70,6 +73,27 @@ func TestREADME(t *testing.T) {
 		if !strings.Contains(makefiles, "\n"+m[1]+":") && strings.Contains(text, "make "+m[1]+"`") {
 			t.Errorf("the README says make %s, which is no command", m[1])
 		}
+	}
+}
+
+// TestREADMELeavesFoldersAlone has every file that the README makes or removes in a
+// folder that it made itself: one called keys may be the reader's key ring.
+func TestREADMELeavesFoldersAlone(t *testing.T) {
+	content, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, script := range scripts.FindAllStringSubmatch(string(content), -1) {
+		for _, place := range places.FindAllStringSubmatch(script[1], -1) {
+			found++
+			if m := folder.FindStringSubmatch(place[1]); m == nil || !strings.Contains(script[1], m[1]+"=$(mktemp -d)\n") {
+				t.Errorf("%s: no folder that was made by mktemp -d", place[0])
+			}
+		}
+	}
+	if found < 6 {
+		t.Errorf("only %d places found in the README", found)
 	}
 }
 
