@@ -43,6 +43,13 @@ const (
 	// up. While documents arrive it may take as long as it needs.
 	patience = 10
 
+	// lastWord is how long a call of the source may still take to return once
+	// the refresh was given up: it may say what it waited for.
+	lastWord = 100 * time.Millisecond
+
+	// closeWait bounds Close.
+	closeWait = 500 * time.Millisecond
+
 	// Between failed refreshes the pause doubles from the first to the last.
 	firstPause = time.Second
 	lastPause  = time.Minute
@@ -98,6 +105,8 @@ type Cache struct {
 	latest     int64         // the latest time, in Unix microseconds, by which rules were left out as expired
 	failures   int           // in a row
 	countFails bool
+	left       *call // outlived the refresh that made it, and may be at work still
+	missed     bool  // such a call ended well: the source takes for read what the copy does not hold
 }
 
 // An instant is a time by both clocks: the wall clock, which may jump, and the
@@ -127,6 +136,24 @@ type flight struct {
 	progress atomic.Uint64
 	adopted  atomic.Int64 // when a request was last held for it, as instant.mono
 }
+
+// A call is a call of the source. A refresh that is given up leaves it behind,
+// because a context does not end every call: open(2) on a file system that
+// hangs, say.
+type call struct {
+	returned chan struct{}
+
+	// To be read once it has returned.
+	whole bool // what Read said
+	n     int  // what Count said
+	err   error
+
+	mu     sync.Mutex // guards what follows, and all that yield does
+	behind bool       // left behind: what it still yields is not wanted
+}
+
+// errHangs says why a refresh failed whose call of the source did not return.
+var errHangs = errors.New("the source does not return, as when a file system hangs")
 
 // NewCache makes a cache of a source, which it closes in the end. Nothing is
 // read before Start or the first request. A nil source makes a nil Cache.
@@ -384,10 +411,57 @@ func (c *Cache) logFailure(err error, now instant) {
 	c.o.Log.Error("blocklist cannot be read; no link is checked against it", "error", err)
 }
 
+// ask calls the source, and leaves the call behind if it has not returned soon
+// after ctx ended.
+func (c *Cache) ask(ctx context.Context, method func(*call)) (*call, error) {
+	k := &call{returned: make(chan struct{})}
+	go func() {
+		defer close(k.returned)
+		method(k)
+	}()
+	select {
+	case <-k.returned:
+		return k, k.err
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(lastWord)
+	defer timer.Stop()
+	select {
+	case <-k.returned:
+		return k, k.err
+	case <-timer.C:
+	}
+	k.mu.Lock()
+	k.behind = true
+	k.mu.Unlock()
+	c.left = k
+	return nil, errHangs
+}
+
+// settle waits for the call that was left behind, since only one may be at work
+// at a time.
+func (c *Cache) settle(ctx context.Context, f *flight) error {
+	if c.left == nil {
+		return nil
+	}
+	select {
+	case <-c.left.returned:
+	case <-ctx.Done():
+		return errHangs
+	}
+	f.progress.Add(1)
+	c.missed = c.missed || c.left.whole && c.left.err == nil
+	c.left = nil
+	return nil
+}
+
 // refresh reads what changed, or everything if that is due.
 func (c *Cache) refresh(ctx context.Context, f *flight, start instant) error {
+	if err := c.settle(ctx, f); err != nil {
+		return err
+	}
 	loaded := c.current.Load() != nil
-	if !loaded || start.since(c.lastStart) >= maxGap || start.mono >= c.nextWhole {
+	if !loaded || c.missed || start.since(c.lastStart) >= maxGap || start.mono >= c.nextWhole {
 		return c.read(ctx, f, start, time.Time{})
 	}
 	if err := c.read(ctx, f, start, c.watermark(start)); err != nil {
@@ -397,8 +471,8 @@ func (c *Cache) refresh(ctx context.Context, f *flight, start instant) error {
 		return nil
 	}
 	differs, err := c.differs(ctx, f, start)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err != nil && ctx.Err() != nil {
+		return err
 	}
 	if err != nil {
 		// The rules are as fresh as ever, so this is no failed refresh.
@@ -443,7 +517,7 @@ func (c *Cache) differs(ctx context.Context, f *flight, start instant) (bool, er
 	last := 0
 	for range 2 {
 		now := c.now().wall.Truncate(time.Microsecond)
-		n, err := c.source.Count(ctx, now)
+		k, err := c.ask(ctx, func(k *call) { k.n, k.err = c.source.Count(ctx, now) })
 		if errors.Is(err, errors.ErrUnsupported) {
 			return false, nil
 		}
@@ -451,7 +525,7 @@ func (c *Cache) differs(ctx context.Context, f *flight, start instant) (bool, er
 			return false, err
 		}
 		f.progress.Add(1)
-		difference := n - c.sweep(now.UnixMicro())
+		difference := k.n - c.sweep(now.UnixMicro())
 		if difference == 0 || last != 0 && difference != last {
 			return false, nil
 		}
@@ -511,7 +585,7 @@ func (c *Cache) read(ctx context.Context, f *flight, start instant, since time.T
 	var seen []uint64       // a bit for each rule that was there before, whose document did not change
 	before := c.store.rules // those with higher handles are new
 	n := 0
-	whole, err := c.source.Read(ctx, since, func(d Document) {
+	take := func(d Document) {
 		f.progress.Add(1)
 		if n++; n%progressEvery == 0 && since.IsZero() {
 			c.o.Log.Info("blocklist is loading", "documents", n)
@@ -530,6 +604,15 @@ func (c *Cache) read(ctx context.Context, f *flight, start instant, since time.T
 			c.o.Log.Warn("blocklist document skipped: it cannot be understood", "document", d.where(), "problem", r.problem)
 		}
 		changes = append(changes, staged{key, c.store.add(&r)})
+	}
+	k, err := c.ask(ctx, func(k *call) {
+		k.whole, k.err = c.source.Read(ctx, since, func(d Document) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			if !k.behind {
+				take(d)
+			}
+		})
 	})
 	if err != nil {
 		for _, s := range changes {
@@ -543,6 +626,7 @@ func (c *Cache) read(ctx context.Context, f *flight, start instant, since time.T
 		return err
 	}
 
+	whole := k.whole
 	c.revive(now)
 	edits := make([]change, 0, len(changes))
 	for _, s := range changes {
@@ -586,6 +670,7 @@ func (c *Cache) read(ctx context.Context, f *flight, start instant, since time.T
 	}) == nil
 	c.lastStart = start
 	if whole {
+		c.missed = false
 		c.lastCount = start
 		c.nextWhole = start.mono + c.reloadInterval(n)
 	}
@@ -656,8 +741,9 @@ func (c *Cache) Stats() Stats {
 	return s
 }
 
-// Close ends the refresh in flight, waits for it, and closes the source. Index
-// goes on to return the last copy.
+// Close ends the refresh in flight, waits for it, and closes the source, all
+// within half a second. If the source does not return by then, that is an error,
+// and the source is closed once it does. Index goes on to return the last copy.
 func (c *Cache) Close() error {
 	if c == nil {
 		return nil
@@ -670,6 +756,20 @@ func (c *Cache) Close() error {
 	c.closed = true
 	c.mu.Unlock()
 	c.cancel()
-	c.wg.Wait()
-	return c.source.Close()
+	ended := make(chan error, 1)
+	go func() {
+		c.wg.Wait()
+		if c.left != nil {
+			<-c.left.returned
+		}
+		ended <- c.source.Close()
+	}()
+	timer := time.NewTimer(closeWait)
+	defer timer.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-timer.C:
+		return errors.New("closing the blocklist: its refresh has not ended")
+	}
 }

@@ -1010,6 +1010,228 @@ func TestCloseWhileReading(t *testing.T) {
 	})
 }
 
+// A stuckSource is a collection whose calls of one method return once they are
+// let, whatever becomes of their context. It counts how many are at work at
+// once.
+type stuckSource struct {
+	*collection
+	method string
+	file   bool // it yields all, and only if that is more than at the last Read
+
+	mu     sync.Mutex
+	let    chan struct{} // nil: they return
+	calls  int           // of that method
+	atWork int           // of any
+	most   int
+	seen   int // documents at the last Read
+}
+
+// stick keeps calls from returning, until what it returns is called.
+func (s *stuckSource) stick() (release func()) {
+	let := make(chan struct{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.let, s.calls = let, 0
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		s.let = nil
+		s.mu.Unlock()
+		close(let)
+	})
+}
+
+func (s *stuckSource) begin(method string) (end func()) {
+	s.mu.Lock()
+	s.atWork++
+	s.most = max(s.most, s.atWork)
+	var let chan struct{}
+	if method == s.method {
+		s.calls++
+		let = s.let
+	}
+	s.mu.Unlock()
+	if let != nil {
+		<-let
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.atWork--
+	}
+}
+
+func (s *stuckSource) Read(ctx context.Context, since time.Time, yield func(Document)) (bool, error) {
+	defer s.begin("Read")()
+	ctx = context.WithoutCancel(ctx)
+	if !s.file {
+		return s.collection.Read(ctx, since, yield)
+	}
+	s.collection.mu.Lock()
+	n := len(s.documents)
+	s.collection.mu.Unlock()
+	if !since.IsZero() && n == s.seen {
+		return false, nil
+	}
+	s.seen = n
+	return s.collection.Read(ctx, time.Time{}, yield)
+}
+
+func (s *stuckSource) Count(ctx context.Context, now time.Time) (int, error) {
+	if s.method != "Count" {
+		return 0, errors.ErrUnsupported // as of a file
+	}
+	defer s.begin("Count")()
+	return s.collection.Count(context.WithoutCancel(ctx), now)
+}
+
+// TestCacheDoesNotReturn has calls that their context does not end.
+func TestCacheDoesNotReturn(t *testing.T) {
+	for _, method := range []string{"Read", "Count"} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				source := &stuckSource{collection: newCollection(t, "host:a.example"), method: method, file: true}
+				c, book := startCache(t, source, Options{Reload: 24 * time.Hour})
+				<-c.Ready()
+				book.lines(slog.LevelInfo)
+				release := source.stick()
+				defer release()
+				for stuck := false; !stuck; { // of counts there is one in 10 minutes
+					time.Sleep(time.Second)
+					synctest.Wait()
+					source.mu.Lock()
+					stuck = source.calls > 0
+					source.mu.Unlock()
+				}
+				time.Sleep(patience*time.Second + lastWord)
+				synctest.Wait()
+				if got := c.Stats().RefreshFailures; got != 1 {
+					t.Errorf("%d failures after %d seconds, want 1", got, patience)
+				}
+				if text := book.b.String(); !strings.Contains(text, "nothing was heard for 10 seconds: the source does not return") {
+					t.Errorf("logged %s", text)
+				}
+				if got := book.lines(slog.LevelError); len(got) != 1 || !strings.Contains(got[0], "stays in use") {
+					t.Errorf("logged %q, want one line", got)
+				}
+
+				// Written while nobody can see it.
+				source.put(t, "host:b.example")
+				time.Sleep(10 * time.Minute)
+				start := time.Now()
+				wantBlocked(t, c, "a.example", true)
+				wantBlocked(t, c, "b.example", false)
+				if d := time.Since(start); d != 0 || c.Stats().Age < DefaultMaxAge {
+					t.Errorf("with a copy %v old requests waited %v", c.Stats().Age, d)
+				}
+				if ch := c.RefreshIfDue(); ch != nil {
+					<-ch
+					if d := time.Since(start); d > patience*time.Second+lastWord {
+						t.Errorf("a request was held for %v", d)
+					}
+				}
+				// 1, 2, 4, 8, 16, 32 and then 60 s, and the 10 s of each try.
+				if got := c.Stats().RefreshFailures; got < 12 || got > 14 {
+					t.Errorf("%d failures", got)
+				}
+				if got := book.lines(slog.LevelError); len(got) != 0 || source.calls != 1 {
+					t.Errorf("logged %q, %d calls; want no line and one call", got, source.calls)
+				}
+
+				// Whatever the call does now, the next refresh finds out all.
+				for c.flight.Load() != nil {
+					time.Sleep(time.Second)
+				}
+				stored := func() int {
+					c.mu.Lock()
+					defer c.mu.Unlock()
+					return c.store.rules
+				}
+				before := stored()
+				release()
+				synctest.Wait()
+				if stored() != before {
+					t.Error("a call that was left behind changes the copy")
+				}
+				time.Sleep(lastPause)
+				synctest.Wait()
+				wantBlocked(t, c, "a.example", true)
+				wantBlocked(t, c, "b.example", true)
+				if got := book.lines(slog.LevelInfo); !slices.Contains(got, "blocklist refreshed again") || c.failing.Load() {
+					t.Errorf("logged %q", got)
+				}
+				source.log()
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if got := source.log(); strings.Contains(got, "all") {
+					t.Errorf("read %q though nothing changed", got)
+				}
+				if source.most != 1 {
+					t.Errorf("%d calls at once", source.most)
+				}
+			})
+		})
+	}
+}
+
+// TestLeftCallCostsNoReload checks that a source that is asked for changes, such
+// as Firestore, is not read whole after such a call.
+func TestLeftCallCostsNoReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &stuckSource{collection: newCollection(t, "host:a.example"), method: "Read"}
+		c, _ := startCache(t, source, Options{Reload: 24 * time.Hour})
+		<-c.Ready()
+		release := source.stick()
+		defer release()
+		time.Sleep(time.Minute)
+		source.put(t, "host:b.example")
+		for c.flight.Load() != nil {
+			time.Sleep(time.Second)
+		}
+		release()
+		time.Sleep(2 * lastPause)
+		synctest.Wait()
+		wantBlocked(t, c, "b.example", true)
+		if got := source.log(); strings.Count(got, "all") != 1 {
+			t.Errorf("read %q, want all of it only at the start", got)
+		}
+	})
+}
+
+func TestCloseWhileStuck(t *testing.T) {
+	for _, given := range []struct {
+		name string
+		up   bool
+	}{{"in flight", false}, {"given up", true}} {
+		t.Run(given.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				source := &stuckSource{collection: newCollection(t), method: "Read"}
+				release := source.stick()
+				defer release()
+				c, book := startCache(t, source, Options{})
+				if given.up {
+					<-c.Ready()
+					book.lines(slog.LevelError)
+				}
+				start := time.Now()
+				if err := c.Close(); err == nil || time.Since(start) != closeWait {
+					t.Errorf("Close: %v after %v, want an error after %v", err, time.Since(start), closeWait)
+				}
+				if source.closed {
+					t.Error("the source was closed while it is read")
+				}
+				if got := book.lines(slog.LevelError); len(got) != 0 {
+					t.Errorf("logged %q", got)
+				}
+				release()
+				synctest.Wait()
+				if !source.closed {
+					t.Error("the source is open")
+				}
+			})
+		})
+	}
+}
+
 // endless yields n documents without holding them.
 type endless struct{ n int }
 

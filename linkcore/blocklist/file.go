@@ -23,6 +23,9 @@ const maxLine = 1 << 20
 // the clock of a file system may not tell two writes apart that are closer.
 const settled = 2 * time.Second
 
+// checkTime bounds how long opening a source looks for its file.
+const checkTime = time.Second
+
 // File is a [Source] and a [Store] of a file of JSON lines: one rule a line,
 // with the fields of a document, times as in RFC 3339. What is no rule is
 // skipped, so a line that somebody is still writing does no harm.
@@ -47,25 +50,46 @@ func (a fingerprint) equal(info fs.FileInfo) bool {
 // before the first call.
 func NewFile(path string) *File { return &File{path: path} }
 
-// check tells whether the file can be read now.
+// check tells whether the file can be read now. It is no error if the file
+// system does not answer within checkTime.
 func (f *File) check() error {
-	file, err := f.open()
-	if err != nil {
+	checked := make(chan error, 1)
+	go func() {
+		file, err := f.open()
+		if err == nil {
+			err = file.Close()
+		}
+		checked <- err
+	}()
+	timer := time.NewTimer(checkTime)
+	defer timer.Stop()
+	select {
+	case err := <-checked:
 		return err
+	case <-timer.C:
+		return nil
 	}
-	return file.Close()
 }
 
 func (f *File) open() (*os.File, error) {
+	if _, err := statRegular(f.path); err != nil {
+		return nil, fmt.Errorf("opening the rules: %w", err)
+	}
 	file, err := os.Open(f.path)
 	if err != nil {
 		return nil, fmt.Errorf("opening the rules: %w", err)
 	}
-	if info, err := file.Stat(); err == nil && !info.Mode().IsRegular() {
-		file.Close()
-		return nil, fmt.Errorf("opening the rules: %s is no regular file", f.path)
-	}
 	return file, nil
+}
+
+// statRegular refuses what is no regular file. It comes before the file is
+// opened: opening a pipe would wait for its writer.
+func statRegular(path string) (fs.FileInfo, error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
+	return info, err
 }
 
 // Read implements [Source]. It yields the whole file, or nothing if the file
@@ -397,16 +421,13 @@ func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change f
 	defer unlock()
 
 	mode := fs.FileMode(0o644)
-	old, err := os.ReadFile(path)
-	if create && errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	} else if err == nil {
-		var info fs.FileInfo
-		if info, err = os.Stat(path); err == nil {
-			mode = info.Mode().Perm()
-		}
+	var old []byte
+	info, err := statRegular(path)
+	if err == nil {
+		mode = info.Mode().Perm()
+		old, err = os.ReadFile(path)
 	}
-	if err != nil {
+	if err != nil && !(create && errors.Is(err, fs.ErrNotExist)) {
 		return err
 	}
 

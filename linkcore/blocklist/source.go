@@ -14,7 +14,8 @@ type Source interface {
 	// Read calls yield with every document whose updated_at is at since or
 	// later; with every document if since is zero. It may yield every document
 	// all the same and says so: then what was not yielded does not exist. It
-	// returns an error, if not all were yielded, and soon after ctx ends.
+	// returns an error, if not all were yielded, and soon after ctx ends; until
+	// it does nothing else is called.
 	Read(ctx context.Context, since time.Time, yield func(Document)) (whole bool, err error)
 
 	// Count returns the number of documents whose expires_at is not at now or
@@ -79,7 +80,8 @@ const urlForms = "firestore://PROJECT/DATABASE/COLLECTION, file:PATH or none"
 //
 //   - firestore://PROJECT/DATABASE/COLLECTION, with (default) for the default
 //     database. Nothing is sent before the first Read.
-//   - file:PATH, a file of JSON lines, which must exist.
+//   - file:PATH, a file of JSON lines, which must exist; one whose file system
+//     does not answer within a second is left for Read to find.
 //   - none: a nil Source, of which [NewCache] makes a cache without rules.
 func OpenSource(url string) (Source, error) {
 	if url == "none" {
