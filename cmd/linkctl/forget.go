@@ -50,7 +50,8 @@ roles/bigquery.dataEditor on it and roles/bigquery.jobUser on its project, which
 Terraform's variable privacy_members gives. BIGQUERY_EMULATOR_HOST is heeded.
 
 The times in the list are those of Terraform's defaults. Where one of yours is
-another, say so: --retention crm_retention_days=31. The variables are
+another, say so: --retention crm_retention_days=31. The variables, in days but for
+the one in hours, are
 ` + retentionNames() + `.`,
 		Example: `  linkctl forget acme/r83jf --dry-run --events clicks.jsonl
   linkctl forget acme/r83jf --yes --events clicks.jsonl --reason 'letter of 4 May'
@@ -66,7 +67,7 @@ another, say so: --retention crm_retention_days=31. The variables are
 	wait := flags.Duration("wait", 0, "how long to wait for rows that are too new to be deleted: a `TIME` such as 90m")
 	reason := flags.String("reason", "objection to tracking", "`TEXT` for the rule, for people")
 	by := flags.String("by", "", "`WHO` writes the rule (default you, as user@host)")
-	retention := flags.StringArray("retention", nil, "`VARIABLE=DAYS` of your Terraform settings; may be repeated")
+	retention := flags.StringArray("retention", nil, "`VARIABLE=NUMBER` of your Terraform settings; may be repeated")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		f := &forgetting{t: t, c: c, dryRun: *dryRun, wait: *wait, now: t.now()}
 		rule := blocklist.Rule{Kind: blocklist.Recipient, Value: args[0], Action: blocklist.Untracked, Reason: *reason, CreatedBy: *by}
@@ -78,7 +79,7 @@ another, say so: --retention crm_retention_days=31. The variables are
 			return usagef("%q: %w", args[0], err)
 		}
 		f.customer, f.recipient, _ = strings.Cut(f.rule.Value, "/")
-		if f.days, err = parseRetention(*retention); err != nil {
+		if f.times, err = parseRetention(*retention); err != nil {
 			return err
 		}
 		if *wait < 0 {
@@ -125,7 +126,7 @@ type forgetting struct {
 	dryRun bool
 	wait   time.Duration
 	now    time.Time
-	days   map[string]int
+	times  map[string]int // by the names of retentions
 
 	customer, recipient string
 	tables              []clicksTable
@@ -331,14 +332,15 @@ func size(bytes int64) string {
 }
 
 // retentions are the variables of Terraform that say how long an event rests
-// somewhere, in days, with their defaults.
+// somewhere, in days or, where the name says so, in hours, with their defaults.
 var retentions = []struct {
 	name string
-	days int
+	time int
 }{
 	{"clicks_retention_days", 7},
 	{"crm_retention_days", 7},
 	{"push_retention_days", 7}, // retention_days of each of push_subscriptions
+	{"watch.retention_hours", 24},
 	{"dead_letter_retention_days", 14},
 	{"spill_retention_days", 14},
 	{"request_log_retention_days", 7},
@@ -369,22 +371,26 @@ func retentionNames() string {
 }
 
 func parseRetention(settings []string) (map[string]int, error) {
-	days := map[string]int{}
+	times := map[string]int{}
 	for _, r := range retentions {
-		days[r.name] = r.days
+		times[r.name] = r.time
 	}
 	for _, s := range settings {
 		name, value, _ := strings.Cut(s, "=")
-		if _, ok := days[name]; !ok {
-			return nil, usagef("--retention %q: give VARIABLE=DAYS with one of %s", s, strings.ReplaceAll(retentionNames(), "\n", " "))
+		if _, ok := times[name]; !ok {
+			return nil, usagef("--retention %q: give VARIABLE=NUMBER with one of %s", s, strings.ReplaceAll(retentionNames(), "\n", " "))
 		}
 		n, err := strconv.ParseUint(value, 10, 12)
 		if err != nil {
-			return nil, usagef("--retention %q: give a number of days, such as %s=7", s, name)
+			unit := "days, such as " + name + "=7"
+			if strings.HasSuffix(name, "_hours") {
+				unit = "hours, such as " + name + "=24"
+			}
+			return nil, usagef("--retention %q: give a number of %s", s, unit)
 		}
-		days[name] = int(n)
+		times[name] = int(n)
 	}
-	return days, nil
+	return times, nil
 }
 
 // BigQuery keeps what was deleted: for queries of the past, and after that for
@@ -397,7 +403,8 @@ const (
 // places prints where more may rest.
 func (f *forgetting) places(errs []error) error {
 	until := func(days int) string { return f.now.UTC().AddDate(0, 0, days).Format(time.DateOnly) }
-	d := f.days
+	d := f.times
+	watch := (d["watch.retention_hours"] + 23) / 24 // a verdict about a click of that time repeats whose it was
 	lines := &table{}
 	lines.row("PLACE", "GONE BY", "BY THE SETTING")
 	if d["clicks_retention_days"] > 0 {
@@ -406,6 +413,7 @@ func (f *forgetting) places(errs []error) error {
 	lines.row("the CRM's subscription, what was not read", until(d["crm_retention_days"]), "crm_retention_days")
 	lines.row("subscription of BigQuery, what was not written", until(d["crm_retention_days"]), "crm_retention_days")
 	lines.row("push subscriptions, what was not taken", until(d["push_retention_days"]), "push_subscriptions, retention_days")
+	lines.row("the watcher's subscription, what was not read", until(watch), "watch.retention_hours")
 	before := "crm_retention_days"
 	if d["push_retention_days"] > d[before] {
 		before = "push_retention_days"
@@ -432,7 +440,7 @@ What stays, or cannot be seen from here:
 - the mails themselves, whose links name the recipient; a click on one is recorded without the person.
 `)
 	if len(errs) == 0 && !f.dryRun {
-		fmt.Fprintf(f.t.stdout, "\nEndpoints follow the rule within seconds. An event from before may be on its way: run this again on %s.\n", until(max(d["crm_retention_days"], 1)))
+		fmt.Fprintf(f.t.stdout, "\nEndpoints follow the rule within seconds. An event from before may be on its way: run this again on %s.\n", until(max(d["crm_retention_days"], watch, 1)))
 	}
 	return nil
 }

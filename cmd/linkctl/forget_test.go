@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -399,6 +400,7 @@ func TestForgetPlaces(t *testing.T) {
 	day := func(days int) string { return time.Now().UTC().AddDate(0, 0, days).Format(time.DateOnly) }
 	for _, want := range []string{
 		"the CRM's subscription, what was not read            " + day(31) + "  crm_retention_days\n",
+		"the watcher's subscription, what was not read        " + day(1) + "  watch.retention_hours\n",
 		"dead letters                                         " + day(45) + "  crm_retention_days + dead_letter_retention_days\n",
 		"spilled events                                       " + day(14) + "  spill_retention_days\n",
 		"BigQuery, if there is a table: nothing was deleted   " + day(414) + "  bigquery_expiration_days + 14\n",
@@ -412,9 +414,39 @@ func TestForgetPlaces(t *testing.T) {
 	if strings.Contains(got, "click topic") {
 		t.Errorf("a topic that keeps nothing is in\n%s", got)
 	}
+	// Hours are full days, and what the watcher did not read may yet become verdicts.
+	got = b.succeed("", "forget", "acme/r1", "--dry-run", "--retention", "watch.retention_hours=25")
+	if !strings.Contains(got, day(2)+"  watch.retention_hours\n") {
+		t.Errorf("25 hours:\n%s", got)
+	}
+	got = b.succeed("", "forget", "acme/r1", "--yes", "--retention", "watch.retention_hours=744")
+	if !strings.Contains(got, day(31)+"  watch.retention_hours\n") || !strings.Contains(got, "run this again on "+day(31)+".\n") {
+		t.Errorf("744 hours:\n%s", got)
+	}
 	newWarehouse(t, b)
 	if got := b.succeed("", "forget", "acme/r1", "--yes", "--bigquery", clicksName); !strings.Contains(got, "time travel and fail-safe") || !strings.Contains(got, day(14)+"  7 + 7 days, fixed\n") {
 		t.Errorf("with a table:\n%s", got)
+	}
+}
+
+// Every place that Terraform's README lists is in the list, with its variable.
+func TestForgetPlacesAreTerraforms(t *testing.T) {
+	readme, err := os.ReadFile("../../terraform/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, places, _ := strings.Cut(string(readme), "**Personal data** rests in these places")
+	places, _, _ = strings.Cut(places, "\n")
+	got := newBench(t).succeed("", "forget", "acme/r1", "--dry-run")
+	found := 0
+	for _, m := range regexp.MustCompile("\\(`([a-z._]+)`\\)|\\(its `([a-z._]+)`\\)").FindAllStringSubmatch(places, -1) {
+		found++
+		if name := m[1] + m[2]; !strings.Contains(got, name) {
+			t.Errorf("no place with %s in\n%s", name, got)
+		}
+	}
+	if found != len(retentions) {
+		t.Errorf("the README lists %d places, and %d have a variable", found, len(retentions))
 	}
 }
 
@@ -429,8 +461,9 @@ func TestForgetUsage(t *testing.T) {
 		"--yes acme/r1 --bigquery a.b.c`;DROP":         "--bigquery \"a.b.c`;DROP\": give PROJECT.DATASET.TABLE",
 		"--yes acme/r1 --events=":                      `--events is empty`,
 		"--yes acme/r1 --wait -1s":                     `--wait -1s: give a time such as 90m`,
-		"--yes acme/r1 --retention crm=1":              `--retention "crm=1": give VARIABLE=DAYS with one of clicks_retention_days, `,
+		"--yes acme/r1 --retention crm=1":              `--retention "crm=1": give VARIABLE=NUMBER with one of clicks_retention_days, `,
 		"--yes acme/r1 --retention crm_retention_days": `--retention "crm_retention_days": give a number of days, such as crm_retention_days=7`,
+		"--yes acme/r1 --retention watch.retention_hours=1d": `--retention "watch.retention_hours=1d": give a number of hours, such as watch.retention_hours=24`,
 	} {
 		got := b.run("", append([]string{"forget"}, strings.Fields(args)...)...)
 		if got.code != exitUsage || !strings.HasPrefix(got.stderr, "linkctl: "+want) || strings.Count(got.stderr, "\n") != 1 || got.stdout != "" {
