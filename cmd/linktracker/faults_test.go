@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -23,12 +24,8 @@ import (
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
+	"example.com/linktracker/linkcore/endpoint"
 )
-
-// What nine of ten recipients wait at most on a machine that runs tests beside
-// it: far above what is measured on a quiet one, and below what anything behind
-// the endpoint takes here, which they would wait for if it mattered to them.
-const unnoticed = 800 * time.Millisecond
 
 // Pub/Sub refuses, is slow, hangs, dies and comes back: every answered click is
 // published or spilled, and no recipient waits.
@@ -48,36 +45,36 @@ func TestPubSubFaults(t *testing.T) {
 		} {
 			t.Run(mode+", "+fault.name, func(t *testing.T) {
 				t.Parallel()
-				l, topic := newLedgerTopic(t)
-				f := newFront(t, emulatortest.PubSub(t))
-				keys, ring := keyFolder(t)
-				s := start(t, nil, "LINK_KEYS="+keys, "CLICKS="+topic, "BLOCKLIST=none", "DELIVERY="+mode, "DELIVERY_TIMEOUT=1s", "PUBSUB_EMULATOR_HOST="+f.Addr().String())
-				target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
-				for range 5 {
-					l.click(s.address, target)
-				}
-				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-				defer cancel()
-				time.AfterFunc(500*time.Millisecond, func() { fault.inject(f) })
-				l.load(ctx, 100, func() string { return s.address }, target)
-				if fault.returns {
-					waitFor(t, "Pub/Sub to be used again", func() bool {
-						before := l.account(s).published
+				unlessBusy(t, func() (wrong string) {
+					l, topic := newLedgerTopic(t)
+					f := newFront(t, emulatortest.PubSub(t))
+					keys, ring := keyFolder(t)
+					s := start(t, nil, "LINK_KEYS="+keys, "CLICKS="+topic, "BLOCKLIST=none", "DELIVERY="+mode, "DELIVERY_TIMEOUT=1s", "PUBSUB_EMULATOR_HOST="+f.Addr().String())
+					target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+					for range 5 {
 						l.click(s.address, target)
-						time.Sleep(50 * time.Millisecond) // between clicks
-						return l.account(s).published > before
-					})
-				}
-				if code, _ := s.stop(t); code != 0 {
-					t.Errorf("exit code %d", code)
-				}
-				a := l.wantAll(t, 150, s)
-				if a.p90 > unnoticed {
-					t.Errorf("one of ten recipients waited %v or more", a.p90)
-				}
-				if fault.spills && a.spilled == 0 {
-					t.Error("nothing was spilled: the fault was none")
-				}
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+					defer cancel()
+					time.AfterFunc(500*time.Millisecond, func() { fault.inject(f) })
+					l.load(ctx, 100, func() string { return s.address }, target)
+					if fault.returns {
+						waitFor(t, "Pub/Sub to be used again", func() bool {
+							before := l.account(s).published
+							l.click(s.address, target)
+							time.Sleep(50 * time.Millisecond) // between clicks
+							return l.account(s).published > before
+						})
+					}
+					if code, _ := s.stop(t); code != 0 {
+						t.Errorf("exit code %d", code)
+					}
+					a := l.wantAll(t, 150, s)
+					if fault.spills && a.spilled == 0 {
+						t.Error("nothing was spilled: the fault was none")
+					}
+					return a.waits()
+				})
 			})
 		}
 	}
@@ -87,63 +84,76 @@ func TestPubSubFaults(t *testing.T) {
 // rules that are known, and once it is back new rules are followed.
 func TestFirestoreFaults(t *testing.T) {
 	t.Parallel()
+	const slow = 2 * time.Second
 	for _, fault := range []struct {
 		name   string
 		inject func(*front)
+		fails  bool // refreshes
 	}{
-		{"refuses", (*front).refuse},
-		{"slow", func(f *front) { f.slow(2 * time.Second) }},
-		{"hangs", (*front).hang},
+		{"refuses", (*front).refuse, true},
+		{"slow", func(f *front) { f.slow(slow) }, false},
+		{"hangs", (*front).hang, true},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			t.Parallel()
-			f := newFront(t, emulatortest.Firestore(t))
-			rulesURL := "firestore://" + emulatortest.Project(t) + "/(default)/blocklist"
-			store, err := blocklist.OpenStore(rulesURL)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer store.Close()
-			put := func(text string) {
-				rule, err := blocklist.ParseRule(text)
-				if err == nil {
-					err = store.Put(t.Context(), rule)
-				}
+			unlessBusy(t, func() (wrong string) {
+				f := newFront(t, emulatortest.Firestore(t))
+				rulesURL := "firestore://" + emulatortest.Project(t) + "/(default)/blocklist"
+				store, err := blocklist.OpenStore(rulesURL)
 				if err != nil {
 					t.Fatal(err)
 				}
-			}
-			put("host:before.example")
-			keys, ring := keyFolder(t)
-			clicks := filepath.Join(t.TempDir(), "clicks")
-			s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST="+rulesURL, "BLOCKLIST_REFRESH=200ms", "FIRESTORE_EMULATOR_HOST="+f.Addr().String())
-			waitFor(t, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
-			before := link(t, ring, linkcore.Fields{}, "https://before.example/", linkcore.Options{})
-			after := link(t, ring, linkcore.Fields{}, "https://after.example/", linkcore.Options{})
-			free := link(t, ring, linkcore.Fields{}, "https://free.example/", linkcore.Options{})
+				defer store.Close()
+				put := func(text string) {
+					rule, err := blocklist.ParseRule(text)
+					if err == nil {
+						err = store.Put(t.Context(), rule)
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				put("host:before.example")
+				keys, ring := keyFolder(t)
+				clicks := filepath.Join(t.TempDir(), "clicks")
+				s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST="+rulesURL, "BLOCKLIST_REFRESH=200ms", "FIRESTORE_EMULATOR_HOST="+f.Addr().String())
+				waitFor(t, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
+				before := link(t, ring, linkcore.Fields{}, "https://before.example/", linkcore.Options{})
+				after := link(t, ring, linkcore.Fields{}, "https://after.example/", linkcore.Options{})
+				free := link(t, ring, linkcore.Fields{}, "https://free.example/", linkcore.Options{})
 
-			l := newLedger()
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-			defer cancel()
-			time.AfterFunc(200*time.Millisecond, func() { fault.inject(f) })
-			l.load(ctx, 100, func() string { return s.address }, free)
-			if status, _ := s.headers(t, before); status != http.StatusGone {
-				t.Errorf("the rule that was known does not hold: %d", status)
-			}
-			put("host:after.example")
-			f.again()
-			waitFor(t, "the rule that was written meanwhile", func() bool { status, _ := s.headers(t, after); return status == http.StatusGone })
-			if code, _ := s.stop(t); code != 0 {
-				t.Errorf("exit code %d", code)
-			}
-			content, err := os.ReadFile(clicks)
-			if err != nil {
-				t.Fatal(err)
-			}
-			l.readFile(t, string(content))
-			if a := l.wantAll(t, 150, s); a.p90 > unnoticed {
-				t.Errorf("one of ten recipients waited %v or more", a.p90)
-			}
+				l := newLedger()
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
+				time.AfterFunc(200*time.Millisecond, func() { fault.inject(f) })
+				l.load(ctx, 100, func() string { return s.address }, free)
+				if status, _ := s.headers(t, before); status != http.StatusGone {
+					t.Errorf("the rule that was known does not hold: %d", status)
+				}
+				written := time.Now()
+				put("host:after.example")
+				// No answer of Firestore arrives in less than that, if any does.
+				for time.Since(written) < slow/2 {
+					if status, _ := s.headers(t, after); status != http.StatusFound && time.Since(written) < slow {
+						t.Fatalf("status %d for what a rule blocks that cannot be known: the fault was none", status)
+					}
+					time.Sleep(20 * time.Millisecond) // between looks at another process
+				}
+				f.again()
+				waitFor(t, "the rule that was written meanwhile", func() bool { status, _ := s.headers(t, after); return status == http.StatusGone })
+				if code, _ := s.stop(t); code != 0 {
+					t.Errorf("exit code %d", code)
+				}
+				if n := s.stat("refresh_failures"); n == 0 && fault.fails {
+					t.Error("no refresh failed: the fault was none")
+				}
+				content, err := os.ReadFile(clicks)
+				if err != nil {
+					t.Fatal(err)
+				}
+				l.readFile(t, string(content))
+				return l.wantAll(t, 150, s).waits()
+			})
 		})
 	}
 }
@@ -158,29 +168,26 @@ func TestPlacesWhilePubSubHangs(t *testing.T) {
 	if raceDetector {
 		rate = 200
 	}
-	const places, tries = 80, 4
-	for try := 1; ; try++ {
+	const places = 80
+	unlessBusy(t, func() (wrong string) {
 		s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=pubsub://p/t", "BLOCKLIST=none", "DELIVERY=hold", "HOLD_MAX=40", "PUBSUB_EMULATOR_HOST="+hanging(t))
 		var waited atomic.Int64
 		front := newAdmission(t, s.address, places, &waited)
 		l := newLedger()
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
 		l.load(ctx, rate, func() string { return front }, target)
-		cancel()
 		if code, _ := s.stop(t); code != 0 {
 			t.Errorf("exit code %d", code)
 		}
 		a := l.wantAll(t, rate, s)
-		if waited.Load() == 0 && a.p90 <= unnoticed {
-			return
+		if n := waited.Load(); n > 0 {
+			// Eighty requests are also under way at once where the processor is
+			// taken by something else for 80 ms.
+			return fmt.Sprintf("%d of %d requests found all %d places taken", n, a.answered, places)
 		}
-		// Eighty requests are also under way at once where the processor is
-		// taken by something else for 80 ms.
-		t.Logf("try %d: %d of %d requests found all %d places taken", try, waited.Load(), a.answered, places)
-		if try == tries {
-			t.Fatalf("in none of %d tries did every request find a place", tries)
-		}
-	}
+		return a.waits()
+	})
 }
 
 // newAdmission forwards HTTP to a server, so many requests at a time, and counts
@@ -216,7 +223,10 @@ func newAdmission(t *testing.T, server string, places int, waited *atomic.Int64)
 		w.Header().Set("Location", response.Header.Get("Location"))
 		w.WriteHeader(response.StatusCode)
 		http.NewResponseController(w).Flush()
-		io.Copy(w, response.Body) // the place is taken until the response has ended
+		// The place is taken until the response has ended.
+		if _, err := io.Copy(w, response.Body); err != nil {
+			panic(http.ErrAbortHandler) // it was cut, which the client is to see
+		}
 	})
 	admission := &http.Server{Handler: handler}
 	go admission.Serve(listener)
@@ -225,33 +235,37 @@ func newAdmission(t *testing.T, server string, places int, waited *atomic.Int64)
 }
 
 // SIGKILL loses what was answered and not yet acknowledged, and no more: with
-// hold at most HOLD_MAX, in the background what came in the last moments.
+// hold at most HOLD_MAX, and in the background as good as nothing either while
+// Pub/Sub works. What bounds that, if it does not, is tested with the delivery.
 func TestKill(t *testing.T) {
 	for _, test := range []struct {
 		mode  string
 		bound int
 	}{
 		{"hold", 40},
-		{"background", 10_000},
+		{"background", 30}, // what comes in 100 ms; mostly it is none
 	} {
 		t.Run(test.mode, func(t *testing.T) {
-			l, topic := newLedgerTopic(t)
-			keys, ring := keyFolder(t)
-			s := start(t, nil, "LINK_KEYS="+keys, "CLICKS="+topic, "BLOCKLIST=none", "DELIVERY="+test.mode)
-			target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-			defer cancel()
-			time.AfterFunc(1500*time.Millisecond, func() { s.Process.Kill() })
-			l.load(ctx, 300, func() string { return s.address }, target)
-			<-s.logged
-			a := l.settle(s)
-			t.Log(a)
-			if a.answered < 100 || a.failed == 0 {
-				t.Errorf("the load did not see the end: %v", a)
-			}
-			if a.neither > test.bound {
-				t.Errorf("%d clicks were lost, the bound is %d", a.neither, test.bound)
-			}
+			unlessBusy(t, func() (wrong string) {
+				l, topic := newLedgerTopic(t)
+				keys, ring := keyFolder(t)
+				s := start(t, nil, "LINK_KEYS="+keys, "CLICKS="+topic, "BLOCKLIST=none", "DELIVERY="+test.mode)
+				target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
+				time.AfterFunc(1500*time.Millisecond, func() { s.Process.Kill() })
+				l.load(ctx, 300, func() string { return s.address }, target)
+				<-s.logged
+				a := l.settle(test.bound, s)
+				t.Log(a)
+				if a.answered < 100 || a.failed == 0 {
+					t.Errorf("the load did not see the end: %v", a)
+				}
+				if a.neither > test.bound || a.published < 50 {
+					return fmt.Sprintf("%d clicks were lost, the bound is %d, and %d published", a.neither, test.bound, a.published)
+				}
+				return ""
+			})
 		})
 	}
 }
@@ -331,63 +345,87 @@ func TestIdleConnections(t *testing.T) {
 		idle = min(idle, int(limit.Cur)-200)
 	}
 	keys, ring := keyFolder(t)
-	clicks := filepath.Join(t.TempDir(), "clicks")
-	vitals := filepath.Join(t.TempDir(), "vitals")
-	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST=none", "LINKTRACKER_TEST_VITALS="+vitals)
-	target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
-	for i := range idle {
-		conn, err := net.Dial("tcp", s.address)
-		if err != nil {
-			t.Fatalf("connection %d: %v", i, err)
+	unlessBusy(t, func() (wrong string) {
+		clicks := filepath.Join(t.TempDir(), "clicks")
+		vitals := filepath.Join(t.TempDir(), "vitals")
+		s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST=none", "LINKTRACKER_TEST_VITALS="+vitals)
+		target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+		for i := range idle {
+			conn, err := net.Dial("tcp", s.address)
+			if err != nil {
+				t.Fatalf("connection %d: %v", i, err)
+			}
+			defer conn.Close()
+			if i%2 == 0 {
+				// Half of them have had an answer and keep the connection.
+				fmt.Fprintf(conn, "GET /-/live HTTP/1.1\r\nHost: x\r\n\r\n")
+			}
 		}
-		t.Cleanup(func() { conn.Close() })
-		if i%2 == 0 {
-			// Half of them have had an answer and keep the connection.
-			fmt.Fprintf(conn, "GET /-/live HTTP/1.1\r\nHost: x\r\n\r\n")
+		l := newLedger()
+		for range 200 {
+			if status := l.click(s.address, target); status != http.StatusFound {
+				t.Fatalf("status %d", status)
+			}
 		}
-	}
-	l := newLedger()
-	for range 200 {
-		if status := l.click(s.address, target); status != http.StatusFound {
-			t.Fatalf("status %d", status)
+		if code, took := s.stop(t); code != 0 || took > 9*time.Second {
+			t.Errorf("exit code %d after %v", code, took)
 		}
-	}
-	if code, took := s.stop(t); code != 0 || took > 9*time.Second {
-		t.Errorf("exit code %d after %v", code, took)
-	}
-	content, _ := os.ReadFile(clicks)
-	l.readFile(t, string(content))
-	if a := l.wantAll(t, 200, s); a.p90 > unnoticed {
-		t.Errorf("one of ten recipients waited %v or more", a.p90)
-	}
-	data, _ := os.ReadFile(vitals)
-	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-	t.Logf("with %d idle connections: goroutines, heap KiB, resident KiB, files: %s", idle, lines[len(lines)-1])
+		content, _ := os.ReadFile(clicks)
+		l.readFile(t, string(content))
+		data, _ := os.ReadFile(vitals)
+		lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+		t.Logf("with %d idle connections: goroutines, heap KiB, resident KiB, files: %s", idle, lines[len(lines)-1])
+		return l.wantAll(t, 200, s).waits()
+	})
 }
 
 // Clients that write their request or read their answer a byte at a time keep
-// nobody else, and are let go in the end.
+// nobody else.
 func TestSlowClients(t *testing.T) {
 	keys, ring := keyFolder(t)
-	clicks := filepath.Join(t.TempDir(), "clicks")
-	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST=none")
-	target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var slow sync.WaitGroup
-	defer slow.Wait()
-	defer cancel()
-	for i := range 100 {
-		conn, err := net.Dial("tcp", s.address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		context.AfterFunc(ctx, func() { conn.Close() })
-		slow.Go(func() {
-			if i%2 == 0 {
-				// A header that never ends.
-				for b := range []byte(strings.Repeat("GET / HTTP/1.1\r\nX: y\r\n", 1000)) {
-					if _, err := conn.Write([]byte{byte('a' + b%26)}); err != nil {
+	unlessBusy(t, func() (wrong string) {
+		clicks := filepath.Join(t.TempDir(), "clicks")
+		s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST=none")
+		target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var slow sync.WaitGroup
+		defer slow.Wait()
+		defer cancel()
+		for i := range 100 {
+			conn, err := net.Dial("tcp", s.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			context.AfterFunc(ctx, func() { conn.Close() })
+			slow.Go(func() {
+				if i%2 == 0 {
+					// A header that never ends.
+					for b := range []byte(strings.Repeat("GET / HTTP/1.1\r\nX: y\r\n", 1000)) {
+						if _, err := conn.Write([]byte{byte('a' + b%26)}); err != nil {
+							return
+						}
+						select {
+						case <-ctx.Done():
+							return
+						case <-time.After(50 * time.Millisecond):
+						}
+					}
+					return
+				}
+				// Many requests, and an answer that is read a byte at a time.
+				conn.(*net.TCPConn).SetReadBuffer(1 << 10)
+				go func() {
+					for ctx.Err() == nil {
+						if _, err := fmt.Fprintf(conn, "GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"); err != nil {
+							return
+						}
+						time.Sleep(time.Millisecond) // or they would have the processor to themselves
+					}
+				}()
+				var b [1]byte
+				for {
+					if _, err := conn.Read(b[:]); err != nil {
 						return
 					}
 					select {
@@ -396,46 +434,61 @@ func TestSlowClients(t *testing.T) {
 					case <-time.After(50 * time.Millisecond):
 					}
 				}
-				return
-			}
-			// Many requests, and an answer that is read a byte at a time.
-			conn.(*net.TCPConn).SetReadBuffer(1 << 10)
-			go func() {
-				for ctx.Err() == nil {
-					if _, err := fmt.Fprintf(conn, "GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"); err != nil {
-						return
-					}
-					time.Sleep(time.Millisecond) // or they would have the processor to themselves
-				}
-			}()
-			var b [1]byte
-			for {
-				if _, err := conn.Read(b[:]); err != nil {
-					return
-				}
-				select {
-				case <-ctx.Done():
-					return
-				case <-time.After(50 * time.Millisecond):
-				}
-			}
-		})
-	}
-	l := newLedger()
-	for range 200 {
-		if status := l.click(s.address, target); status != http.StatusFound {
-			t.Fatalf("status %d", status)
+			})
 		}
+		l := newLedger()
+		for range 200 {
+			if status := l.click(s.address, target); status != http.StatusFound {
+				t.Fatalf("status %d", status)
+			}
+		}
+		cancel()
+		slow.Wait()
+		if code, took := s.stop(t); code != 0 || took > 9*time.Second {
+			t.Errorf("exit code %d after %v", code, took)
+		}
+		content, _ := os.ReadFile(clicks)
+		l.readFile(t, string(content))
+		return l.wantAll(t, 200, s).waits()
+	})
+}
+
+// A client whose header does not end is let go.
+func TestHeaderThatDoesNotEnd(t *testing.T) {
+	t.Parallel()
+	keys, _ := keyFolder(t)
+	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=stdout", "BLOCKLIST=none")
+	begin := time.Now()
+	conn, err := net.Dial("tcp", s.address)
+	if err != nil {
+		t.Fatal(err)
 	}
-	cancel()
-	slow.Wait()
-	if code, took := s.stop(t); code != 0 || took > 9*time.Second {
-		t.Errorf("exit code %d after %v", code, took)
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: 127.")
+	conn.SetReadDeadline(begin.Add(20 * time.Second))
+	answer, err := io.ReadAll(conn)
+	if took := time.Since(begin); err != nil || len(answer) > 0 || took < 10*time.Second || took > 15*time.Second {
+		t.Errorf("%q, %v after %v, want the end after 10 s and a sweep", answer, err, took)
 	}
-	content, _ := os.ReadFile(clicks)
-	l.readFile(t, string(content))
-	if a := l.wantAll(t, 200, s); a.p90 > unnoticed {
-		t.Errorf("one of ten recipients waited %v or more", a.p90)
+}
+
+// What the other timeouts are measured against; what they do is TestDeadlines.
+func TestTimeouts(t *testing.T) {
+	t.Parallel()
+	const (
+		delivery     = 7 * time.Second
+		loadBalancer = 600 * time.Second // keeps its connections for that long
+	)
+	s := newServer(&endpoint.Endpoint{Log: slog.New(slog.DiscardHandler)}, endpoint.Config{DeliveryTimeout: delivery})
+	if s.ReadHeaderTimeout != 10*time.Second {
+		t.Errorf("a header may take %v", s.ReadHeaderTimeout)
+	}
+	// A request may be held for the delivery, and its client is slow besides.
+	if want := delivery + 30*time.Second; s.ReadTimeout != want || s.WriteTimeout != want {
+		t.Errorf("a body may take %v and an answer %v, want %v", s.ReadTimeout, s.WriteTimeout, want)
+	}
+	if s.IdleTimeout < loadBalancer+10*time.Second || s.IdleTimeout > loadBalancer+time.Minute {
+		t.Errorf("a connection may be idle for %v, want a little more than the %v of the load balancer", s.IdleTimeout, loadBalancer)
 	}
 }
 
@@ -553,67 +606,67 @@ func TestRulesGrow(t *testing.T) {
 		n, refresh = 100_000, 2*time.Minute
 	}
 	host := emulatortest.Firestore(t)
-	project := emulatortest.Project(t)
-	rulesURL := "firestore://" + project + "/(default)/blocklist"
-	keys, ring := keyFolder(t)
-	clicks := filepath.Join(t.TempDir(), "clicks")
-	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST="+rulesURL, "BLOCKLIST_REFRESH="+refresh.String(), "FIRESTORE_EMULATOR_HOST="+host)
-	waitFor(t, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
-	loaded := time.Now()
+	unlessBusy(t, func() (wrong string) {
+		project := emulatortest.Project(t)
+		rulesURL := "firestore://" + project + "/(default)/blocklist"
+		keys, ring := keyFolder(t)
+		clicks := filepath.Join(t.TempDir(), "clicks")
+		s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST="+rulesURL, "BLOCKLIST_REFRESH="+refresh.String(), "FIRESTORE_EMULATOR_HOST="+host)
+		waitFor(t, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
+		loaded := time.Now()
 
-	client, err := firestore.NewClient(t.Context(), project)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	writer := client.BulkWriter(t.Context())
-	for i := range n {
-		if _, err := writer.Set(client.Collection("blocklist").NewDoc(), map[string]any{
-			"kind": "host", "value": fmt.Sprintf("blocked-%d.example", i), "updated_at": time.Now(),
-		}); err != nil {
+		client, err := firestore.NewClient(t.Context(), project)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	writer.End()
-	if took := time.Since(loaded); took > refresh {
-		t.Skipf("writing %d rules took %v, so they came in several refreshes", n, took)
-	}
-	target := link(t, ring, linkcore.Fields{}, "https://free.example/", linkcore.Options{})
-	first := link(t, ring, linkcore.Fields{}, "https://blocked-0.example/", linkcore.Options{})
-	last := link(t, ring, linkcore.Fields{}, fmt.Sprintf("https://blocked-%d.example/", n-1), linkcore.Options{})
-	if status, _ := s.headers(t, first); status != http.StatusFound {
-		t.Fatalf("the first rule is followed before the refresh: status %d", status)
-	}
-	l := newLedger()
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		l.load(ctx, 100, func() string { return s.address }, target)
-	}()
-	for deadline := loaded.Add(refresh + time.Minute); ; {
-		if status, _ := s.headers(t, last); status == http.StatusGone {
-			break
+		defer client.Close()
+		writer := client.BulkWriter(t.Context())
+		for i := range n {
+			if _, err := writer.Set(client.Collection("blocklist").NewDoc(), map[string]any{
+				"kind": "host", "value": fmt.Sprintf("blocked-%d.example", i), "updated_at": time.Now(),
+			}); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("the rules are not followed")
+		writer.End()
+		if took := time.Since(loaded); took > refresh {
+			t.Skipf("writing %d rules took %v, so they came in several refreshes", n, took)
 		}
-		time.Sleep(5 * time.Millisecond) // between looks at another process
-	}
-	followed := time.Since(loaded)
-	cancel()
-	<-ended
-	if status, _ := s.headers(t, first); status != http.StatusGone {
-		t.Errorf("the last rule is followed and the first is not: status %d", status)
-	}
-	if code, _ := s.stop(t); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-	content, _ := os.ReadFile(clicks)
-	l.readFile(t, string(content))
-	a := l.wantAll(t, 20, s)
-	t.Logf("%d rules of one refresh were followed %v after the one before", n, followed.Round(time.Millisecond))
-	if a.p90 > unnoticed {
-		t.Errorf("one of ten recipients waited %v or more", a.p90)
-	}
+		target := link(t, ring, linkcore.Fields{}, "https://free.example/", linkcore.Options{})
+		first := link(t, ring, linkcore.Fields{}, "https://blocked-0.example/", linkcore.Options{})
+		last := link(t, ring, linkcore.Fields{}, fmt.Sprintf("https://blocked-%d.example/", n-1), linkcore.Options{})
+		if status, _ := s.headers(t, first); status != http.StatusFound {
+			t.Fatalf("the first rule is followed before the refresh: status %d", status)
+		}
+		l := newLedger()
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			l.load(ctx, 100, func() string { return s.address }, target)
+		}()
+		for deadline := loaded.Add(refresh + time.Minute); ; {
+			if status, _ := s.headers(t, last); status == http.StatusGone {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("the rules are not followed")
+			}
+			time.Sleep(5 * time.Millisecond) // between looks at another process
+		}
+		followed := time.Since(loaded)
+		cancel()
+		<-ended
+		if status, _ := s.headers(t, first); status != http.StatusGone {
+			t.Errorf("the last rule is followed and the first is not: status %d", status)
+		}
+		if code, _ := s.stop(t); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		content, _ := os.ReadFile(clicks)
+		l.readFile(t, string(content))
+		a := l.wantAll(t, 20, s)
+		t.Logf("%d rules of one refresh were followed %v after the one before", n, followed.Round(time.Millisecond))
+		return a.waits()
+	})
 }

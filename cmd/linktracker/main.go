@@ -117,18 +117,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err != nil {
 		return fail(2, err)
 	}
-	server := &http.Server{
-		Handler: e,
-		// `OPTIONS *` gets the answer that everything else gets that is no link.
-		DisableGeneralOptionsHandler: true,
-		ReadHeaderTimeout:            readHeaderTimeout,
-		ReadTimeout:                  c.DeliveryTimeout + slowClient,
-		WriteTimeout:                 c.DeliveryTimeout + slowClient,
-		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               maxHeader,
-		// What net/http has to say of clients names their addresses.
-		ErrorLog: slog.NewLogLogger(e.Log.Handler(), slog.LevelDebug),
-	}
+	server := newServer(e, c)
 	e.Log.Info("listening", "address", listener.Addr().String())
 	if admin != nil {
 		defer serveMetrics(e, admin)()
@@ -150,6 +139,22 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	e.Log.Info("stopping")
 	e.Stop(server.Shutdown)
 	return 0
+}
+
+// newServer returns the server of the links.
+func newServer(e *endpoint.Endpoint, c endpoint.Config) *http.Server {
+	return &http.Server{
+		Handler: e,
+		// `OPTIONS *` gets the answer that everything else gets that is no link.
+		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            readHeaderTimeout,
+		ReadTimeout:                  c.DeliveryTimeout + slowClient,
+		WriteTimeout:                 c.DeliveryTimeout + slowClient,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeader,
+		// What net/http has to say of clients names their addresses.
+		ErrorLog: slog.NewLogLogger(e.Log.Handler(), slog.LevelDebug),
+	}
 }
 
 // serveMetrics serves the metrics page until it is told to stop, which is after

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -325,33 +324,6 @@ func TestPortInUse(t *testing.T) {
 	if s.Run(); s.ProcessState.ExitCode() != 1 || !strings.Contains(s.stderr.String(), "PORT") {
 		t.Errorf("%v: %s", s.ProcessState, s.stderr.String())
 	}
-}
-
-// load clicks from several clients until it is told to stop, and returns how
-// many clicks were answered by a whole redirect.
-func (s *server) load(ctx context.Context, t testing.TB, target string, clients int) (answered int) {
-	t.Helper()
-	var mu sync.Mutex
-	var wait sync.WaitGroup
-	for range clients {
-		wait.Go(func() {
-			for ctx.Err() == nil {
-				response, err := httpClient.Get("http://" + s.address + target)
-				if err != nil {
-					return // the server has stopped
-				}
-				if response.StatusCode == http.StatusFound {
-					mu.Lock()
-					answered++
-					mu.Unlock()
-				}
-				io.Copy(io.Discard, response.Body)
-				response.Body.Close()
-			}
-		})
-	}
-	wait.Wait()
-	return answered
 }
 
 // stat adds up a count over all stats lines.

@@ -128,9 +128,6 @@ func TestEightInstances(t *testing.T) {
 	}
 
 	a := l.wantAll(t, int(lasted.Seconds()*float64(rate)*0.9), f.servers()...)
-	if a.failed > 0 {
-		t.Errorf("%d requests had no answer", a.failed)
-	}
 	l.mu.Lock()
 	statuses := map[int]int{}
 	for _, status := range l.answered {
