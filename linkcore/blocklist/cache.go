@@ -438,18 +438,17 @@ func (c *Cache) ask(ctx context.Context, method func(*call)) (*call, error) {
 	return nil, errHangs
 }
 
-// settle waits for the call that was left behind, since only one may be at work
-// at a time.
-func (c *Cache) settle(ctx context.Context, f *flight) error {
+// settle fails while the call that was left behind is at work: there may be one
+// at a time, and no request is to be held for it.
+func (c *Cache) settle() error {
 	if c.left == nil {
 		return nil
 	}
 	select {
 	case <-c.left.returned:
-	case <-ctx.Done():
+	default:
 		return errHangs
 	}
-	f.progress.Add(1)
 	c.missed = c.missed || c.left.whole && c.left.err == nil
 	c.left = nil
 	return nil
@@ -457,7 +456,7 @@ func (c *Cache) settle(ctx context.Context, f *flight) error {
 
 // refresh reads what changed, or everything if that is due.
 func (c *Cache) refresh(ctx context.Context, f *flight, start instant) error {
-	if err := c.settle(ctx, f); err != nil {
+	if err := c.settle(); err != nil {
 		return err
 	}
 	loaded := c.current.Load() != nil

@@ -12,7 +12,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 )
 
@@ -395,7 +394,7 @@ const (
 
 // writers keeps writers of this process apart; the lock on the file keeps
 // processes apart.
-var writers sync.Mutex
+var writers = make(chan struct{}, 1)
 
 // rewrite writes the file anew: it asks change about each rule, and appends
 // what rest returns. Rules that have expired are dropped, as Firestore drops
@@ -412,8 +411,12 @@ func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change f
 	if resolved, err := filepath.EvalSymlinks(path); err == nil {
 		path = resolved
 	}
-	writers.Lock()
-	defer writers.Unlock()
+	select {
+	case writers <- struct{}{}:
+		defer func() { <-writers }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	unlock, err := lockFile(ctx, path+".lock")
 	if err != nil {
 		return err

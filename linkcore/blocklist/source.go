@@ -27,7 +27,8 @@ type Source interface {
 }
 
 // A Store is where people's tools read and write rules. Endpoints follow what
-// is written within their refresh interval.
+// is written within their refresh interval. It is safe for use by several
+// goroutines at once.
 type Store interface {
 	// Put writes rules. A rule of the same kind and value that a store wrote
 	// before is replaced, also if it was lifted. Rules are normalised first,
