@@ -222,7 +222,8 @@ const exitCodesHelp = `Exit codes, for scripts:
      or block was given a rule that is malformed, or too wide without --force, or
      forget nobody to ask without --yes.
      Nothing was done.
-  130  interrupted by Ctrl-C or SIGTERM. Lines that were printed are done.`
+  130  interrupted by Ctrl-C or SIGTERM. Lines that were printed are done, and
+       report has written what came of subscriptions until then.`
 
 // usageTemplate follows the text of a manual.
 const usageTemplate = `Usage:

@@ -44,7 +44,7 @@ const (
 )
 
 // subscriptionURL is how a subscription is written.
-var subscriptionURL = regexp.MustCompile(`^pubsub://[^/]+/subscriptions/[^/]+$`)
+var subscriptionURL = regexp.MustCompile(`^pubsub://[^/?#%\s]+/subscriptions/[^/?#%\s]+$`)
 
 func (t *tool) replayCommand() *cobra.Command {
 	c := &cobra.Command{

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -14,6 +16,8 @@ import (
 	"example.com/linktracker/linkcore/report"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 func (t *tool) reportCommand() *cobra.Command {
@@ -38,6 +42,10 @@ that BigQuery exports: bq extract --destination_format NEWLINE_DELIMITED_JSON, o
 bq query --format=json. It may be compressed by gzip. What is read of a
 subscription is acknowledged, so that no other reader gets it: use one that was
 made for this.
+
+Files are read first, and --output is tried before. Interrupted while it reads a
+subscription or a topic, it writes the report of what came until then, names the
+sources that were not read and exits with 130.
 
 Several sources are counted together. An event counts once, however often it is
 there. One that a verdict speaks of is automated, whether linkctl watch has
@@ -95,99 +103,212 @@ temporary file (TMPDIR), which needs about a quarter of their size.`,
 				return usagef("%q is in Cloud Storage: copy it first, with `gcloud storage cp`", source)
 			case isPubSub && strings.Contains(topic, "/subscriptions/") && !subscriptionURL.MatchString(source):
 				return usagef("%q is no subscription: give pubsub://PROJECT/subscriptions/NAME", source)
+			case isPubSub && !strings.Contains(topic, "/subscriptions/") && !clicksURL.MatchString(source):
+				return usagef("%q is no topic: give pubsub://PROJECT/TOPIC", source)
 			case isPubSub && !strings.Contains(topic, "/subscriptions/") && *during == 0:
 				return usagef("%q is a topic, on which only what comes from now on can be read: say for how long with --for", source)
 			}
 		}
 
+		// What is read of a subscription is nowhere else any more: what could fail
+		// for another reason fails before.
+		files, subscriptions := divide(sources)
+		if *output != "" {
+			if err := checkOutput(*output); err != nil {
+				return fmt.Errorf("write %s: %w", *output, err)
+			}
+		}
+		for _, path := range files {
+			if err := checkFile(path); err != nil {
+				return err
+			}
+		}
+
 		collector := report.NewCollector(o)
 		defer collector.Close()
-		interrupted, err := t.collect(c.Context(), collector, sources, *wait, *during)
-		var cut *cutOffError
-		if err != nil && !errors.As(err, &cut) {
-			return err
-		}
-		if cut != nil {
-			t.complain("%v; the report has what came until then", err)
-		}
 		ctx := c.Context()
-		if interrupted {
-			// What was read of a subscription is nowhere else any more.
-			t.note("interrupted: the report has what came until now")
-			ctx = context.WithoutCancel(ctx)
+		var got collected
+		if len(sources) == 0 {
+			err = t.collectInput(ctx, collector)
+		} else {
+			got, err = t.collect(ctx, collector, files, subscriptions, *wait, *during)
 		}
-		r, err := collector.Report(ctx)
 		if err != nil {
 			return err
 		}
-		if r.Input.Unreadable > 0 {
-			for _, f := range r.Input.Files {
-				if f.Problem != "" {
-					t.note("warning: %s: %d could not be read: %s", f.Name, f.Unreadable, f.Problem)
-				}
+		notRead := ""
+		if len(got.unread) > 0 {
+			notRead = "; not read: " + strings.Join(got.unread, ", ")
+		}
+		if got.cut != nil {
+			t.complain("%v; the report has what came until then%s", got.cut, notRead)
+		} else if got.interrupted != "" {
+			t.note("interrupted while %s was read: the report has what came until now%s", got.interrupted, notRead)
+		}
+		writing := ctx
+		if got.acknowledged || got.interrupted != "" {
+			writing = context.WithoutCancel(ctx)
+		}
+		err = t.writeReport(writing, collector, *output, *asJSON)
+		switch {
+		case got.interrupted != "":
+			if err != nil {
+				t.complain("%v", err)
 			}
+			return ctx.Err()
+		case err == nil && got.cut != nil:
+			return errNo
 		}
-		write := r.WriteHTML
-		if *asJSON {
-			write = func(w io.Writer) error { return encodeJSON(w, r, "  ") }
-		}
-		var answer error
-		if cut != nil {
-			answer = errNo
-		}
-		if *output == "" {
-			if err := write(t.stdout); err != nil {
-				return fmt.Errorf("write standard output: %w", err)
-			}
-			return answer
-		}
-		var page bytes.Buffer
-		if err := write(&page); err != nil {
-			return err
-		}
-		if err := writeWhole(*output, page.Bytes()); err != nil {
-			return fmt.Errorf("write %s: %w", *output, err)
-		}
-		t.note("%s: clicks by people %d, automated %d, blocked %d", *output, r.Clicks.Human, r.Clicks.Automated, r.Blocked.Total())
-		return answer
+		return err
 	}
 	return c
 }
 
-// collect reads all sources. interrupted says that the context ended while a
-// subscription was read.
-func (t *tool) collect(ctx context.Context, collector *report.Collector, sources []string, wait, during time.Duration) (interrupted bool, err error) {
-	if len(sources) == 0 {
-		if f, ok := t.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-			return false, usagef("no events: give a file or a subscription, or pipe events to standard input")
-		}
-		return false, collector.Read(ctx, "standard input", interruptible(ctx, t.stdin))
+// writeReport writes the report to standard output or a file.
+func (t *tool) writeReport(ctx context.Context, collector *report.Collector, output string, asJSON bool) error {
+	r, err := collector.Report(ctx)
+	if err != nil {
+		return err
 	}
-	for _, source := range sources {
-		if !strings.HasPrefix(source, "pubsub://") {
-			if err := collector.ReadFile(ctx, strings.TrimPrefix(source, "file:")); err != nil {
-				return false, err
+	if r.Input.Unreadable > 0 {
+		for _, f := range r.Input.Files {
+			if f.Problem != "" {
+				t.note("warning: %s: %d could not be read: %s", f.Name, f.Unreadable, f.Problem)
 			}
-			continue
-		}
-		if err := t.drain(ctx, collector, source, wait, during); err != nil {
-			return false, err
-		}
-		if ctx.Err() != nil {
-			return true, nil
 		}
 	}
-	return false, nil
+	write := r.WriteHTML
+	if asJSON {
+		write = func(w io.Writer) error { return encodeJSON(w, r, "  ") }
+	}
+	if output == "" {
+		err := write(t.stdout)
+		if err == nil {
+			err = t.stdout.Flush()
+		}
+		if err != nil {
+			return fmt.Errorf("write standard output: %w", err)
+		}
+		return nil
+	}
+	var page bytes.Buffer
+	if err := write(&page); err != nil {
+		return err
+	}
+	if err := writeWhole(output, page.Bytes()); err != nil {
+		return fmt.Errorf("write %s: %w", output, err)
+	}
+	t.note("%s: clicks by people %d, automated %d, blocked %d", output, r.Clicks.Human, r.Clicks.Automated, r.Blocked.Total())
+	return nil
 }
 
-// A cutOffError is why not all of a subscription was read. What was read is nowhere
-// else any more.
+// divide returns the paths and the URLs among sources.
+func divide(sources []string) (files, subscriptions []string) {
+	for _, source := range sources {
+		if strings.HasPrefix(source, "pubsub://") {
+			subscriptions = append(subscriptions, source)
+		} else {
+			files = append(files, strings.TrimPrefix(source, "file:"))
+		}
+	}
+	return files, subscriptions
+}
+
+// checkOutput tells whether [writeWhole] can write to path.
+func checkOutput(path string) error {
+	if resolved, err := filepath.EvalSymlinks(path); err == nil {
+		path = resolved
+	}
+	switch info, err := os.Stat(path); {
+	case err != nil:
+	case info.IsDir():
+		return errors.New("it is a directory: give the name of a file")
+	case !info.Mode().IsRegular():
+		return nil // whoever reads a pipe would take this for its end
+	}
+	f, err := createTemporary(path, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the folder %s does not exist: make it first", filepath.Dir(path))
+	}
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return os.Remove(f.Name())
+}
+
+// checkFile tells whether a source can be opened.
+func checkFile(path string) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return nil // a pipe can be opened once
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return fmt.Errorf("read %s: it is a folder: name the files in it", path)
+	}
+	return nil
+}
+
+// collectInput reads standard input.
+func (t *tool) collectInput(ctx context.Context, collector *report.Collector) error {
+	if f, ok := t.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return usagef("no events: give a file or a subscription, or pipe events to standard input")
+	}
+	return collector.Read(ctx, "standard input", interruptible(ctx, t.stdin))
+}
+
+// A collected is what became of the subscriptions.
+type collected struct {
+	acknowledged bool     // something was, and is nowhere else any more
+	interrupted  string   // the source that was read when the context ended
+	cut          error    // why one could not be read to its end
+	unread       []string // sources whose turn did not come
+}
+
+// collect reads all sources, files first: their errors must not cost what
+// subscriptions gave. It returns an error where nothing is lost with it.
+func (t *tool) collect(ctx context.Context, collector *report.Collector, files, subscriptions []string, wait, during time.Duration) (got collected, err error) {
+	for _, path := range files {
+		if err := collector.ReadFile(ctx, path); err != nil {
+			return got, err
+		}
+	}
+	for i, source := range subscriptions {
+		read, err := t.drain(ctx, collector, source, wait, during)
+		got.acknowledged = got.acknowledged || read > 0
+		got.unread = subscriptions[i+1:]
+		var cut *cutOffError
+		switch {
+		case err != nil && !errors.As(err, &cut):
+			return got, err
+		case ctx.Err() != nil:
+			got.interrupted = source
+			if cut != nil && !errors.Is(err, context.Canceled) && status.Code(cut.error) != codes.Canceled {
+				got.cut = err
+			}
+			return got, nil
+		case cut != nil && !got.acknowledged:
+			return got, err
+		case cut != nil:
+			got.cut = err
+			return got, nil
+		}
+	}
+	return got, nil
+}
+
+// A cutOffError is why not all of a subscription was read.
 type cutOffError struct{ error }
 
 func (e *cutOffError) Unwrap() error { return e.error }
 
-// drain reads a subscription until nothing more comes, or a topic for so long.
-func (t *tool) drain(ctx context.Context, collector *report.Collector, source string, wait, during time.Duration) error {
+// drain reads a subscription until nothing more comes, or a topic for so long. It
+// returns how many messages it acknowledged.
+func (t *tool) drain(ctx context.Context, collector *report.Collector, source string, wait, during time.Duration) (read int, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	if during > 0 {
@@ -197,7 +318,6 @@ func (t *tool) drain(ctx context.Context, collector *report.Collector, source st
 	}
 	collector.Begin(source)
 	var failed error
-	read := 0
 	add := func(m *event.Message) {
 		if failed == nil {
 			failed = collector.Add(m.Data)
@@ -210,7 +330,6 @@ func (t *tool) drain(ctx context.Context, collector *report.Collector, source st
 		read++
 		m.Ack()
 	}
-	var err error
 	if strings.Contains(source, "/subscriptions/") {
 		t.note("reading %s until nothing has come for %v", source, wait)
 		err = event.Drain(ctx, source, wait, add)
@@ -223,13 +342,13 @@ func (t *tool) drain(ctx context.Context, collector *report.Collector, source st
 	}
 	switch {
 	case errors.Is(err, event.ErrSource):
-		return usageError{err}
+		return read, usageError{err}
 	case failed != nil:
-		return errors.Join(failed, err)
-	case err != nil && read > 0:
-		return &cutOffError{err}
+		return read, errors.Join(failed, err)
+	case err != nil:
+		return read, &cutOffError{err}
 	}
-	return err
+	return read, nil
 }
 
 // parsePast reads a time: a day, a moment, or how long ago it was.

@@ -203,31 +203,151 @@ func TestReportPubSub(t *testing.T) {
 	}
 }
 
-// What was read of a subscription that goes away is in the report: it is nowhere
-// else any more.
-func TestReportCutOff(t *testing.T) {
+// startSubscriptions starts a Pub/Sub with subscriptions of the topic
+// projects/p/topics/clicks.
+func startSubscriptions(t *testing.T, names ...string) (*pstest.Server, *pubsub.Client) {
+	t.Helper()
 	server := pstest.NewServer()
-	defer server.Close()
+	t.Cleanup(func() { server.Close() })
 	t.Setenv("PUBSUB_EMULATOR_HOST", server.Addr)
 	client, err := pubsub.NewClient(t.Context(), "p")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
-	const topic, subscription = "projects/p/topics/clicks", "projects/p/subscriptions/report"
+	t.Cleanup(func() { client.Close() })
+	const topic = "projects/p/topics/clicks"
 	if _, err := client.TopicAdminClient.CreateTopic(t.Context(), &pubsubpb.Topic{Name: topic}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.SubscriptionAdminClient.CreateSubscription(t.Context(), &pubsubpb.Subscription{Name: subscription, Topic: topic}); err != nil {
-		t.Fatal(err)
+	for _, name := range names {
+		if _, err := client.SubscriptionAdminClient.CreateSubscription(t.Context(), &pubsubpb.Subscription{Name: "projects/p/subscriptions/" + name, Topic: topic}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	id := server.Publish(topic, []byte(strings.SplitN(reportEvents, "\n", 2)[0]), nil)
+	return server, client
+}
+
+// What can fail beforehand fails before a click is taken from a subscription.
+func TestReportFailsBefore(t *testing.T) {
+	server, _ := startSubscriptions(t, "report")
+	id := server.Publish("projects/p/topics/clicks", []byte(strings.SplitN(reportEvents, "\n", 2)[0]), nil)
+	b := newBench(t)
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "cut.gz"), "\x1f\x8bnone")
+	writeFile(t, filepath.Join(dir, "clicks.jsonl"), reportEvents)
+	const subscription = "pubsub://p/subscriptions/report"
+	for args, want := range map[string]struct {
+		code   int
+		stderr string
+	}{
+		"--output DIR/none/report.html":   {exitNo, "write DIR/none/report.html: the folder DIR/none does not exist: make it first"},
+		"--output DIR":                    {exitNo, "write DIR: it is a directory: give the name of a file"},
+		"--output DIR/clicks.jsonl/x":     {exitNo, "write DIR/clicks.jsonl/x: "},
+		"DIR/clicks.json":                 {exitNo, "open DIR/clicks.json: no such file or directory"},
+		"DIR":                             {exitNo, "read DIR: it is a folder: name the files in it"},
+		"DIR/cut.gz":                      {exitNo, "read DIR/cut.gz: "},
+		"pubsub://p --for 1m":             {exitUsage, `"pubsub://p" is no topic: give pubsub://PROJECT/TOPIC`},
+		"pubsub://p/subscriptions/a%20b":  {exitUsage, `"pubsub://p/subscriptions/a%20b" is no subscription: `},
+		"pubsub://p/clicks/more --for 1m": {exitUsage, `"pubsub://p/clicks/more" is no topic: `},
+		"pubsub://p/clicks?x=1 --for 1m":  {exitUsage, `"pubsub://p/clicks?x=1" is no topic: `},
+	} {
+		all := append([]string{"report", subscription, "--wait", "200ms"}, strings.Fields(strings.ReplaceAll(args, "DIR", dir))...)
+		got := b.run("", all...)
+		if got.code != want.code || got.stdout != "" || !strings.HasPrefix(got.stderr, "linkctl: "+strings.ReplaceAll(want.stderr, "DIR", dir)) {
+			t.Errorf("report %s: %+v", args, got)
+		}
+	}
+	if m := server.Message(id); m.Deliveries > 0 || m.Acks > 0 {
+		t.Errorf("the click was taken: %+v", m)
+	}
+	if files, _ := os.ReadDir(dir); len(files) != 2 {
+		t.Errorf("%v are in the folder", files)
+	}
+
+	// The second subscription is not there: the report has what the first had.
+	out := filepath.Join(dir, "report.html")
+	got := b.run("", "report", subscription, "pubsub://p/subscriptions/missing", "pubsub://p/subscriptions/third", filepath.Join(dir, "clicks.jsonl"), "--wait", "500ms", "--output", out)
+	if got.code != exitNo || !strings.Contains(got.stderr, "check the project and the name; the report has what came until then; not read: pubsub://p/subscriptions/third\n"+out+": clicks by people 2, ") {
+		t.Errorf("%+v", got)
+	}
+	if server.Message(id).Acks == 0 {
+		t.Error("the click was not acknowledged")
+	}
+}
+
+// After Ctrl-C the report has what came, and the exit code says that it is not all.
+func TestReportInterrupted(t *testing.T) {
+	const topic = "projects/p/topics/clicks"
+	click := []byte(strings.SplitN(reportEvents, "\n", 2)[0])
+	acknowledged := func(t *testing.T, server *pstest.Server, id string) {
+		waitUntil(t, "acknowledgement", func() bool { return server.Message(id).Acks > 0 })
+	}
+	wantClick := func(t *testing.T, path string) {
+		t.Helper()
+		if page, err := os.ReadFile(path); err != nil || !bytes.Contains(page, []byte("https://example.com/pricing?a=1")) {
+			t.Errorf("%v: %.200s", err, page)
+		}
+	}
+	t.Run("subscription", func(t *testing.T) {
+		server, _ := startSubscriptions(t, "first", "second", "third")
+		id := server.Publish(topic, click, nil)
+		b := newBench(t)
+		out := filepath.Join(t.TempDir(), "report.html")
+		s := b.start("reading pubsub://p/subscriptions/first until nothing has come for 1h0m0s",
+			"report", "pubsub://p/subscriptions/first", "pubsub://p/subscriptions/second", "pubsub://p/subscriptions/third", "--wait", "1h", "--output", out)
+		acknowledged(t, server, id)
+		s.cancel()
+		want := "interrupted while pubsub://p/subscriptions/first was read: the report has what came until now; not read: pubsub://p/subscriptions/second, pubsub://p/subscriptions/third\n" +
+			out + ": clicks by people 1, automated 0, blocked 0\nlinkctl: interrupted\n"
+		if code := s.end(); code != exitInterrupted || !strings.HasSuffix(s.stderr.String(), want) {
+			t.Errorf("exit code %d: %s", code, s.stderr)
+		}
+		wantClick(t, out)
+	})
+	t.Run("topic", func(t *testing.T) {
+		server, _ := startSubscriptions(t)
+		b := newBench(t)
+		out := filepath.Join(t.TempDir(), "report.html")
+		s := b.start("reading pubsub://p/clicks for 1h0m0s", "report", "pubsub://p/clicks", "--for", "1h", "--output", out)
+		acknowledged(t, server, server.Publish(topic, click, nil))
+		s.cancel()
+		want := "interrupted while pubsub://p/clicks was read: the report has what came until now\n" + out + ": clicks by people 1, automated 0, blocked 0\nlinkctl: interrupted\n"
+		if code := s.end(); code != exitInterrupted || !strings.HasSuffix(s.stderr.String(), want) {
+			t.Errorf("exit code %d: %s", code, s.stderr)
+		}
+		wantClick(t, out)
+	})
+	t.Run("cannot be written", func(t *testing.T) {
+		server, _ := startSubscriptions(t, "report")
+		id := server.Publish(topic, click, nil)
+		b := newBench(t)
+		dir := filepath.Join(t.TempDir(), "gone")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		s := b.start("reading", "report", "pubsub://p/subscriptions/report", "--wait", "1h", "--output", filepath.Join(dir, "report.html"))
+		acknowledged(t, server, id)
+		if err := os.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+		s.cancel()
+		if code := s.end(); code != exitInterrupted || !strings.Contains(s.stderr.String(), "\nlinkctl: write "+dir) || !strings.HasSuffix(s.stderr.String(), "\nlinkctl: interrupted\n") {
+			t.Errorf("exit code %d: %s", code, s.stderr)
+		}
+	})
+}
+
+// What was read of a subscription that goes away is in the report: it is nowhere
+// else any more.
+func TestReportCutOff(t *testing.T) {
+	server, client := startSubscriptions(t, "report")
+	id := server.Publish("projects/p/topics/clicks", []byte(strings.SplitN(reportEvents, "\n", 2)[0]), nil)
 
 	b := newBench(t)
 	out := filepath.Join(t.TempDir(), "report.html")
 	s := b.start("reading pubsub://p/subscriptions/report until nothing has come for 1h0m0s", "report", "pubsub://p/subscriptions/report", "--wait", "1h", "--output", out)
 	waitUntil(t, "acknowledgement", func() bool { return server.Message(id).Acks > 0 })
-	if err := client.SubscriptionAdminClient.DeleteSubscription(t.Context(), &pubsubpb.DeleteSubscriptionRequest{Subscription: subscription}); err != nil {
+	if err := client.SubscriptionAdminClient.DeleteSubscription(t.Context(), &pubsubpb.DeleteSubscriptionRequest{Subscription: "projects/p/subscriptions/report"}); err != nil {
 		t.Fatal(err)
 	}
 	if code := s.end(); code != exitNo || !strings.Contains(s.stderr.String(), "check the project and the name; the report has what came until then\n"+out+": clicks by people 1, ") {
