@@ -332,6 +332,18 @@ func TestLock(t *testing.T) {
 	unlock()
 }
 
+// Who waits for another writer of the same process does so until the context ends.
+func TestWritersWait(t *testing.T) {
+	writers <- struct{}{}
+	defer func() { <-writers }()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	f := NewFile(filepath.Join(t.TempDir(), "rules.jsonl"))
+	if _, err := f.Add(ctx, Rule{Kind: Host, Value: "evil.example", Action: Block}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it did not wait, or not for so long: %v", err)
+	}
+}
+
 func TestOpen(t *testing.T) {
 	folder := t.TempDir()
 	writeFile(t, filepath.Join(folder, "rules.jsonl"), "")
