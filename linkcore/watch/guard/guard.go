@@ -14,7 +14,9 @@
 // (watch.Config.Learning).
 //
 // Alerts and verdicts do not wait for one another, and events wait for neither:
-// when rules or verdicts cannot be written, alerts go on to be raised.
+// when rules or verdicts cannot be written, alerts go on to be raised. Each is
+// told within some five seconds; a rule that is not written by then is tried for an
+// hour more.
 package guard
 
 import (
@@ -39,9 +41,17 @@ const (
 	verdictBatch = 500
 	publishers   = 4
 
-	// How often something is tried that fails, each time so long.
+	// How often publishing is tried where it fails, and for how long each attempt
+	// to publish or to write a rule may take.
 	attempts       = 3
 	attemptTimeout = 5 * time.Second
+
+	// How long an alert waits for its rule; for how long a rule is tried after
+	// that, how often at least, and how many of them at once.
+	tellWithin  = 5 * time.Second
+	retryFor    = time.Hour
+	longestWait = 30 * time.Second
+	maxRules    = 1_000
 
 	// What remains when the program ends: Cloud Run gives it ten seconds.
 	endTimeout = 8 * time.Second
@@ -55,8 +65,9 @@ const (
 type Options struct {
 	Watch watch.Config
 
-	// Alert is called for each alert, after it was acted upon. It and Warn are
-	// not called at the same time.
+	// Alert is called for each alert, in their order, once it was acted upon or
+	// that has failed for five seconds. It and Warn are not called at the same
+	// time.
 	Alert func(watch.Alert, Outcome)
 
 	// Warn is told what does not work, each cause once. nil: nobody.
@@ -81,7 +92,7 @@ type Options struct {
 // done, since no rules are written.
 type Outcome struct {
 	BlockedUntil time.Time // a rule was written
-	NotBlocked   string    // why none was
+	NotBlocked   string    // why none was, or not yet
 	Err          error     // why it could not be
 }
 
@@ -104,7 +115,8 @@ type Guard struct {
 	watcher *watch.Watcher
 	stats   Stats
 
-	alerts   chan watch.Alert
+	alerts   chan raised
+	rules    chan struct{} // one for each rule that is being written
 	verdicts chan *event.Event
 
 	telling sync.Mutex // held while Alert and Warn are called
@@ -125,7 +137,7 @@ func New(o Options) (*Guard, error) {
 	if o.Warn == nil {
 		o.Warn = func(string, error) {}
 	}
-	g := &Guard{o: o, alerts: make(chan watch.Alert, maxAlerts), verdicts: make(chan *event.Event, maxVerdicts)}
+	g := &Guard{o: o, alerts: make(chan raised, maxAlerts), rules: make(chan struct{}, maxRules), verdicts: make(chan *event.Event, maxVerdicts)}
 	for _, s := range o.Protect {
 		r, err := blocklist.ParseRule(s)
 		if err != nil {
@@ -162,8 +174,8 @@ func (g *Guard) Stats() Stats {
 }
 
 // Run receives from a source as [event.Receive] takes it, until the context or
-// the source ends, and then finishes what is under way, for eight seconds at most
-// if the context has ended. It is called once.
+// the source ends, and then finishes what is under way: rules for eight seconds at
+// most, and everything if the context has ended. It is called once.
 func (g *Guard) Run(ctx context.Context, source string, o event.ReceiveOptions) error {
 	if o.MaxOutstanding == 0 {
 		o.MaxOutstanding = 10_000
@@ -175,8 +187,10 @@ func (g *Guard) Run(ctx context.Context, source string, o event.ReceiveOptions) 
 	defer context.AfterFunc(ctx, func() {
 		time.AfterFunc(endTimeout, stop)
 	})()
+	writing, stopWriting := context.WithCancel(act)
+	defer stopWriting()
 	var acting sync.WaitGroup
-	acting.Go(func() { g.raise(act) })
+	acting.Go(g.tell)
 	for range publishers {
 		acting.Go(func() { g.publish(act) })
 	}
@@ -185,7 +199,9 @@ func (g *Guard) Run(ctx context.Context, source string, o event.ReceiveOptions) 
 		alerts, verdicts := g.count(m)
 		m.Ack()
 		for _, a := range alerts {
-			g.alerts <- a
+			outcome := make(chan Outcome, 1)
+			acting.Go(func() { g.block(writing, a, outcome) })
+			g.alerts <- raised{a, outcome}
 		}
 		if g.o.Verdicts == nil {
 			return
@@ -204,6 +220,7 @@ func (g *Guard) Run(ctx context.Context, source string, o event.ReceiveOptions) 
 	})
 	close(g.alerts)
 	close(g.verdicts)
+	defer time.AfterFunc(endTimeout, stopWriting).Stop()
 	acting.Wait()
 	return err
 }
@@ -241,35 +258,75 @@ func (g *Guard) tally(counter *uint64, n int, message string, err error) {
 	}
 }
 
-// raise acts on alerts and tells of them.
-func (g *Guard) raise(ctx context.Context) {
+// raised is an alert, and what is done about it.
+type raised struct {
+	watch.Alert
+	outcome <-chan Outcome
+}
+
+// tell tells of alerts in the order in which they were raised.
+func (g *Guard) tell() {
 	for a := range g.alerts {
-		outcome := g.block(ctx, a)
+		outcome := <-a.outcome
 		g.telling.Lock()
-		g.o.Alert(a, outcome)
+		g.o.Alert(a.Alert, outcome)
 		g.telling.Unlock()
 	}
 }
 
-// block writes the rule that an alert suggests.
-func (g *Guard) block(ctx context.Context, a watch.Alert) Outcome {
+// block writes the rule that an alert suggests. What became of it within tellWithin
+// is the outcome; after that it goes on.
+func (g *Guard) block(ctx context.Context, a watch.Alert, outcome chan<- Outcome) {
+	rule, why := g.suggested(a)
+	if rule == nil {
+		outcome <- why
+		return
+	}
+	first, cancel := context.WithTimeout(ctx, tellWithin)
+	defer cancel()
+	select {
+	case g.rules <- struct{}{}:
+		defer func() { <-g.rules }()
+	case <-first.Done():
+		outcome <- Outcome{NotBlocked: "the rule could not be written", Err: errTooMany}
+		return
+	}
+	o := g.write(first, *rule)
+	outcome <- o
+	if o.Err == nil {
+		return
+	}
+	more, cancel := context.WithTimeout(ctx, retryFor)
+	defer cancel()
+	g.write(more, *rule)
+}
+
+var errTooMany = fmt.Errorf("%d others cannot be written either", maxRules)
+
+// suggested returns the rule that is to be written for an alert, or why none is.
+func (g *Guard) suggested(a watch.Alert) (*blocklist.Rule, Outcome) {
 	if g.o.Rules == nil {
-		return Outcome{}
+		return nil, Outcome{}
 	}
 	if a.Rule == "" {
-		return Outcome{NotBlocked: "there is no rule to suggest"}
+		return nil, Outcome{NotBlocked: "there is no rule to suggest"}
 	}
 	rule, err := blocklist.ParseRule(a.Rule)
 	if err != nil {
 		// An event's identifiers are the topic's word for it, not a link's.
-		return Outcome{NotBlocked: "no rule can be made of it", Err: err}
+		return nil, Outcome{NotBlocked: "no rule can be made of it", Err: err}
 	}
 	if why := g.spared(rule, a); why != "" {
-		return Outcome{NotBlocked: why}
+		return nil, Outcome{NotBlocked: why}
 	}
 	rule.Reason = string(a.Kind) + ": " + a.Summary()
 	rule.CreatedBy = g.o.CreatedBy
-	for attempt := 1; ; attempt++ {
+	return &rule, Outcome{}
+}
+
+// write writes a rule, and tries until the context ends.
+func (g *Guard) write(ctx context.Context, rule blocklist.Rule) Outcome {
+	for pause := time.Second; ; pause = min(2*pause, longestWait) {
 		rule.ExpiresAt = time.Now().Add(g.o.BlockFor).UTC().Truncate(time.Second)
 		call, cancel := context.WithTimeout(ctx, attemptTimeout)
 		standing, err := g.o.Rules.Add(call, rule)
@@ -279,12 +336,15 @@ func (g *Guard) block(ctx context.Context, a watch.Alert) Outcome {
 			return Outcome{BlockedUntil: rule.ExpiresAt}
 		case err == nil && standing.Deleted:
 			return Outcome{NotBlocked: "such a rule was lifted within the last day"}
+		case err == nil && standing.CreatedBy == rule.CreatedBy && standing.Reason == rule.Reason:
+			// An attempt that had no answer has written it.
+			return Outcome{BlockedUntil: standing.ExpiresAt}
 		case err == nil:
 			return Outcome{NotBlocked: "there is such a rule"}
-		case attempt == attempts || ctx.Err() != nil:
-			return Outcome{NotBlocked: "the rule could not be written", Err: err}
 		}
-		wait(ctx, time.Duration(attempt)*time.Second)
+		if wait(ctx, pause); ctx.Err() != nil {
+			return Outcome{NotBlocked: "the rule could not be written yet", Err: err}
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -112,16 +113,20 @@ func (s *sink) Publish(ctx context.Context, events ...*event.Event) error {
 
 func (s *sink) Close(context.Context) error { return nil }
 
-// A store of one rule.
+// A store fails as often as it is told, or has a rule already.
 type store struct {
 	blocklist.Store
 	fail     func(call int) error
 	standing *blocklist.Rule
-	calls    int
-	added    []blocklist.Rule
+
+	mu    sync.Mutex
+	calls int
+	added []blocklist.Rule
 }
 
 func (s *store) Add(_ context.Context, r blocklist.Rule) (*blocklist.Rule, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.calls++
 	if s.fail != nil {
 		if err := s.fail(s.calls); err != nil {
@@ -186,7 +191,10 @@ func TestBlock(t *testing.T) {
 			}
 			return nil
 		}}, rule: "link:acme/a1", calls: 3},
-		{name: "fails", events: posted(), store: &store{fail: func(int) error { return fails }}, spared: "the rule could not be written", calls: 3},
+		{name: "fails", events: posted(), store: &store{fail: func(int) error {
+			time.Sleep(100 * time.Millisecond)
+			return fails
+		}}, spared: "the rule could not be written yet", calls: 5},
 		{name: "stands", events: posted(), store: &store{standing: &blocklist.Rule{}}, spared: "there is such a rule", calls: 1},
 		{name: "was lifted", events: posted(), store: &store{standing: &blocklist.Rule{Deleted: true}}, spared: "such a rule was lifted within the last day", calls: 1},
 		{name: "whole customer", events: blockedOf("acme"), store: &store{}, spared: "whole customers are not blocked"},
@@ -247,6 +255,131 @@ func TestBlock(t *testing.T) {
 				if r.String() != test.rule || r.Action != blocklist.Block || r.CreatedBy != "tester" || r.Reason != string(got.alerts[0].Kind)+": "+got.alerts[0].Summary() ||
 					!r.ExpiresAt.Equal(outcome.BlockedUntil) || time.Until(r.ExpiresAt).Round(time.Minute) != 24*time.Hour {
 					t.Errorf("%+v", r)
+				}
+			})
+		})
+	}
+}
+
+// A mute store writes the first rule and does not say so.
+type mute struct{ store }
+
+func (s *mute) Add(ctx context.Context, r blocklist.Rule) (*blocklist.Rule, error) {
+	standing, err := s.store.Add(ctx, r)
+	if s.standing == nil {
+		s.standing = &r
+		return nil, errors.New("the answer was lost")
+	}
+	return standing, err
+}
+
+// A rule that was written, but for whose answer it did not look so, is told as one.
+func TestLostAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &mute{}
+		g, got := newGuard(t, Options{Rules: s})
+		runOn(t, g, posted()...)
+		if len(s.added) != 1 || len(got.outcomes) != 1 || got.outcomes[0] != (Outcome{BlockedUntil: s.added[0].ExpiresAt}) {
+			t.Errorf("%+v %+v", s.added, got.outcomes)
+		}
+	})
+}
+
+// A stalled store does not answer until it is told to.
+type stalled struct {
+	store
+	answers chan struct{} // closed: it does
+}
+
+func (s *stalled) Add(ctx context.Context, r blocklist.Rule) (*blocklist.Rule, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-s.answers:
+		return s.store.Add(ctx, r)
+	}
+}
+
+// While rules cannot be written, each alert is told within seconds, once and in
+// order; and its rule is written soon after that is possible again.
+func TestStalledRules(t *testing.T) {
+	for _, test := range []struct {
+		alerts int
+		within time.Duration
+		rules  int
+	}{
+		{100, tellWithin, 100},
+		{2500, 3 * tellWithin, maxRules}, // as many wait in three turns
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var events []*event.Event
+			var want, got []string
+			for i := range test.alerts {
+				link := fmt.Sprintf("l%04d", i)
+				want = append(want, "link:acme/"+link)
+				for n := range 2 {
+					events = append(events, click(fmt.Sprint(link, n), func(e *event.Event) {
+						e.Recipient, e.Link, e.IP = link, link, fmt.Sprintf("203.%d.113.1", n)
+					}))
+				}
+			}
+			s := &stalled{answers: make(chan struct{})}
+			begin := time.Now()
+			g, err := New(Options{Rules: s, Watch: watch.Config{LinkNetworks: 2}, Alert: func(a watch.Alert, o Outcome) {
+				got = append(got, a.Rule)
+				if o.NotBlocked == "" || o.Err == nil || !o.BlockedUntil.IsZero() {
+					t.Errorf("%s: %+v", a.Rule, o)
+				}
+				if late := time.Since(begin); late > test.within {
+					t.Errorf("%s was told after %v", a.Rule, late)
+				}
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- g.Run(ctx, file(t, events...), event.ReceiveOptions{Follow: true}) }()
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+			if !slices.Equal(got, want) {
+				t.Errorf("%d alerts were told, want %d in their order", len(got), len(want))
+			}
+			close(s.answers)
+			time.Sleep(longestWait)
+			synctest.Wait()
+			if len(s.added) != test.rules {
+				t.Errorf("%d rules were written, want %d", len(s.added), test.rules)
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			if len(got) != test.alerts {
+				t.Errorf("%d alerts were told after all", len(got))
+			}
+		})
+	}
+}
+
+// What waits to be written does not keep it from ending.
+func TestStalledRulesEnd(t *testing.T) {
+	for name, follow := range map[string]bool{"the context ends": true, "the source ends": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, got := newGuard(t, Options{Rules: &stalled{answers: make(chan struct{})}})
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				began := time.Now()
+				if follow {
+					time.AfterFunc(time.Minute, cancel)
+					began = began.Add(time.Minute)
+				}
+				if err := g.Run(ctx, file(t, posted()...), event.ReceiveOptions{Follow: follow}); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(began); took > endTimeout+time.Second || len(got.alerts) != 1 {
+					t.Errorf("it took %v to end, %d alerts were told", took, len(got.alerts))
 				}
 			})
 		})
