@@ -326,6 +326,7 @@ func (g *Guard) suggested(a watch.Alert) (*blocklist.Rule, Outcome) {
 
 // write writes a rule, and tries until the context ends.
 func (g *Guard) write(ctx context.Context, rule blocklist.Rule) Outcome {
+	failed := false
 	for pause := time.Second; ; pause = min(2*pause, longestWait) {
 		rule.ExpiresAt = time.Now().Add(g.o.BlockFor).UTC().Truncate(time.Second)
 		call, cancel := context.WithTimeout(ctx, attemptTimeout)
@@ -336,12 +337,13 @@ func (g *Guard) write(ctx context.Context, rule blocklist.Rule) Outcome {
 			return Outcome{BlockedUntil: rule.ExpiresAt}
 		case err == nil && standing.Deleted:
 			return Outcome{NotBlocked: "such a rule was lifted within the last day"}
-		case err == nil && standing.CreatedBy == rule.CreatedBy && standing.Reason == rule.Reason:
+		case err == nil && failed && standing.CreatedBy == rule.CreatedBy && standing.Reason == rule.Reason:
 			// An attempt that had no answer has written it.
 			return Outcome{BlockedUntil: standing.ExpiresAt}
 		case err == nil:
 			return Outcome{NotBlocked: "there is such a rule"}
 		}
+		failed = true
 		if wait(ctx, pause); ctx.Err() != nil {
 			return Outcome{NotBlocked: "the rule could not be written yet", Err: err}
 		}
