@@ -80,7 +80,8 @@ func FromEnvironment(ctx context.Context, getenv func(string) string, stdout io.
 // write. What can't be opened is a [*ConfigError]. The context's values are
 // used, not its end: an endpoint runs until [Endpoint.Close].
 func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err error) {
-	log := NewLog(stdout, c.LogLevel)
+	lines := event.NewLineWriter(stdout)
+	log := NewLog(lines, c.LogLevel)
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e = &Endpoint{Log: log, stop: stop, ballast: make([]byte, ballast)}
 	defer func() {
@@ -102,7 +103,7 @@ func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err erro
 	if err != nil {
 		return nil, err
 	}
-	e.sink, err = event.OpenSink(ctx, c.Clicks, event.SinkOptions{Timeout: c.DeliveryTimeout, Stdout: stdout})
+	e.sink, err = event.OpenSink(ctx, c.Clicks, event.SinkOptions{Timeout: c.DeliveryTimeout, Stdout: lines})
 	if err != nil {
 		return nil, &ConfigError{"CLICKS", err.Error()}
 	}
@@ -125,7 +126,7 @@ func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err erro
 		Mode:    c.Delivery,
 		Timeout: c.DeliveryTimeout,
 		HoldMax: c.HoldMax,
-		Spill:   stdout,
+		Spill:   lines,
 		Log:     log,
 	})
 	e.handler, err = redirect.New(redirect.Options{

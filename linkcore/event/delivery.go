@@ -45,12 +45,14 @@ const (
 	logInterval     = 10 * time.Second
 	problemInterval = time.Minute
 
-	// How long writing the lines of a batch of spilled events may take: a log
-	// whose reader is that slow is as good as none.
+	// How long a response is kept open, or a request from ending, by an event
+	// that is being spilled. It is spilled all the same.
 	spillTimeout = time.Second
 
-	// How long a stop waits for sinks that do not heed their context.
+	// How long a stop waits for sinks that do not heed their context, and for a
+	// log that takes nothing; and for one that takes lines, if slowly.
 	abortTimeout = time.Second
+	spillLimit   = 20 * time.Second
 )
 
 // DeliveryOptions configure a [Delivery].
@@ -58,7 +60,7 @@ type DeliveryOptions struct {
 	Mode    Mode          // default Hold
 	Timeout time.Duration // of one event; default 5 s
 	HoldMax int           // responses held at once; default 40
-	Spill   io.Writer     // gets each spilled event as one line in one write; default os.Stdout
+	Spill   io.Writer     // gets each spilled event as one line in one write; default os.Stdout; see [LineWriter]
 	Log     *slog.Logger  // nil: nothing is logged
 }
 
@@ -79,11 +81,14 @@ type Delivery struct {
 	sink  Sink
 	batch batching
 	o     DeliveryOptions
-	lines *lineWriter
+	lines *LineWriter
 
 	delivered atomic.Uint64
 	spilled   atomic.Uint64
 	lost      atomic.Uint64
+	untold    atomic.Uint64 // of these, what no log tells yet
+	spilling  atomic.Int64  // bytes of the events that are being spilled
+	unsafe    atomic.Int64  // events that Close waits for
 
 	start    time.Time
 	failures atomic.Int64 // deliveries that failed since the last that did not
@@ -111,7 +116,17 @@ type Delivery struct {
 type waiting struct {
 	event *Event
 	since int64         // nanoseconds since the delivery's start
-	done  chan struct{} // closed when the event is safe; nil in the background
+	done  chan struct{} // gets one when the event is safe; nil in the background
+}
+
+// release lets the response end. Only the first call does anything.
+func (w waiting) release() {
+	if w.done != nil {
+		select {
+		case w.done <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // DeliveryStats are a delivery's counters since it was made, and its state.
@@ -143,7 +158,7 @@ func NewDelivery(sink Sink, o DeliveryOptions) *Delivery {
 		sink:  sink,
 		batch: batching{count: 1, bytes: maxBytes, calls: maxBackground},
 		o:     o,
-		lines: newLineWriter(o.Spill),
+		lines: NewLineWriter(o.Spill),
 		start: time.Now(),
 	}
 	if s, ok := sink.(interface{ batching() batching }); ok {
@@ -157,16 +172,18 @@ func NewDelivery(sink Sink, o DeliveryOptions) *Delivery {
 // that the response is to be flushed before and ended after it.
 func (d *Delivery) Hold() bool { return d.o.Mode == Hold }
 
-// Timeout returns how long Deliver takes at most in mode Hold.
+// Timeout returns how long Deliver takes at most in mode Hold, but for the second
+// that it may wait for an event to be spilled.
 func (d *Delivery) Timeout() time.Duration { return d.o.Timeout }
 
 // Deliver delivers an event or spills it. In mode Hold it returns when that is
-// done, within the timeout; in mode Background at once.
+// done, within the timeout and a second; in mode Background at once, or within a
+// second where the event is spilled. Spilling goes on after that.
 func (d *Delivery) Deliver(e *Event) {
 	w := waiting{event: e, since: d.now()}
 	size, most := e.size(), maxBackground
 	if d.Hold() {
-		w.done = make(chan struct{})
+		w.done = make(chan struct{}, 1)
 		most = d.o.HoldMax
 	}
 	d.mu.Lock()
@@ -182,18 +199,26 @@ func (d *Delivery) Deliver(e *Event) {
 	if reason != "" {
 		closed := d.closed // Close waits for nothing that came after it
 		if !closed {
-			d.pending.Add(1)
+			d.begin()
 		}
 		d.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.Background(), spillTimeout)
-		defer cancel()
-		d.spill(ctx, e, reason)
-		if !closed {
-			d.pending.Done()
+		safe := waiting{done: make(chan struct{}, 1)}
+		go func() {
+			d.spill(e, reason)
+			if !closed {
+				d.end(1)
+			}
+			safe.release()
+		}()
+		timer := time.NewTimer(spillTimeout)
+		defer timer.Stop()
+		select {
+		case <-safe.done:
+		case <-timer.C:
 		}
 		return
 	}
-	d.pending.Add(1)
+	d.begin()
 	d.underWay++
 	d.bytes += size
 	d.queue = append(d.queue, w)
@@ -202,6 +227,17 @@ func (d *Delivery) Deliver(e *Event) {
 	if w.done != nil {
 		<-w.done
 	}
+}
+
+// begin notes an event that Close waits for until end. The lock is held.
+func (d *Delivery) begin() {
+	d.pending.Add(1)
+	d.unsafe.Add(1)
+}
+
+func (d *Delivery) end(n int) {
+	d.unsafe.Add(int64(-n))
+	d.pending.Add(-n)
 }
 
 // schedule sees to it that the queue is taken from in time. The lock is held.
@@ -287,24 +323,28 @@ func (d *Delivery) deliver(batch []waiting, size int) {
 	if failed > 0 {
 		d.failed(failed, cause)
 	}
-	ctx, cancel := context.Background(), context.CancelFunc(nil)
+	if delivered < len(batch) {
+		// A log that is slow keeps nobody's response open.
+		release := time.AfterFunc(spillTimeout, func(held []waiting) func() {
+			return func() {
+				for _, w := range held {
+					w.release()
+				}
+			}
+		}(slices.Clone(batch)))
+		defer release.Stop()
+	}
 	for i, w := range batch {
 		if err := failure(err, i); err != nil {
-			if cancel == nil {
-				ctx, cancel = context.WithTimeout(ctx, spillTimeout)
-				defer cancel()
-			}
 			reason, _ := d.reason(err)
-			d.spill(ctx, w.event, reason)
+			d.spill(w.event, reason)
 			if errors.Is(err, ErrRefused) && d.refusals.due(d.now(), problemInterval) {
 				d.o.Log.Error("event refused and spilled; further ones are logged once a minute", "event_id", w.event.ID, "error", err.Error())
 			}
 		}
-		if w.done != nil {
-			close(w.done)
-		}
+		w.release()
 	}
-	d.pending.Add(-len(batch))
+	d.end(len(batch))
 }
 
 // reason says why an event with this error is spilled, and whether it means
@@ -384,17 +424,26 @@ func (d *Delivery) failed(n int64, err error) {
 	}
 }
 
-// spill writes one structured log line. That can fail, too, and on a pipe that
-// nobody reads it would never end; the event is lost then.
-func (d *Delivery) spill(ctx context.Context, e *Event, reason string) {
-	err := d.lines.write(ctx, appendSpilled(make([]byte, 0, 2048), e, time.Now(), reason))
+// spill writes one structured log line. That can fail, too; the event is lost
+// then, as it is when more waits to be spilled than there may be.
+func (d *Delivery) spill(e *Event, reason string) {
+	size := int64(e.size())
+	err := errStuck
+	if d.spilling.Add(size) <= maxBytes {
+		err = d.lines.writePatiently(appendSpilled(make([]byte, 0, 2048), e, time.Now(), reason))
+	}
+	d.spilling.Add(-size)
 	if err == nil {
 		d.spilled.Add(1)
+		if n := d.untold.Swap(0); n > 0 {
+			d.o.Log.Error("events lost: the log took nothing for too long; it does again", "events", n)
+		}
 		return
 	}
 	d.lost.Add(1)
-	// The log probably goes where the line did not.
-	if ctx.Err() == nil && d.losses.due(d.now(), problemInterval) {
+	if err == errStuck {
+		d.untold.Add(1) // the log would not take that either
+	} else if d.losses.due(d.now(), problemInterval) {
 		d.o.Log.Error("event lost: it could not even be spilled; further ones are logged once a minute", "event_id", e.ID, "error", err.Error())
 	}
 }
@@ -421,7 +470,6 @@ func appendSpilled(dst []byte, e *Event, now time.Time, reason string) []byte {
 func (d *Delivery) Stats() DeliveryStats {
 	s := DeliveryStats{Delivered: d.delivered.Load(), Spilled: d.spilled.Load(), Lost: d.lost.Load()}
 	if d.o.Mode == Hold {
-		// Those that are about to be spilled, being too many, are counted too.
 		d.mu.Lock()
 		s.Held = d.underWay
 		d.mu.Unlock()
@@ -431,8 +479,9 @@ func (d *Delivery) Stats() DeliveryStats {
 
 // Close waits until every event is delivered or spilled; what is still under
 // way when the context ends is spilled. It closes the sink. Events that come
-// later are spilled at once. It returns an error if events were lost. Only the
-// first call does anything.
+// later are spilled at once. It returns an error if events were lost. After the
+// context's end it takes a second at most if the log takes nothing, and 20 if it
+// takes lines slowly. Only the first call does anything.
 func (d *Delivery) Close(ctx context.Context) error {
 	d.mu.Lock()
 	again := d.closed
@@ -442,6 +491,9 @@ func (d *Delivery) Close(ctx context.Context) error {
 	if again {
 		return nil
 	}
+	if d.failures.Load() >= failuresToOpen {
+		d.abort() // nothing is to be hoped for, and the time is better spent on spilling
+	}
 	done := make(chan struct{})
 	go func() {
 		d.pending.Wait()
@@ -450,16 +502,20 @@ func (d *Delivery) Close(ctx context.Context) error {
 	select {
 	case <-done:
 	case <-ctx.Done():
-		d.abort()
-		select {
-		case <-done:
-		case <-time.After(abortTimeout):
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			return fmt.Errorf("%d events are neither delivered nor spilled: the sink does not heed its context", d.underWay)
-		}
 	}
 	d.abort()
+	aborted := time.Now()
+	for safe := false; !safe; {
+		ended := d.lines.ended.Load()
+		select {
+		case <-done:
+			safe = true
+		case <-time.After(abortTimeout):
+			if d.lines.ended.Load() == ended || time.Since(aborted) > spillLimit {
+				return fmt.Errorf("%d events are neither delivered nor spilled: the sink does not heed its context, or the log is too slow", d.unsafe.Load())
+			}
+		}
+	}
 	err := d.sink.Close(ctx)
 	if lost := d.lost.Load(); lost > 0 {
 		err = errors.Join(err, fmt.Errorf("%d events were lost: they could not be spilled", lost))

@@ -345,6 +345,46 @@ func TestBackground(t *testing.T) {
 	})
 }
 
+// What was delivered makes room for what comes.
+func TestBytesAreGivenBack(t *testing.T) {
+	d := NewDelivery(sinkFunc(func(context.Context, *Event) error { return nil }), DeliveryOptions{Spill: io.Discard})
+	e := fullEvent(Click)
+	e.Destination = "https://example.com/" + strings.Repeat("x", 16000)
+	n := 2 * maxBytes / e.size()
+	for range n {
+		d.Deliver(e)
+	}
+	wantStats(t, d, uint64(n), 0, 0)
+	d.Close(t.Context())
+}
+
+// More than so much does not wait for a log that is slow.
+func TestSpillingIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		d := NewDelivery(sinkFunc(down), DeliveryOptions{Mode: Background, Spill: writerFunc(func(b []byte) (int, error) {
+			<-release
+			return len(b), nil
+		})})
+		e := fullEvent(Click)
+		e.Destination = "https://example.com/" + strings.Repeat("x", 16000)
+		fits := maxBytes / e.size()
+		for range fits + 10 {
+			go d.Deliver(e)
+		}
+		synctest.Wait()
+		if got := d.Stats(); got.Lost != 10 {
+			t.Errorf("%d events were lost at once, want 10", got.Lost)
+		}
+		close(release)
+		synctest.Wait()
+		if got := d.Stats(); got.Spilled != uint64(fits) {
+			t.Errorf("%d events were spilled, want %d", got.Spilled, fits)
+		}
+		d.Close(t.Context())
+	})
+}
+
 // Close flushes what is acknowledged in time, and spills the rest.
 func TestClose(t *testing.T) {
 	for _, mode := range []Mode{Hold, Background} {
@@ -460,6 +500,7 @@ func TestSpillFails(t *testing.T) {
 				if took := time.Since(start); took != test.took {
 					t.Errorf("took %v, want %v", took, test.took)
 				}
+				synctest.Wait()
 				if got := d.Stats(); got != (DeliveryStats{Lost: 3}) {
 					t.Errorf("stats %+v, want 3 lost", got)
 				}
@@ -479,6 +520,130 @@ func TestSpillFails(t *testing.T) {
 			})
 		})
 	}
+}
+
+// slowLog takes two thousand lines a second.
+type slowLog struct{ output }
+
+func (l *slowLog) Write(b []byte) (int, error) {
+	time.Sleep(time.Second / 2000)
+	return l.output.Write(b)
+}
+
+// A log that is slow delays no response by more than a second, and no event is
+// lost to it.
+func TestSpillSlowly(t *testing.T) {
+	for _, mode := range []Mode{Hold, Background} {
+		for name, batch := range map[string]batching{
+			"one by one": {count: 1, bytes: maxBytes, calls: maxBackground},
+			"in batches": pubsubBatching,
+		} {
+			t.Run(string(mode)+", "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var log output
+					var spill slowLog
+					d := NewDelivery(sinkFunc(hang), DeliveryOptions{Mode: mode, HoldMax: maxBackground, Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+					d.batch = batch
+					const events = 3000
+					var longest atomic.Int64
+					var wg sync.WaitGroup
+					start := time.Now()
+					for i := range events {
+						wg.Go(func() {
+							d.Deliver(numbered(i))
+							longest.Store(max(longest.Load(), int64(time.Since(start))))
+						})
+					}
+					wg.Wait()
+					if most := time.Duration(longest.Load()); most > 5*time.Second+pubsubBatching.delay+spillTimeout {
+						t.Errorf("a response ended after %v", most)
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+					defer cancel()
+					if err := d.Close(ctx); err != nil {
+						t.Error(err)
+					}
+					wantStats(t, d, 0, events, 0)
+					if len(spill.ids(t)) != events {
+						t.Errorf("%d events are in the log", len(spill.ids(t)))
+					}
+				})
+			})
+		}
+	}
+}
+
+// A stop has its end, however much is left to be spilled.
+func TestCloseSlowLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := NewDelivery(sinkFunc(hang), DeliveryOptions{Mode: Background, Spill: writerFunc(func(b []byte) (int, error) {
+			time.Sleep(patience / 2)
+			return len(b), nil
+		})})
+		for i := range 1000 {
+			d.Deliver(numbered(i))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		start := time.Now()
+		err := d.Close(ctx)
+		if err == nil || !strings.Contains(err.Error(), "events are neither delivered nor spilled") || strings.HasPrefix(err.Error(), "0 ") {
+			t.Errorf("close says %v", err)
+		}
+		if took := time.Since(start); took < 3*time.Second+spillLimit || took > 3*time.Second+spillLimit+2*abortTimeout {
+			t.Errorf("took %v", took)
+		}
+		time.Sleep(time.Hour) // the bubble waits for what is left
+	})
+}
+
+// While deliveries fail a stop spends none of its time on another try.
+func TestCloseWhileFailing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := NewDelivery(sinkFunc(hang), DeliveryOptions{Mode: Background, Timeout: time.Second, Spill: io.Discard})
+		for i := range 2 * failuresToOpen {
+			d.Deliver(numbered(i))
+			time.Sleep(time.Second)
+		}
+		d.Deliver(numbered(99)) // the one a second that tries
+		start := time.Now()
+		if err := d.Close(t.Context()); err != nil || time.Since(start) != 0 {
+			t.Errorf("closed after %v: %v", time.Since(start), err)
+		}
+	})
+}
+
+// What a log did not take it tells once it takes lines again.
+func TestLossesAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out output
+		var stuck atomic.Bool
+		stuck.Store(true)
+		release := make(chan struct{})
+		lines := NewLineWriter(writerFunc(func(b []byte) (int, error) {
+			if stuck.Load() {
+				<-release
+			}
+			return out.Write(b)
+		}))
+		d := NewDelivery(sinkFunc(func(context.Context, *Event) error { return ErrRefused }),
+			DeliveryOptions{Mode: Background, Spill: lines, Log: slog.New(slog.NewJSONHandler(lines, nil))})
+		for i := range 3 {
+			d.Deliver(numbered(i))
+		}
+		time.Sleep(time.Minute)
+		stuck.Store(false)
+		close(release)
+		d.Deliver(numbered(3))
+		synctest.Wait()
+		if got := d.Stats(); got != (DeliveryStats{Spilled: 1, Lost: 3}) {
+			t.Errorf("stats %+v", got)
+		}
+		if all := strings.Join(out.writes, ""); strings.Count(all, `"msg":"events lost: the log took nothing for too long; it does again","events":3`) != 1 {
+			t.Errorf("the log says %s", all)
+		}
+		d.Close(t.Context())
+	})
 }
 
 // Whatever the sink does, each event that was offered is delivered or spilled,

@@ -89,7 +89,7 @@ func OpenSink(ctx context.Context, url string, o SinkOptions) (Sink, error) {
 	}
 	if url == "stdout" {
 		// A pipe keeps one short line whole, beside those of the log; not many.
-		return &lineSink{newLineWriter(o.Stdout), 1, nil}, nil
+		return &lineSink{NewLineWriter(o.Stdout), 1, nil}, nil
 	}
 	if path, ok := strings.CutPrefix(url, "file:"); ok && path != "" {
 		return openFileSink(path)
@@ -105,7 +105,7 @@ func OpenSink(ctx context.Context, url string, o SinkOptions) (Sink, error) {
 
 // lineSink writes each event as one line of JSON.
 type lineSink struct {
-	lines *lineWriter
+	lines *LineWriter
 	count int // lines in one write
 	close func() error
 }
@@ -123,7 +123,7 @@ func openFileSink(path string) (*lineSink, error) {
 	if err != nil {
 		return nil, err
 	}
-	lines := newLineWriter(f)
+	lines := NewLineWriter(f)
 	// A process that died, or a disk that was full, may have left half a line.
 	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > 0 {
 		var last [1]byte
@@ -173,60 +173,4 @@ func (s *lineSink) Close(context.Context) error {
 		return nil
 	}
 	return s.close()
-}
-
-// A lineWriter writes whole lines, one or more in one write, so that they never
-// mix, not even with those of other processes that append to the same file.
-type lineWriter struct {
-	w    io.Writer
-	turn chan struct{} // holds a token while nobody writes
-	torn bool          // the last line may lack its end; whoever has the token may use it
-}
-
-func newLineWriter(w io.Writer) *lineWriter {
-	l := &lineWriter{w: w, turn: make(chan struct{}, 1)}
-	l.turn <- struct{}{}
-	return l
-}
-
-// write writes whole lines. It returns when the context ends, even if the write
-// itself does not: that is what a pipe does that nobody reads. The lines must
-// not be changed afterwards.
-func (l *lineWriter) write(ctx context.Context, line []byte) error {
-	select {
-	case <-l.turn:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	done := make(chan error, 1)
-	go func() {
-		done <- l.writeNow(line)
-		l.turn <- struct{}{}
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (l *lineWriter) writeNow(line []byte) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("the writer panicked: %v", p)
-		}
-	}()
-	if l.torn {
-		// In the same write: another process may write in between.
-		line = append([]byte{'\n'}, line...)
-	}
-	n, err := l.w.Write(line)
-	if n > 0 {
-		l.torn = n < len(line)
-	}
-	if err == nil && n < len(line) {
-		err = io.ErrShortWrite
-	}
-	return err
 }

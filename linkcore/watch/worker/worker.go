@@ -26,7 +26,7 @@ const statsInterval = time.Minute
 // a [*ConfigError] if what the configuration names cannot be opened, and another
 // one if events can no longer be received.
 func Run(ctx context.Context, c Config, stdout io.Writer) error {
-	log := endpoint.NewLog(stdout, c.LogLevel)
+	log := endpoint.NewLog(event.NewLineWriter(stdout), c.LogLevel)
 	o := guard.Options{
 		Watch:          c.Watch,
 		BlockFor:       c.BlockFor,
