@@ -132,7 +132,10 @@ func (s *pubsubSink) publish(ctx context.Context, batch messages) error {
 	}
 	failures := make(Failures, len(batch.ends))
 	s.refused(ctx, batch, failures, err)
-	if len(failures) == 1 {
+	switch {
+	case len(failures.Unwrap()) == 0:
+		return nil // its parts were taken
+	case len(failures) == 1:
 		return failures[0]
 	}
 	return failures

@@ -430,3 +430,17 @@ func BenchmarkPubSub(b *testing.B) {
 	}
 	d.Close(context.Background())
 }
+
+// A batch that is refused once, as when a schema's revision arrives, and whose
+// parts are then taken, is no failure.
+func TestPubSubRefusedOnce(t *testing.T) {
+	var once sync.Once
+	f := &fault{answer: func(context.Context, *pubsubpb.PublishRequest) (err error) {
+		once.Do(func() { err = status.Error(codes.InvalidArgument, "schema") })
+		return err
+	}}
+	address, _ := f.start(t, "127.0.0.1:0")
+	if err := openPubSub(t, address, "project", 5*time.Second).Publish(t.Context(), numbered(1), numbered(2)); err != nil {
+		t.Errorf("both were taken, and the error is %#v", err)
+	}
+}

@@ -151,6 +151,9 @@ func TestRecord(t *testing.T) {
 		}, func(e *Event) { e.RedirectedTo, e.Rule = "https://example.org/", "host:example.com" }},
 		{"blocked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) { o.Type, o.Rule = Blocked, "link:x" },
 			func(e *Event) { e.Type, e.Rule = Blocked, "link:x" }},
+		{"an untracked click from an address that is blocked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
+			o.Type, o.Untracked, o.Rule = Blocked, true, "ip:203.0.113.7"
+		}, func(e *Event) { e.Type = Blocked; untracked(e) }},
 		{"HEAD", Options{}, func(r *http.Request, _ *linkcore.Link, _ *Outcome) { r.Method = "HEAD" }, func(e *Event) {
 			e.Method, e.Automation, e.Signals = "HEAD", Automated, SignalHead
 		}},

@@ -212,3 +212,33 @@ func TestStuckPipe(t *testing.T) {
 		cancel()
 	}
 }
+
+type gatedWriter struct {
+	begun, gate chan struct{}
+	bytes.Buffer
+}
+
+func (w *gatedWriter) Write(b []byte) (int, error) {
+	close(w.begun)
+	<-w.gate
+	return w.Buffer.Write(b)
+}
+
+// A write that was given up may end later, with the bytes that it had.
+func TestGivenUpWriteKeepsItsLine(t *testing.T) {
+	w := &gatedWriter{begun: make(chan struct{}), gate: make(chan struct{})}
+	slow, other := &lineSink{NewLineWriter(w), 1, nil}, &lineSink{NewLineWriter(io.Discard), 1, nil}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-w.begun; cancel() }()
+	if err := slow.Publish(ctx, numbered(1)); err == nil {
+		t.Fatal("it was not given up")
+	}
+	for i := range 100 {
+		other.Publish(t.Context(), numbered(2+i))
+	}
+	close(w.gate)
+	<-slow.lines.turn
+	if want := string(numbered(1).AppendJSON(nil)) + "\n"; w.String() != want {
+		t.Errorf("written %s", &w.Buffer)
+	}
+}
