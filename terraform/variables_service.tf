@@ -61,7 +61,7 @@ variable "cpu" {
 }
 
 variable "memory" {
-  description = "Memory of an instance. Rules take 160 bytes each: a million of them 152 MiB."
+  description = "Memory of an instance. A process takes about 55 MiB and 300 bytes a rule under load, 341 MiB with a million; give it twice that (linkctl capacity computes it)."
   type        = string
   default     = "512Mi"
   nullable    = false
