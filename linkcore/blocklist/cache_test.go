@@ -639,6 +639,16 @@ func TestCacheFailures(t *testing.T) {
 		if got := slices.Concat(book.lines(slog.LevelInfo), book.lines(slog.LevelError)); len(got) != 0 || c.Stats().RefreshFailures != 17 {
 			t.Errorf("logged %q, %d failures", got, c.Stats().RefreshFailures)
 		}
+		// The next outage begins with short pauses again, and is told.
+		source.setErr(errors.New("down again"))
+		time.Sleep(DefaultRefresh + 3*time.Second)
+		synctest.Wait()
+		if got := c.Stats().RefreshFailures; got != 20 {
+			t.Errorf("%d failures, want 20: one, after 1 s another, after 2 s a third", got)
+		}
+		if got := book.lines(slog.LevelError); len(got) != 1 {
+			t.Errorf("logged %q, want one line", got)
+		}
 	})
 }
 
@@ -879,10 +889,12 @@ func TestRefreshIfDue(t *testing.T) {
 		if !source.closed {
 			t.Error("the source is open")
 		}
+		time.Sleep(DefaultMaxAge + 1) // one would be due, and a request would wait for it
 		if c.RefreshIfDue() != nil {
 			t.Error("a refresh after Close")
 		}
 		wantBlocked(t, c, "a.example", true)
+		wantLog(t, source, "")
 	})
 }
 
@@ -903,24 +915,30 @@ func TestOneRefreshInFlight(t *testing.T) {
 	})
 }
 
+// shiftedCache returns a cache whose wall clock is off by what it returns as
+// well, while the other clock is right.
+func shiftedCache(t testing.TB, source Source) (*Cache, *time.Duration) {
+	c := NewCache(source, Options{})
+	t.Cleanup(func() { c.Close() })
+	right, shift := c.now, new(time.Duration)
+	c.now = func() instant {
+		i := right()
+		i.wall = i.wall.Add(*shift)
+		return i
+	}
+	return c, shift
+}
+
 // TestClockJumps sets the wall clock while the other goes on.
 func TestClockJumps(t *testing.T) {
 	for _, jump := range []time.Duration{-48 * time.Hour, -10 * time.Minute, 10 * time.Minute, 48 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			atNoon()
 			source := newCollection(t, "host:a.example")
-			c := NewCache(source, Options{})
-			defer c.Close()
-			real := c.now
-			var shift time.Duration
-			c.now = func() instant {
-				i := real()
-				i.wall = i.wall.Add(shift)
-				return i
-			}
-			for _, shift = range []time.Duration{0, jump, 0} {
+			c, shift := shiftedCache(t, source)
+			for _, *shift = range []time.Duration{0, jump, 0} {
 				for i := range 4 {
-					host := fmt.Sprintf("h%d-%d.example", int64(shift), i)
+					host := fmt.Sprintf("h%d-%d.example", int64(*shift), i)
 					source.put(t, "host:"+host)
 					time.Sleep(15 * time.Second)
 					if ch := c.RefreshIfDue(); ch != nil {
@@ -929,7 +947,7 @@ func TestClockJumps(t *testing.T) {
 					if c.now().since(c.lastStart) > 0 {
 						t.Errorf("jump %v: no refresh", jump)
 					}
-					if shift == 0 || i == 0 {
+					if *shift == 0 || i == 0 {
 						// While the clock is wrong for long, changes may wait for
 						// a reload.
 						wantBlocked(t, c, host, true)
@@ -948,20 +966,12 @@ func TestClockIsSetBack(t *testing.T) {
 		source := newCollection(t)
 		r := ruleOf(t, "host:ends.example")
 		source.set(r.DocumentID(), map[string]any{"kind": "host", "value": "ends.example", "updated_at": time.Now().Round(0), "expires_at": time.Now().Round(0).Add(24 * time.Hour)})
-		c := NewCache(source, Options{})
-		defer c.Close()
-		real := c.now
-		var shift time.Duration
-		c.now = func() instant {
-			i := real()
-			i.wall = i.wall.Add(shift)
-			return i
-		}
+		c, shift := shiftedCache(t, source)
 		for _, s := range []struct {
 			shift   time.Duration
 			blocked bool
 		}{{0, true}, {48 * time.Hour, false}, {0, true}, {72 * time.Hour, false}, {72 * time.Hour, false}, {-72 * time.Hour, true}, {0, true}} {
-			shift = s.shift
+			*shift = s.shift
 			for range 50 { // long enough for reloads
 				time.Sleep(15 * time.Second)
 				if ch := c.RefreshIfDue(); ch != nil {
@@ -976,6 +986,41 @@ func TestClockIsSetBack(t *testing.T) {
 				t.Errorf("the clock %v ahead: %d rules, want %d", s.shift, got, want)
 			}
 		}
+	})
+}
+
+// What is written after a clock that was ahead has been set right is seen with
+// the next refresh, though the last one started later by that clock.
+func TestClockIsCorrected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		atNoon()
+		source := newCollection(t)
+		c, shift := shiftedCache(t, source)
+		*shift = time.Hour
+		wantBlocked(t, c, "new.example", false)
+		*shift = 0
+		source.put(t, "host:new.example")
+		time.Sleep(DefaultRefresh)
+		<-c.RefreshIfDue()
+		if got := c.Stats().Rules; got != 1 {
+			t.Errorf("%d rules, want 1", got)
+		}
+	})
+}
+
+// While a machine sleeps the clock that cannot jump may stand still: the wall
+// clock alone shows that lifted rules may have vanished.
+func TestMachineSleeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		atNoon()
+		source := newCollection(t, "host:a.example")
+		c, shift := shiftedCache(t, source)
+		wantBlocked(t, c, "a.example", true)
+		source.log()
+		*shift = maxGap
+		time.Sleep(DefaultRefresh)
+		<-c.RefreshIfDue()
+		wantLog(t, source, "all 1")
 	})
 }
 
