@@ -133,7 +133,7 @@ func TestMetrics(t *testing.T) {
 		}
 		switch {
 		case name == "invalid_causes":
-			if len(family.Metric) != 9 {
+			if len(family.Metric) != 8 {
 				t.Errorf("%d causes", len(family.Metric))
 			}
 			for _, m := range family.Metric {

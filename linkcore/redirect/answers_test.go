@@ -305,7 +305,7 @@ func TestInvalidLooksTheSame(t *testing.T) {
 		}
 	}
 	stats := p.Stats()
-	wantCauses := map[string]uint64{"not_link": 18, "unknown_key": 9, "tag": 36, "host": 9, "box": 9, "too_long": 9, "sealed_parts": 0, "destination": 0, "other": 0}
+	wantCauses := map[string]uint64{"not_link": 18, "unknown_key": 9, "tag": 36, "host": 9, "box": 9, "too_long": 9, "sealed_parts": 0, "other": 0}
 	if stats.Invalid != 90 || !maps.Equal(stats.InvalidCauses, wantCauses) {
 		t.Errorf("counted %d: %v, want %v", stats.Invalid, stats.InvalidCauses, wantCauses)
 	}

@@ -501,10 +501,6 @@ func (x *exchange) panicked(p any) {
 	if x.status != 0 {
 		return
 	}
-	header := x.w.Header()
-	for _, name := range []string{"Location", "Allow", "Connection", "Content-Length"} {
-		delete(header, name)
-	}
 	x.unavailable()
 }
 

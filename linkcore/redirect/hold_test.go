@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -216,6 +217,28 @@ func TestHeldForRefresh(t *testing.T) {
 	}
 }
 
+// TestHeldOnce: the wait for a refresh is within the delivery's timeout together
+// with the delivery itself.
+func TestHeldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &hanging{waiting: make(chan struct{}, 10)}
+		p := newParts(t, event.Hold, func(p *parts, o *Options) {
+			p.sink.do = func() { time.Sleep(2 * time.Second) }
+			o.Rules = blocklist.NewCache(source, blocklist.Options{})
+			_, err := o.Rules.Index(t.Context())
+			check(t, err)
+		})
+		defer p.o.Rules.Close()
+		time.Sleep(time.Minute) // a refresh is due
+		start := time.Now()
+		p.ServeHTTP(httptest.NewRecorder(), request("GET", p.target(t, linkcore.Click, linkcore.Fields{})))
+		if took := time.Since(start); took != 5*time.Second || len(source.waiting) == 0 {
+			t.Errorf("the request took %v, of which its delivery took 2 s, want 5 s", took)
+		}
+		check(t, p.o.Delivery.Close(t.Context()))
+	})
+}
+
 // TestNewKey: an instance that was idle finds a new key when its first link
 // comes.
 func TestNewKey(t *testing.T) {
@@ -254,25 +277,27 @@ func TestNewKey(t *testing.T) {
 }
 
 // TestHeldForKeys: with hold a key ring that was due is listed when the response
-// ends.
+// ends, every time.
 func TestHeldForKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		directory := t.TempDir()
-		write := func(id string, secret []byte) {
+		write := func(id string) {
 			check(t, os.WriteFile(filepath.Join(directory, id), []byte(base64.StdEncoding.EncodeToString(secret)), 0o600))
 		}
-		write("1", secret)
+		write("1")
 		p := newParts(t, event.Hold, func(_ *parts, o *Options) {
 			var err error
 			o.Keys, err = linkcore.OpenKeyRing(directory, nil)
 			check(t, err)
 		})
-		write("2", []byte(strings.Repeat("n", 32)))
-		for _, want := range []int{1, 2} {
+		for i, want := range []int{1, 3, 4, 5} {
+			write(strconv.Itoa(i + 2))
 			w := httptest.NewRecorder()
 			p.ServeHTTP(w, request("GET", p.target(t, linkcore.Click, linkcore.Fields{})))
-			if n := len(p.o.Keys.IDs()); w.Code != 302 || n != want {
-				t.Errorf("%d, and %d keys when the response ended, want %d", w.Code, n, want)
+			// One that was not awaited may be listed by chance.
+			waits := p.awaitingKeys.Load()
+			if n := len(p.o.Keys.IDs()); w.Code != 302 || n != want || waits {
+				t.Errorf("%d, and %d keys when the response ended, want %d; still waiting: %v", w.Code, n, want, waits)
 			}
 			time.Sleep(time.Minute)
 		}

@@ -23,8 +23,8 @@ type Stats struct {
 	Recovered uint64 // events of links that had to be repaired
 
 	// InvalidCauses divides Invalid by cause: not_link, too_long, host,
-	// unknown_key, tag, box, sealed_parts, destination and other, each of which
-	// is there, also with 0.
+	// unknown_key, tag, box, sealed_parts and other, each of which is there,
+	// also with 0.
 	InvalidCauses map[string]uint64
 
 	// FirstByte is the time from the request (from the end of its body, where
@@ -45,7 +45,6 @@ var causes = [...]struct {
 	{linkcore.ErrTag, "tag"},
 	{linkcore.ErrBox, "box"},
 	{linkcore.ErrSealedParts, "sealed_parts"},
-	{linkcore.ErrDestination, "destination"},
 }
 
 type counters struct {
