@@ -185,6 +185,60 @@ func TestKeyRingRefreshIfDue(t *testing.T) {
 		if ring.RefreshIfDue() != nil {
 			t.Error("refreshed twice")
 		}
+
+		// All who ask while a refresh is in flight may wait for it.
+		time.Sleep(time.Minute)
+		ring.mu.Lock()
+		done = ring.RefreshIfDue()
+		again := ring.RefreshIfDue()
+		ring.mu.Unlock()
+		<-done
+		if again != done {
+			t.Error("who asks while a refresh is in flight gets no channel to wait for it")
+		}
+	})
+}
+
+// Alerts stand on these lines: each is written once, at its level.
+func TestKeyRingLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		directory := t.TempDir()
+		writeKey(t, directory, "1", base64.StdEncoding.EncodeToString(secretA))
+		writeKey(t, directory, "2", "broken")
+		var log bytes.Buffer
+		ring, err := OpenKeyRing(directory, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
+			Level: slog.LevelDebug,
+			ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+				if a.Key == slog.TimeKey || a.Key == "error" {
+					return slog.Attr{}
+				}
+				return a
+			},
+		})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []struct {
+			name     string
+			change   func()
+			listings int
+			want     string
+		}{
+			{"opened", func() {}, 3, "level=ERROR msg=\"key skipped\" key_id=2\n"},
+			{"a key is added", func() { writeKey(t, directory, "3", base64.StdEncoding.EncodeToString(secretB)) }, 3, "level=INFO msg=\"key loaded\" key_id=3\n"},
+			{"a key is removed", func() { os.Remove(filepath.Join(directory, "1")) }, 3, "level=WARN msg=\"key dropped, its file is gone: its links are invalid from now on\" key_id=1\n"},
+			{"the folder is removed", func() { os.RemoveAll(directory) }, 1, "level=ERROR msg=\"key ring not refreshed, the keys in use stay\"\n"},
+		} {
+			step.change()
+			for range step.listings {
+				time.Sleep(keyRingRefresh)
+				<-ring.RefreshIfDue()
+			}
+			if got := log.String(); got != step.want {
+				t.Errorf("%s: logged\n%swant\n%s", step.name, got, step.want)
+			}
+			log.Reset()
+		}
 	})
 }
 

@@ -221,6 +221,37 @@ func TestVerifyReasons(t *testing.T) {
 	}
 }
 
+// A box that opens must hold exactly the parts of FORMAT.md, since a signer in
+// another language may err.
+func TestSealedParts(t *testing.T) {
+	const good = "c.acme.spring26.r1.l1.t4x8k1\nhttps://example.com/"
+	var link Link
+	if err := parseSealed(&link, good); err != nil || link.Customer != "acme" || link.Link != "l1" || link.Destination != "https://example.com/" {
+		t.Fatalf("%+v, %v", link, err)
+	}
+	for _, c := range []struct{ name, plaintext string }{
+		{"a part too many", "c.acme.spring26.r1.l1.t4x8k1.more\nhttps://example.com/"},
+		{"a dot too many", "c.acme.spring26.r1.l1..\nhttps://example.com/"},
+		{"no dot after the kind", "cXacme.spring26.r1.l1.t4x8k1\nhttps://example.com/"},
+		{"kind alone", "c\nhttps://example.com/"},
+		{"a part too few", "c.acme.spring26.r1.l1\nhttps://example.com/"},
+		{"no link", "c.acme.spring26.r1..t4x8k1\nhttps://example.com/"},
+		{"no line end", "c.acme.spring26.r1.l1.t4x8k1"},
+		{"kind", "s.acme.spring26.r1.l1.t4x8k1\nhttps://example.com/"},
+		{"no destination", "c.acme.spring26.r1.l1.t4x8k1\n"},
+		{"open with a destination", "o.acme.spring26.r1.l1.t4x8k1\nhttps://example.com/"},
+		{"unsubscribe with a destination", "u.acme.spring26.r1.l1.t4x8k1\nhttps://example.com/"},
+		{"empty metadata", good + "\n"},
+		{"metadata no object", good + "\n[]"},
+		{"a fourth line", good + "\n{}\n"},
+	} {
+		link := Link{}
+		if err := parseSealed(&link, c.plaintext); !errors.Is(err, ErrSealedParts) {
+			t.Errorf("%s: %v, made %+v", c.name, err, link)
+		}
+	}
+}
+
 func TestLabelAndQuery(t *testing.T) {
 	_, ring := loadVectors(t)
 	signer, err := ring.Signer("https://links.example.com", "1")

@@ -169,9 +169,6 @@ func parseQueryForm(label, query string) (q request, ok bool) {
 	}
 	q.query = without(query, id, url)
 	url.end = len(query)
-	if id.start > url.start {
-		id = span{}
-	}
 	q.consuming = without(query, id, url)
 	return q, true
 }
