@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/common/expfmt"
@@ -30,7 +31,7 @@ func startEndpoint(t *testing.T) (e *Endpoint, log *bytes.Buffer, click func(tim
 		os.Mkdir(keys, 0o700),
 		os.WriteFile(filepath.Join(keys, "1"), []byte("RCCCPP3m8cJrMPkOx90B5Ih1NKIPCw0Ew27YDnHg/Xc="), 0o600),
 		os.WriteFile(filepath.Join(keys, "2"), []byte("too short"), 0o600),
-		os.WriteFile(rules, []byte(`{"kind":"customer","value":"bad"}`+"\n"), 0o600),
+		os.WriteFile(rules, []byte(`{"kind":"customer","value":"bad"}`+"\nno rule\n"), 0o600),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -179,6 +180,31 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
 	}
+	for name, want := range map[string]float64{"rules": 1, "skipped": 1, "keys": 1} {
+		if got := families[name].Metric[0].GetGauge().GetValue(); got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+}
+
+// Once a minute while requests come, and not only once.
+func TestStatsEachMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, log, click := startEndpoint(t)
+		for minute := range 3 {
+			click(1)
+			time.Sleep(statsInterval)
+			synctest.Wait()
+			if n := strings.Count(log.String(), `"message":"stats"`); n != minute+1 {
+				t.Errorf("%d stats lines after %d minutes", n, minute+1)
+			}
+		}
+		time.Sleep(10 * statsInterval)
+		synctest.Wait()
+		if n := strings.Count(log.String(), `"message":"stats"`); n != 3 {
+			t.Errorf("%d stats lines, though no request came after the third", n)
+		}
+	})
 }
 
 // CONFIG.md describes each name.
