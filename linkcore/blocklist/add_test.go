@@ -7,8 +7,14 @@ import (
 	"time"
 )
 
-func TestFileAdd(t *testing.T)      { testAdd(t, NewFile(filepath.Join(t.TempDir(), "rules.jsonl"))) }
-func TestFirestoreAdd(t *testing.T) { testAdd(t, emulated(t, "(default)")) }
+func TestFileAdd(t *testing.T) {
+	testAdd(t, NewFile(filepath.Join(t.TempDir(), "rules.jsonl")))
+}
+
+func TestFirestoreAdd(t *testing.T) {
+	t.Parallel()
+	testAdd(t, emulated(t, "(default)"))
+}
 
 // What a program adds changes nothing that people wrote.
 func testAdd(t *testing.T, store Store) {

@@ -34,6 +34,7 @@ func hang(t *testing.T, path string) (release func()) {
 }
 
 func TestFileHangs(t *testing.T) {
+	t.Parallel() // it waits for seconds to pass
 	path := filepath.Join(t.TempDir(), "rules.jsonl")
 	writeFile(t, path, `{"kind":"host","value":"a.example"}`+"\n")
 	source, err := OpenSource("file:" + path)

@@ -118,8 +118,8 @@ func refresh(t testing.TB, c *Cache) {
 
 // TestChurn changes every rule again and again: memory stays what it is.
 func TestChurn(t *testing.T) {
-	const n, changes = 10_000, 100_000
-	source := &churn{n: n, part: n / 10, padding: strings.Repeat("x", 100)}
+	const n, changes = 5000, 50_000
+	source := &churn{n: n, part: n / 10, padding: strings.Repeat("x", 200)}
 	before := heap()
 	c := NewCache(source, Options{})
 	defer c.Close()
@@ -152,6 +152,7 @@ func TestChurn(t *testing.T) {
 // TestFailedReadsAreGarbage checks that reads that fail do not gather in memory,
 // whether or not there is a copy, and that the copy stays as it is.
 func TestFailedReadsAreGarbage(t *testing.T) {
+	const failures = 8
 	for _, loaded := range []bool{true, false} {
 		source := &churn{n: 500, part: 500, padding: strings.Repeat("x", 10_000)}
 		c := NewCache(source, Options{})
@@ -163,7 +164,7 @@ func TestFailedReadsAreGarbage(t *testing.T) {
 		}
 		source.err = errors.New("failed on purpose")
 		first := c.store
-		for range 20 {
+		for range failures {
 			refresh(t, c)
 			if limit := 2 * source.n * 11_000; c.store.used > limit {
 				t.Fatalf("the store has %d bytes, more than %d", c.store.used, limit)
@@ -172,8 +173,8 @@ func TestFailedReadsAreGarbage(t *testing.T) {
 		if c.store == first {
 			t.Error("the garbage was never left behind")
 		}
-		if got := c.Stats(); got.Documents != documents || got.RefreshFailures != 20 {
-			t.Errorf("stats %+v, want %d documents and 20 failures", got, documents)
+		if got := c.Stats(); got.Documents != documents || got.RefreshFailures != failures {
+			t.Errorf("stats %+v, want %d documents and %d failures", got, documents, failures)
 		}
 		x, err := c.Index(t.Context())
 		if !loaded {
