@@ -276,3 +276,54 @@ func TestNewKeyWithoutRequests(t *testing.T) {
 		}
 	})
 }
+
+// hangingPipe is standard output that nobody reads until it is closed.
+type hangingPipe chan struct{}
+
+func (p hangingPipe) Write(b []byte) (int, error) {
+	<-p
+	return len(b), nil
+}
+
+// How many responses are held for a sink that hangs, and for how long.
+func TestEnvironmentOfTheDelivery(t *testing.T) {
+	const timeout = 30 * time.Second
+	for _, test := range []struct {
+		mode, most string
+		held       int // of three
+	}{
+		{"hold", "40", 3},
+		{"hold", "2", 2},
+		{"background", "40", 0},
+	} {
+		t.Run(test.mode+" "+test.most, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pipe := make(hangingPipe)
+				s := startSite(t, pipe, "CLICKS", "stdout", "DELIVERY", test.mode, "HOLD_MAX", test.most, "DELIVERY_TIMEOUT", timeout.String())
+				defer close(pipe)
+				start := time.Now()
+				took := make(chan time.Duration, 3)
+				for range cap(took) {
+					r := s.request(t, linkcore.Click, "acme")
+					go func() {
+						s.serve(r)
+						took <- time.Since(start)
+					}()
+				}
+				time.Sleep(timeout - time.Second)
+				if want := fmt.Sprintf("\nheld %d\n", test.held); !strings.Contains(getMetrics(t, s.Endpoint), want) {
+					t.Errorf("no %q in\n%s", want, getMetrics(t, s.Endpoint))
+				}
+				late := 0
+				for range cap(took) {
+					if <-took >= timeout {
+						late++
+					}
+				}
+				if late != test.held {
+					t.Errorf("%d responses ended after the timeout, want %d", late, test.held)
+				}
+			})
+		})
+	}
+}
