@@ -691,7 +691,13 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 	long.UserAgent = strings.Repeat("x", 5000)
 	all := append(requests(2000)[:100], request(), long)
 	for i, r := range all {
-		if n := testing.AllocsPerRun(100, func() { x.Decide(r) }); n != 0 {
+		// What goroutines allocate that other tests left, such as those of
+		// gRPC, counts as well, but not three times in a row.
+		n := 1.0
+		for tries := 0; n > 0 && tries < 3; tries++ {
+			n = testing.AllocsPerRun(100, func() { x.Decide(r) })
+		}
+		if n > 0 {
 			t.Errorf("request %d: %v allocations", i, n)
 		}
 	}
