@@ -307,7 +307,7 @@ locals {
       when     = true
       severity = "CRITICAL"
       title    = "Events are lost"
-      log      = "${local.stdout_filter} AND jsonPayload.message=\"event lost: it could not even be spilled; further ones are logged once a minute\""
+      log      = "${local.stdout_filter} AND (jsonPayload.message=\"event lost: it could not even be spilled; further ones are logged once a minute\" OR jsonPayload.message=\"events lost: the log took nothing for too long; it does again\")"
       query    = null
       wait     = null
       means    = "Neither Pub/Sub nor the log took an event. It is gone."

@@ -204,7 +204,9 @@ func (d *Delivery) Deliver(e *Event) {
 		d.mu.Unlock()
 		safe := waiting{done: make(chan struct{}, 1)}
 		go func() {
-			d.spill(e, reason)
+			if d.reserve(e) {
+				d.spill(e, reason)
+			}
 			if !closed {
 				d.end(1)
 			}
@@ -323,28 +325,45 @@ func (d *Delivery) deliver(batch []waiting, size int) {
 	if failed > 0 {
 		d.failed(failed, cause)
 	}
-	if delivered < len(batch) {
-		// A log that is slow keeps nobody's response open.
-		release := time.AfterFunc(spillTimeout, func(held []waiting) func() {
-			return func() {
-				for _, w := range held {
-					w.release()
-				}
-			}
-		}(slices.Clone(batch)))
-		defer release.Stop()
-	}
+	var rest []unsaved
 	for i, w := range batch {
-		if err := failure(err, i); err != nil {
-			reason, _ := d.reason(err)
-			d.spill(w.event, reason)
-			if errors.Is(err, ErrRefused) && d.refusals.due(d.now(), problemInterval) {
-				d.o.Log.Error("event refused and spilled; further ones are logged once a minute", "event_id", w.event.ID, "error", err.Error())
-			}
+		if err := failure(err, i); err == nil {
+			w.release()
+		} else if d.reserve(w.event) {
+			rest = append(rest, unsaved{w, err})
+		} else {
+			w.release()
+			d.end(1)
+		}
+	}
+	d.end(delivered)
+	if len(rest) > 0 {
+		go d.spillAll(rest) // a log that is slow keeps no other batch waiting
+	}
+}
+
+// unsaved is an event that was not delivered, and why.
+type unsaved struct {
+	waiting
+	err error
+}
+
+func (d *Delivery) spillAll(rest []unsaved) {
+	// Nor does it keep a response open.
+	defer time.AfterFunc(spillTimeout, func() {
+		for _, w := range rest {
+			w.release()
+		}
+	}).Stop()
+	for _, w := range rest {
+		reason, _ := d.reason(w.err)
+		d.spill(w.event, reason)
+		if errors.Is(w.err, ErrRefused) && d.refusals.due(d.now(), problemInterval) {
+			d.o.Log.Error("event refused and spilled; further ones are logged once a minute", "event_id", w.event.ID, "error", w.err.Error())
 		}
 		w.release()
+		d.end(1)
 	}
-	d.end(len(batch))
 }
 
 // reason says why an event with this error is spilled, and whether it means
@@ -424,15 +443,24 @@ func (d *Delivery) failed(n int64, err error) {
 	}
 }
 
-// spill writes one structured log line. That can fail, too; the event is lost
-// then, as it is when more waits to be spilled than there may be.
-func (d *Delivery) spill(e *Event, reason string) {
+// reserve makes room for an event that is to be spilled. Where too many are being
+// spilled the event is lost.
+func (d *Delivery) reserve(e *Event) bool {
 	size := int64(e.size())
-	err := errStuck
 	if d.spilling.Add(size) <= maxBytes {
-		err = d.lines.writePatiently(appendSpilled(make([]byte, 0, 2048), e, time.Now(), reason))
+		return true
 	}
 	d.spilling.Add(-size)
+	d.lost.Add(1)
+	d.untold.Add(1)
+	return false
+}
+
+// spill writes one structured log line, for which there is room. That can fail,
+// too, and the event is lost then.
+func (d *Delivery) spill(e *Event, reason string) {
+	err := d.lines.writePatiently(appendSpilled(make([]byte, 0, 2048), e, time.Now(), reason))
+	d.spilling.Add(-int64(e.size()))
 	if err == nil {
 		d.spilled.Add(1)
 		if n := d.untold.Swap(0); n > 0 {

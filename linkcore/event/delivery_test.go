@@ -345,6 +345,31 @@ func TestBackground(t *testing.T) {
 	})
 }
 
+// A standard output that nobody reads, as sink and as log at once: responses end
+// when their time is over, and not one after the other.
+func TestStuckStandardOutput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		lines := NewLineWriter(writerFunc(func([]byte) (int, error) { <-release; return 0, io.ErrClosedPipe }))
+		sink, err := OpenSink(t.Context(), "stdout", SinkOptions{Stdout: lines})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := NewDelivery(sink, DeliveryOptions{Timeout: 5 * time.Second, Spill: lines})
+		var wg sync.WaitGroup
+		start := time.Now()
+		for i := range 20 {
+			wg.Go(func() { d.Deliver(numbered(i)) })
+		}
+		wg.Wait()
+		if took := time.Since(start); took > 5*time.Second+spillTimeout {
+			t.Errorf("the last response ended after %v", took)
+		}
+		close(release)
+		d.Close(t.Context())
+	})
+}
+
 // What was delivered makes room for what comes.
 func TestBytesAreGivenBack(t *testing.T) {
 	d := NewDelivery(sinkFunc(func(context.Context, *Event) error { return nil }), DeliveryOptions{Spill: io.Discard})
