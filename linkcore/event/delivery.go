@@ -202,22 +202,7 @@ func (d *Delivery) Deliver(e *Event) {
 			d.begin()
 		}
 		d.mu.Unlock()
-		safe := waiting{done: make(chan struct{}, 1)}
-		go func() {
-			if d.reserve(e) {
-				d.spill(e, reason)
-			}
-			if !closed {
-				d.end(1)
-			}
-			safe.release()
-		}()
-		timer := time.NewTimer(spillTimeout)
-		defer timer.Stop()
-		select {
-		case <-safe.done:
-		case <-timer.C:
-		}
+		d.spillBeside(e, reason, closed)
 		return
 	}
 	d.begin()
@@ -228,6 +213,26 @@ func (d *Delivery) Deliver(e *Event) {
 	d.mu.Unlock()
 	if w.done != nil {
 		<-w.done
+	}
+}
+
+// spillBeside spills an event, and returns when it is safe or has had its time.
+func (d *Delivery) spillBeside(e *Event, reason string, closed bool) {
+	safe := make(chan struct{})
+	go func() {
+		if d.reserve(e) {
+			d.spill(e, reason)
+		}
+		if !closed {
+			d.end(1)
+		}
+		close(safe)
+	}()
+	timer := time.NewTimer(spillTimeout)
+	defer timer.Stop()
+	select {
+	case <-safe:
+	case <-timer.C:
 	}
 }
 

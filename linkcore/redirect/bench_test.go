@@ -31,7 +31,7 @@ func (w *writer) WriteHeader(status int)      { w.status = status }
 func (w *writer) Write(b []byte) (int, error) { return len(b), nil }
 func (w *writer) FlushError() error           { return nil }
 
-func benchParts(b *testing.B, mode event.Mode) (p *parts, r *http.Request) {
+func benchParts(b testing.TB, mode event.Mode) (p *parts, r *http.Request) {
 	p = newParts(b, mode, func(_ *parts, o *Options) {
 		o.Delivery = event.NewDelivery(dropping{}, event.DeliveryOptions{Mode: mode})
 		o.Rules = rulesOf(b, `{"kind":"customer","value":"bad"}`, `{"kind":"host","value":"bad.example"}`, `{"kind":"ip","value":"192.0.2.0/24"}`)
@@ -43,6 +43,28 @@ func benchParts(b *testing.B, mode event.Mode) (p *parts, r *http.Request) {
 		"Accept-Language": {"en-GB,en;q=0.9"},
 	}
 	return p, r
+}
+
+// A click's allocations are counted one by one: what is passed to a closure, even
+// where it is never called, may move to the heap.
+func TestClickAllocations(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector empties pools")
+	}
+	for mode, most := range map[event.Mode]float64{event.Hold: 13, event.Background: 12} {
+		p, r := benchParts(t, mode)
+		w := &writer{header: http.Header{}}
+		least := most + 1
+		for range 5 { // the garbage collector empties pools, too
+			least = min(least, testing.AllocsPerRun(1000, func() {
+				clear(w.header)
+				p.ServeHTTP(w, r)
+			}))
+		}
+		if least > most {
+			t.Errorf("%s: %.0f allocations, want %.0f", mode, least, most)
+		}
+	}
 }
 
 func BenchmarkClick(b *testing.B) {

@@ -47,9 +47,8 @@ func (x *exchange) readBody() ([]byte, error) {
 		return nil, errLong
 	}
 	// Where that is not supported the server's own timeouts must do.
-	late := time.AfterFunc(bodyTimeout-time.Since(x.received), func() {
-		http.NewResponseController(x.w).SetReadDeadline(longAgo)
-	})
+	controller := http.NewResponseController(x.w)
+	late := time.AfterFunc(bodyTimeout-time.Since(x.received), func() { controller.SetReadDeadline(longAgo) })
 	body, err := io.ReadAll(io.LimitReader(x.r.Body, maxBody+1))
 	switch {
 	case !late.Stop():
