@@ -277,7 +277,7 @@ func TestLeftAlone(t *testing.T) {
 		{sign(linkcore.Open, ""), "tracked already"},
 		{seal.URL, "tracked already"},
 		{strings.Replace(sign(linkcore.Click, "https://e.com/"), "https://", "//", 1), "tracked already"},
-		{"https://user@e.com/", "character in its host"},
+		{"https://user@e.com/", "user name or password"},
 		{"https:\\\\e.com\\x", "must begin with http"},
 		{"https://e.com\\@f.com/", "backslash"},
 		{"https://e.com/a\\b", "backslash"},
