@@ -242,15 +242,11 @@ func checkFile(path string) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 		return nil // a pipe can be opened once
 	}
-	f, err := os.Open(path)
+	f, err := report.OpenFile(path)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.IsDir() {
-		return fmt.Errorf("read %s: it is a folder: name the files in it", path)
-	}
-	return nil
+	return f.Close()
 }
 
 // collectInput reads standard input.

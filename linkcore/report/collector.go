@@ -89,16 +89,26 @@ func NewCollector(o Options) *Collector {
 // Close removes what the collector keeps on disk.
 func (c *Collector) Close() error { return c.spool.close() }
 
+// OpenFile opens a file of events. A folder is refused.
+func OpenFile(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		f.Close()
+		return nil, fmt.Errorf("read %s: it is a folder: name the files in it", path)
+	}
+	return f, nil
+}
+
 // ReadFile reads a file: see [Collector.Read].
 func (c *Collector) ReadFile(ctx context.Context, path string) error {
-	f, err := os.Open(path)
+	f, err := OpenFile(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.IsDir() {
-		return fmt.Errorf("read %s: it is a folder: name the files in it", path)
-	}
 	return c.Read(ctx, path, f)
 }
 
