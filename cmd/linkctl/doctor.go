@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"example.com/linktracker/linkcore/doctor"
+	"example.com/linktracker/cmd/internal/doctor"
 	"github.com/spf13/cobra"
 )
 

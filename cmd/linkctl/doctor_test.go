@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/linktracker/linkcore/doctor"
+	"example.com/linktracker/cmd/internal/doctor"
 	"example.com/linktracker/linkcore/emulatortest"
 	"example.com/linktracker/linkcore/event"
 )

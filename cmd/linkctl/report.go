@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"example.com/linktracker/cmd/internal/report"
 	"example.com/linktracker/linkcore/event"
-	"example.com/linktracker/linkcore/report"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"google.golang.org/grpc/codes"
