@@ -61,7 +61,7 @@ variable "cpu" {
 }
 
 variable "memory" {
-  description = "Memory of an instance. A process takes about 55 MiB and 300 bytes a rule under load, 341 MiB with a million; give it twice that (linkctl capacity computes it)."
+  description = "Memory of an instance. A process takes about 55 MiB and 300 bytes a rule under load, 341 MiB with a million; give it twice that (linkcore/endpoint/CAPACITY.md has the formulas)."
   type        = string
   default     = "512Mi"
   nullable    = false

@@ -19,7 +19,6 @@
 //	linkctl report        show what was clicked, as one page of HTML
 //	linkctl forget        delete what is recorded of a person, and record no more
 //	linkctl doctor        check a deployment from outside in
-//	linkctl capacity      say what a load takes: instances, calls, reads, quotas, money
 //
 // What a verb works on is given as arguments or, without any, on standard
 // input, one a line. Results go to standard output, everything else to
@@ -276,7 +275,6 @@ func (t *tool) rootCommand() *cobra.Command {
 		t.reportCommand(),
 		t.forgetCommand(),
 		t.doctorCommand(),
-		t.capacityCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp},
 	)
 	root.Args = cobra.ArbitraryArgs // for whichVerb to refuse
