@@ -27,6 +27,10 @@
 // connections as Terraform lets an instance hold, is measured by
 //
 //	make bench-peers PEERS='-connections 250 -only Pub/Sub'
+//
+// What a change costs is seen beside a program that was built before it:
+//
+//	make bench-peers PEERS='-beside ../before/linktracker -only linktracker -rounds 11'
 package main
 
 import (
@@ -60,6 +64,7 @@ func main() {
 	flag.IntVar(&b.rules, "rules", 100_000, "rules in the blocklist")
 	flag.IntVar(&b.starts, "starts", 9, "starts from which the time to the first redirect is taken")
 	flag.StringVar(&b.only, "only", "", "measure only the peers whose name contains this, and bare net/http")
+	flag.StringVar(&b.beside, "beside", "", "a program built from another commit of cmd/linktracker, to be measured in the same rounds")
 	flag.Parse()
 	if err := b.run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "benchpeers:", err)
@@ -70,7 +75,7 @@ func main() {
 type bench struct {
 	rounds, connections, rules, starts int
 	duration                           time.Duration
-	only                               string
+	only, beside                       string
 
 	folder string
 	links  links
@@ -109,7 +114,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 	defer b.sink.close()
 
 	var peers []*peer
-	for _, p := range allPeers() {
+	for _, p := range allPeers(b.beside) {
 		if b.only != "" && p.name != bareName && !strings.Contains(p.name, b.only) {
 			continue
 		}

@@ -42,9 +42,11 @@ type peer struct {
 	started  []time.Duration
 }
 
-func allPeers() []*peer {
+// allPeers returns what is measured, and the endpoint as the program beside has it,
+// if one is named.
+func allPeers(beside string) []*peer {
 	toSink := func(b *bench) int64 { return b.sink.events.Load() }
-	return []*peer{
+	peers := []*peer{
 		{name: bareName, install: build("bare"), command: run("bare", nil)},
 		{
 			name: "linktracker, events to a file in the background", checks: true, blocks: true, events: clicksInFile,
@@ -67,6 +69,23 @@ func allPeers() []*peer {
 			install: build("function"), command: run("function", pubsubEnvironment),
 		},
 	}
+	if beside == "" {
+		return peers
+	}
+	for _, p := range peers {
+		if !strings.HasPrefix(p.name, "linktracker, ") {
+			continue
+		}
+		before := *p
+		before.name = "before: " + p.name
+		before.install = needs(beside)
+		before.command = func(b *bench, port string) ([]string, []string, error) {
+			_, environment, err := p.command(b, port)
+			return []string{beside}, environment, err
+		}
+		peers = append(peers, &before)
+	}
+	return peers
 }
 
 // build builds a Go program as it is deployed.

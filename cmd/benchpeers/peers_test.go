@@ -22,7 +22,7 @@ func TestPeersDoTheirJob(t *testing.T) {
 	}
 	defer b.sink.close()
 	t.Chdir("../..") // from where the peers are built
-	for _, p := range allPeers() {
+	for _, p := range allPeers("") {
 		t.Run(p.name, func(t *testing.T) {
 			if strings.HasPrefix(p.name, "workerd") || strings.Contains(p.name, "unction") {
 				t.Skip("takes long to get: make bench-peers checks it")
