@@ -1,11 +1,10 @@
-package main
+package blocklist
 
 import (
 	"fmt"
 	"net/netip"
 	"strings"
 
-	"example.com/linktracker/linkcore/blocklist"
 	"golang.org/x/net/publicsuffix"
 )
 
@@ -27,43 +26,47 @@ var browsers = []struct{ name, agent string }{
 	{"Safari on an iPhone", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/ Mobile/15E148 Safari/604.1"},
 }
 
-// tooWide says what else a rule that may be a slip would stop; "" where it is
-// narrow enough. The value is normalised.
-func tooWide(kind blocklist.Kind, value string) string {
-	switch kind {
-	case blocklist.Host:
-		if _, err := netip.ParseAddr(strings.Trim(value, "[]")); err == nil {
-			return ""
-		}
-		if !strings.Contains(value, ".") {
-			return fmt.Sprintf("it is every host that ends in .%s", value)
-		}
-		if suffix, _ := publicsuffix.PublicSuffix(value); suffix == value {
-			return fmt.Sprintf("%s is a public suffix, under which strangers register names of their own", value)
-		}
-	case blocklist.IP:
-		network, err := netip.ParsePrefix(value)
-		if err != nil {
-			return "" // an address alone
-		}
-		least := minBits6
-		if network.Addr().Is4() {
-			least = minBits4
-		}
-		if network.Bits() < least {
-			return fmt.Sprintf("it is wider than a /%d", least)
-		}
-	case blocklist.Agent:
-		if len(value) < minAgent {
-			return fmt.Sprintf("it is shorter than %d bytes, so it is part of very many user agents", minAgent)
-		}
-		for _, b := range browsers {
-			if strings.Contains(strings.ToLower(b.agent), strings.ToLower(value)) {
-				return fmt.Sprintf("it is part of the user agent of ordinary browsers, such as %s", b.name)
-			}
-		}
-	case blocklist.Key:
-		return "it stops every link that was ever signed with this key"
+// narrow is the wide of kinds that have no value that is too wide.
+func narrow(string) string { return "" }
+
+func wideHost(value string) string {
+	if _, err := netip.ParseAddr(strings.Trim(value, "[]")); err == nil {
+		return ""
+	}
+	if !strings.Contains(value, ".") {
+		return fmt.Sprintf("it is every host that ends in .%s", value)
+	}
+	if suffix, _ := publicsuffix.PublicSuffix(value); suffix == value {
+		return fmt.Sprintf("%s is a public suffix, under which strangers register names of their own", value)
 	}
 	return ""
 }
+
+func wideNetwork(value string) string {
+	network, err := netip.ParsePrefix(value)
+	if err != nil {
+		return "" // an address alone
+	}
+	least := minBits6
+	if network.Addr().Is4() {
+		least = minBits4
+	}
+	if network.Bits() < least {
+		return fmt.Sprintf("it is wider than a /%d", least)
+	}
+	return ""
+}
+
+func wideAgent(value string) string {
+	if len(value) < minAgent {
+		return fmt.Sprintf("it is shorter than %d bytes, so it is part of very many user agents", minAgent)
+	}
+	for _, b := range browsers {
+		if strings.Contains(strings.ToLower(b.agent), value) {
+			return fmt.Sprintf("it is part of the user agent of ordinary browsers, such as %s", b.name)
+		}
+	}
+	return ""
+}
+
+func wideKey(string) string { return "it stops every link that was ever signed with this key" }
