@@ -27,8 +27,8 @@ var (
 	ErrReturnPathTag = errors.New("the tag does not match: the address was changed or forged, or made for another domain or with another key of this name")
 )
 
-// A FieldError says which field of a link or return path to be made breaks the
-// format.
+// A FieldError says which field of a link, a return path or a rule to be made
+// breaks the format.
 type FieldError struct {
 	Field   string // as the flags and the format name it, such as "customer"
 	Problem string // to follow the field's name: "is longer than …"

@@ -124,7 +124,7 @@ func explainToken(target string) []string {
 		problem("it begins with %q, not with the kind c, o, u or s", kind)
 		return problems
 	}
-	if !validKeyID(key) {
+	if !ValidKeyID(key) {
 		problem("the key id is not 1 to 16 characters of a-z and 0-9")
 	}
 	if kind == "s" {
@@ -139,7 +139,7 @@ func explainToken(target string) []string {
 	}
 	for i, name := range []string{"customer", "campaign", "recipient", "link"} {
 		part := parts[i+1]
-		if len(part) > maxIdentifier || len(word(part)) != len(part) || name == "link" && part == "" {
+		if !ValidIdentifier(part) && (part != "" || name == "link") {
 			problem("its %s is not made of at most 64 characters of A-Z a-z 0-9 _ -", name)
 		}
 	}

@@ -64,7 +64,7 @@ type mac struct {
 }
 
 func newKey(id string, secret []byte) (*key, error) {
-	if !validKeyID(id) {
+	if !ValidKeyID(id) {
 		return nil, errors.New("a key id is 1 to 16 characters of a-z and 0-9")
 	}
 	if len(secret) < minSecret {
@@ -213,7 +213,7 @@ func (r *KeyRing) Refresh() error {
 
 // readKey reads one secret. Its errors never quote the content.
 func readKey(path, id string) (*key, error) {
-	if !validKeyID(id) {
+	if !ValidKeyID(id) {
 		return nil, errors.New("the file's name is no key id: 1 to 16 characters of a-z and 0-9 are")
 	}
 	// Checked before it is opened: opening a pipe would wait for its writer.

@@ -176,7 +176,7 @@ func (k *key) returnPathTag(domain, signed string) string {
 // signer writes: every set of fields has one way to be written.
 func (p *ReturnPath) parse(signed string) bool {
 	parts := strings.Split(signed, ".")
-	if len(parts) < 4 || len(parts) > 6 || parts[0] == "" || parts[0][0] != returnPathLetter || !validKeyID(parts[0][1:]) {
+	if len(parts) < 4 || len(parts) > 6 || parts[0] == "" || parts[0][0] != returnPathLetter || !ValidKeyID(parts[0][1:]) {
 		return false
 	}
 	p.Key = parts[0][1:]

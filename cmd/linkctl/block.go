@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"strings"
 
 	"example.com/linktracker/linkcore/blocklist"
 	"github.com/spf13/cobra"
@@ -20,7 +21,7 @@ func (t *tool) blockCommand() *cobra.Command {
 		Long: `Writes a rule for each KIND:VALUE: links that it matches are not followed. With
 --redirect they lead to another URL instead. With --untracked the recipient is
 sent on as ever and nothing of the person is recorded: for people who object to
-tracking. That is for the kinds link, recipient, campaign and customer.
+tracking. That is for these kinds: ` + strings.Join(untrackedKinds(), ", ") + `.
 
 Rules are given as arguments or, without any, on standard input, one a line;
 blank lines and lines that begin with # are skipped. All are checked before any
@@ -30,10 +31,8 @@ objection, with --force only. Each rule is printed when it is written. Every
 endpoint follows within seconds (its BLOCKLIST_REFRESH, 15 s by default).
 
 A rule that would stop far more than is usually meant is refused without --force:
-a host that is a top-level domain or a public suffix such as co.uk, a network
-wider than /8 (IPv6 /16), an agent shorter than 4 bytes or that ordinary browsers
-have in theirs, a whole key.
-` + rulesHelp,
+
+` + kindsHelp(func(k blocklist.Kind) (left, right string) { return string(k), k.Widest() }) + rulesHelp,
 		Example: `  linkctl block host:phish.example --reason 'phishing, ticket 4711'
   linkctl block url:https://example.com/offer --redirect https://example.com/offer-ended --starts 2026-08-01T00:00:00Z
   linkctl block ip:198.51.100.0/24 agent:badbot --expires 72h
@@ -93,7 +92,7 @@ have in theirs, a whole key.
 				if err != nil {
 					return fmt.Errorf("%s: %w", r, err)
 				}
-				if wide := tooWide(r.Kind, r.Value); wide != "" && !*force && rule.Action != blocklist.Untracked {
+				if wide := normal.Wide(); wide != "" && !*force && rule.Action != blocklist.Untracked {
 					return fmt.Errorf("%s: %s; if you mean it, say --force", r, wide)
 				}
 				*r = normal
@@ -119,8 +118,7 @@ func (t *tool) checkReplaced(c *cobra.Command, store blocklist.Store, rules []bl
 	untracked := map[string]bool{} // of what can be
 	var names []blocklist.Rule
 	for _, r := range rules {
-		switch r.Kind {
-		case blocklist.Link, blocklist.Recipient, blocklist.Campaign, blocklist.Customer:
+		if r.Kind.AllowsUntracked() {
 			untracked[r.String()] = r.Action == blocklist.Untracked
 			names = append(names, r)
 		}
@@ -188,6 +186,16 @@ func (t *tool) whoami() string {
 		name += "@" + host
 	}
 	return name
+}
+
+// untrackedKinds are the kinds whose rules may stop tracking.
+func untrackedKinds() (kinds []string) {
+	for _, k := range blocklist.Kinds() {
+		if k.AllowsUntracked() {
+			kinds = append(kinds, string(k))
+		}
+	}
+	return kinds
 }
 
 // completeKinds offers the kinds of rules, each up to its colon.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/endpoint"
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -16,25 +17,32 @@ import (
 
 // What the verbs of the blocklist have in common.
 
-const rulesHelp = `
+var rulesHelp = `
 A rule is written KIND:VALUE. The kinds, the most specific first:
 
-  link:CUSTOMER/LINK            one link of one mail
-  url:URL                       one destination
-  prefix:URL                    destinations that begin so
-  recipient:CUSTOMER/RECIPIENT  a recipient's links
-  campaign:CUSTOMER/CAMPAIGN    a whole mailing
-  customer:CUSTOMER             all that a customer sends
-  host:NAME                     destinations on a host and its subdomains
-  key:ID                        every link signed with a key
-  ip:ADDRESS or CIDR            clicks that come from a network
-  agent:TEXT                    clicks by browsers whose user agent holds the text
-
-An empty customer is written /LINK, /RECIPIENT, /CAMPAIGN. Values are brought to a
-normal form before they are written, and that is what is printed.
+` + kindsHelp(func(k blocklist.Kind) (left, right string) { return string(k) + ":" + k.Syntax(), k.Meaning() }) + `
+An empty customer is left out before the slash, as in campaign:/CAMPAIGN. Values
+are brought to a normal form before they are written, and that is what is printed.
 
 --blocklist says where the rules are: firestore://PROJECT/DATABASE/COLLECTION, with
 (default) for the default database, or file:PATH.`
+
+// kindsHelp makes a list of two columns of the kinds that have a right one.
+func kindsHelp(columns func(blocklist.Kind) (left, right string)) string {
+	width := 0
+	for _, k := range blocklist.Kinds() {
+		if left, right := columns(k); right != "" {
+			width = max(width, len(left))
+		}
+	}
+	var b strings.Builder
+	for _, k := range blocklist.Kinds() {
+		if left, right := columns(k); right != "" {
+			fmt.Fprintf(&b, "  %-*s  %s\n", width, left, right)
+		}
+	}
+	return b.String()
+}
 
 // storeTimeout bounds one call of a store: one list, or one batch of writes.
 const storeTimeout = 2 * time.Minute
@@ -49,7 +57,7 @@ func (t *tool) withStore(c *cobra.Command, use func(blocklist.Store) error) erro
 	if err != nil {
 		return err
 	}
-	store, err := blocklist.OpenStore(url)
+	store, err := endpoint.OpenStore(url)
 	if err != nil {
 		return usagef("the blocklist (--blocklist, BLOCKLIST): %w", err)
 	}

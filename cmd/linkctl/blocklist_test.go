@@ -17,6 +17,7 @@ import (
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
+	"example.com/linktracker/linkcore/endpoint"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -37,12 +38,14 @@ func onEach(t *testing.T, test func(t *testing.T, b *bench)) {
 // decide asks what an endpoint would do about a click on a link.
 func decide(t *testing.T, b *bench, link linkcore.Link) blocklist.Decision {
 	t.Helper()
-	source, err := blocklist.OpenSource(b.get("BLOCKLIST"))
+	source, err := endpoint.OpenSource(b.get("BLOCKLIST"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer source.Close()
-	cache := blocklist.NewCache(source, blocklist.Options{Wait: 10 * time.Second})
+	options := blocklist.DefaultOptions()
+	options.Wait = 10 * time.Second
+	cache := blocklist.NewCache(source, options)
 	defer cache.Close()
 	index, err := cache.Index(t.Context())
 	if err != nil {

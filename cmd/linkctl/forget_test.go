@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/blocklist/file"
 	"google.golang.org/api/bigquery/v2"
 )
 
@@ -387,7 +388,7 @@ func TestForgetRule(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "rules.jsonl")
 	b.set("BLOCKLIST", "file:"+path)
 	b.succeed("", "forget", "acme/r1", "--yes")
-	source := blocklist.NewFile(path)
+	source := file.New(path)
 	if rules, _, err := source.List(t.Context()); err != nil || len(rules) != 1 || rules[0].Action != blocklist.Untracked {
 		t.Errorf("%v, %v", rules, err)
 	}

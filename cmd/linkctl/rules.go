@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/blocklist/file"
 	"github.com/spf13/cobra"
 )
 
@@ -64,7 +65,7 @@ exit code is 1 if no rule fits it.`,
 			sortRules(rules)
 			if *asJSON {
 				for _, r := range rules {
-					line, err := r.AppendLine(nil)
+					line, err := file.AppendLine(nil, r)
 					if err != nil {
 						return err
 					}
@@ -100,7 +101,7 @@ func stateOf(r blocklist.Rule, now time.Time) string {
 	switch {
 	case r.Deleted:
 		return lifted
-	case !r.ExpiresAt.IsZero() && !now.Before(r.ExpiresAt):
+	case r.Expired(now):
 		return expired
 	case !r.Live(now):
 		return waiting

@@ -18,6 +18,7 @@ import (
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
+	"example.com/linktracker/linkcore/endpoint"
 )
 
 // subscription collects what arrives on a topic's subscription, by event id.
@@ -157,7 +158,7 @@ func TestBlockAndUnblock(t *testing.T) {
 	if status, _ := s.get(t, target); status != http.StatusFound {
 		t.Errorf("status %d before there is a rule", status)
 	}
-	store, err := blocklist.OpenStore(rulesURL)
+	store, err := endpoint.OpenStore(rulesURL)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,7 +99,7 @@ func TestFirestoreFaults(t *testing.T) {
 			unlessBusy(t, func() (wrong string) {
 				f := newFront(t, emulatortest.Firestore(t))
 				rulesURL := "firestore://" + emulatortest.Project(t) + "/(default)/blocklist"
-				store, err := blocklist.OpenStore(rulesURL)
+				store, err := endpoint.OpenStore(rulesURL)
 				if err != nil {
 					t.Fatal(err)
 				}

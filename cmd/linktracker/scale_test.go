@@ -29,6 +29,7 @@ import (
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
+	"example.com/linktracker/linkcore/endpoint"
 )
 
 const (
@@ -705,7 +706,7 @@ func newRuleCollection(t *testing.T, n int) *ruleCollection {
 		}
 		c.changing = append(c.changing, rule)
 	}
-	if c.store, err = blocklist.OpenStore(c.url); err != nil {
+	if c.store, err = endpoint.OpenStore(c.url); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.store.Close() })
@@ -792,7 +793,7 @@ func TestReadsOfADay(t *testing.T) {
 						"kind": "host", "value": fmt.Sprintf("blocked-%d.example", i), "updated_at": time.Now().Add(-time.Hour),
 					}}
 				}
-				c := blocklist.NewCache(s, blocklist.Options{})
+				c := blocklist.NewCache(s, blocklist.DefaultOptions())
 				c.Start(t.Context())
 				// In the middle between two refreshes, and between two reloads.
 				time.Sleep(5*time.Minute + 7*time.Second)
@@ -870,7 +871,7 @@ func TestCountReads(t *testing.T) {
 	rules := newRuleCollection(t, documents)
 	m := newMeter(t, dialFirestore(t))
 	t.Setenv("FIRESTORE_EMULATOR_HOST", m.address)
-	source, err := blocklist.OpenSource(rules.url)
+	source, err := endpoint.OpenSource(rules.url)
 	if err != nil {
 		t.Fatal(err)
 	}

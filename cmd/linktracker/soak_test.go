@@ -16,6 +16,7 @@ import (
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
+	"example.com/linktracker/linkcore/endpoint"
 )
 
 // TestSoak clicks at a constant rate while rules change, and counts exactly what
@@ -90,7 +91,7 @@ type ruleChanges struct {
 
 // changeRules writes and lifts a rule, as fast as the server follows.
 func changeRules(ctx context.Context, t *testing.T, s *server, rulesURL, target string) (c ruleChanges) {
-	store, err := blocklist.OpenStore(rulesURL)
+	store, err := endpoint.OpenStore(rulesURL)
 	if err != nil {
 		t.Error(err)
 		return c

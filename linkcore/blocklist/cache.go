@@ -15,14 +15,6 @@ import (
 // ErrUnavailable means that the rules were never read.
 var ErrUnavailable = errors.New("the blocklist has not been read")
 
-// The defaults of [Options].
-const (
-	DefaultRefresh = 15 * time.Second
-	DefaultReload  = 10 * time.Minute
-	DefaultMaxAge  = 5 * time.Minute
-	DefaultWait    = 250 * time.Millisecond
-)
-
 const (
 	// overlap is how long before the start of the last successful refresh a
 	// refresh begins to read: for clocks that differ and writes under way.
@@ -62,13 +54,26 @@ const (
 	adoptEvery = 5 * time.Second
 )
 
-// Options configure a [Cache]. The zero value of each is its default.
+// Options configure a [Cache]. Each field means what it says, zero too:
+// [DefaultOptions] has the defaults.
 type Options struct {
-	Refresh time.Duration // how often changes are read
+	Refresh time.Duration // how often changes are read; 0: as soon as the last refresh has ended
 	Reload  time.Duration // how often all is read; stretched so that it costs at most 2 documents a second
 	MaxAge  time.Duration // from which age of the copy a request waits for a refresh
-	Wait    time.Duration // how long it waits at most; negative: not at all
-	Log     *slog.Logger
+	Wait    time.Duration // how long it waits at most; 0: not at all
+	Log     *slog.Logger  // nil: nothing is logged
+}
+
+// DefaultOptions returns the defaults, those of the endpoint's environment:
+// changes are read every 15 seconds and all every 10 minutes; a request waits
+// 250 ms at most for a copy that is older than 5 minutes. Nothing is logged.
+func DefaultOptions() Options {
+	return Options{
+		Refresh: 15 * time.Second,
+		Reload:  10 * time.Minute,
+		MaxAge:  5 * time.Minute,
+		Wait:    250 * time.Millisecond,
+	}
 }
 
 // A Cache keeps a copy of a source's rules in memory and refreshes it. All
@@ -160,18 +165,6 @@ var errHangs = errors.New("the source does not return, as when a file system han
 func NewCache(source Source, o Options) *Cache {
 	if source == nil {
 		return nil
-	}
-	if o.Refresh <= 0 {
-		o.Refresh = DefaultRefresh
-	}
-	if o.Reload <= 0 {
-		o.Reload = DefaultReload
-	}
-	if o.MaxAge <= 0 {
-		o.MaxAge = DefaultMaxAge
-	}
-	if o.Wait == 0 {
-		o.Wait = DefaultWait
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -274,7 +267,7 @@ func (c *Cache) wait(ctx context.Context) {
 		return
 	}
 	f := c.begin(true)
-	if f == nil || c.o.Wait < 0 {
+	if f == nil || c.o.Wait <= 0 {
 		return
 	}
 	timer := time.NewTimer(c.o.Wait)

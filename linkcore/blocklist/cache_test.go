@@ -202,6 +202,13 @@ func atNoon() {
 	time.Sleep(time.Until(noon))
 }
 
+// optionsWith returns the default options, changed.
+func optionsWith(change func(*Options)) Options {
+	o := DefaultOptions()
+	change(&o)
+	return o
+}
+
 func startCache(t testing.TB, source Source, o Options) (*Cache, *logBook) {
 	book := &logBook{}
 	o.Log = book.logger()
@@ -240,7 +247,7 @@ func TestCacheFollowsChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		atNoon()
 		source := newCollection(t, "host:a.example", "host:b.example")
-		c, book := startCache(t, source, Options{})
+		c, book := startCache(t, source, DefaultOptions())
 		<-c.Ready()
 		wantBlocked(t, c, "a.example", true)
 		wantBlocked(t, c, "c.example", false)
@@ -293,7 +300,7 @@ func TestCacheFollowsChanges(t *testing.T) {
 func TestCacheReadsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newCollection(t)
-		c, _ := startCache(t, source, Options{})
+		c, _ := startCache(t, source, DefaultOptions())
 		<-c.Ready()
 		time.Sleep(20 * time.Second)
 		for i := range 1000 {
@@ -313,7 +320,7 @@ func TestCacheTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		atNoon()
 		source := newCollection(t, "host:a.example starts=1m expires=2m", "host:b.example expires=90s")
-		c, _ := startCache(t, source, Options{Refresh: time.Hour, MaxAge: 10 * time.Hour})
+		c, _ := startCache(t, source, optionsWith(func(o *Options) { o.Refresh, o.MaxAge = time.Hour, 10*time.Hour }))
 		<-c.Ready()
 		for _, step := range []struct {
 			at   time.Duration
@@ -344,7 +351,7 @@ func TestCacheReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		atNoon()
 		source := newCollection(t, "host:a.example", "host:b.example")
-		c, _ := startCache(t, source, Options{})
+		c, _ := startCache(t, source, DefaultOptions())
 		<-c.Ready()
 		// Deleted and written by hand, without updated_at.
 		source.remove(ruleOf(t, "host:a.example").DocumentID())
@@ -372,7 +379,7 @@ func TestCacheReloadStretched(t *testing.T) {
 		for i := range 2400 { // 20 minutes
 			source.put(t, fmt.Sprintf("host:h%d.example", i))
 		}
-		c, book := startCache(t, source, Options{})
+		c, book := startCache(t, source, DefaultOptions())
 		<-c.Ready()
 		book.lines(slog.LevelInfo)
 		whole := func() (n int) {
@@ -440,7 +447,7 @@ func TestCacheCountsAll(t *testing.T) {
 		source.set("odd too", map[string]any{"kind": "host", "value": 7, "expires_at": noon.Add(-time.Hour)})
 		source.set("odd as well", map[string]any{"kind": "host", "value": "x.example", "expires_at": "tomorrow"})
 		source.set("lifted and odd", map[string]any{"deleted": true})
-		c, book := startCache(t, source, Options{Reload: 20 * time.Minute})
+		c, book := startCache(t, source, optionsWith(func(o *Options) { o.Reload = 20 * time.Minute }))
 		<-c.Ready()
 		source.log()
 		time.Sleep(10 * time.Minute)
@@ -470,7 +477,7 @@ func TestCacheCountsWhileWriting(t *testing.T) {
 				n++
 			}
 		}}
-		c, _ := startCache(t, busy, Options{Reload: 20 * time.Minute})
+		c, _ := startCache(t, busy, optionsWith(func(o *Options) { o.Reload = 20 * time.Minute }))
 		<-c.Ready()
 		source.log()
 		time.Sleep(10 * time.Minute)
@@ -494,7 +501,7 @@ func (b *busyCollection) Count(ctx context.Context, now time.Time) (int, error) 
 func TestCacheCountFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newCollection(t, "host:a.example")
-		c, book := startCache(t, &uncountable{source}, Options{Refresh: time.Minute, Reload: 2 * time.Hour})
+		c, book := startCache(t, &uncountable{source}, optionsWith(func(o *Options) { o.Refresh, o.Reload = time.Minute, 2*time.Hour }))
 		<-c.Ready()
 		time.Sleep(time.Hour)
 		synctest.Wait()
@@ -518,7 +525,7 @@ func TestCacheSkips(t *testing.T) {
 		atNoon()
 		source := newCollection(t, "host:a.example")
 		source.set("odd", map[string]any{"kind": "host", "value": "", "updated_at": noon})
-		c, book := startCache(t, source, Options{})
+		c, book := startCache(t, source, DefaultOptions())
 		<-c.Ready()
 		wantBlocked(t, c, "a.example", true)
 		time.Sleep(30 * time.Minute) // refreshes and reloads
@@ -556,7 +563,7 @@ func TestCacheFuture(t *testing.T) {
 		atNoon()
 		source := newCollection(t)
 		source.set("a", map[string]any{"kind": "host", "value": "x.example", "action": "redirect", "target": "https://a.example/", "updated_at": noon.Add(100 * time.Hour)})
-		c, _ := startCache(t, source, Options{})
+		c, _ := startCache(t, source, DefaultOptions())
 		<-c.Ready()
 		target := func() string {
 			x, err := c.Index(t.Context())
@@ -585,7 +592,7 @@ func TestCacheFuture(t *testing.T) {
 func TestCacheFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newCollection(t, "host:a.example")
-		c, book := startCache(t, source, Options{})
+		c, book := startCache(t, source, DefaultOptions())
 		<-c.Ready()
 		book.lines(slog.LevelInfo)
 		source.setErr(errors.New("down"))
@@ -632,7 +639,7 @@ func TestCacheFailures(t *testing.T) {
 		}
 		// The next outage begins with short pauses again, and is told.
 		source.setErr(errors.New("down again"))
-		time.Sleep(DefaultRefresh + 3*time.Second)
+		time.Sleep(DefaultOptions().Refresh + 3*time.Second)
 		synctest.Wait()
 		if got := c.Stats().RefreshFailures; got != 20 {
 			t.Errorf("%d failures, want 20: one, after 1 s another, after 2 s a third", got)
@@ -648,7 +655,7 @@ func TestCacheFailures(t *testing.T) {
 func TestCacheReloadFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newCollection(t, "host:a.example")
-		c, _ := startCache(t, source, Options{})
+		c, _ := startCache(t, source, DefaultOptions())
 		<-c.Ready()
 		source.mu.Lock()
 		source.fail = func(since time.Time) error {
@@ -684,7 +691,7 @@ func TestCacheNeverRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newCollection(t, "host:a.example")
 		source.setErr(errors.New("down"))
-		c, book := startCache(t, source, Options{})
+		c, book := startCache(t, source, DefaultOptions())
 		<-c.Ready()
 		if x, err := c.Index(t.Context()); x != nil || !errors.Is(err, ErrUnavailable) {
 			t.Errorf("Index = %v, %v, want ErrUnavailable", x, err)
@@ -703,12 +710,12 @@ func TestCacheHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newCollection(t, "host:a.example")
 		source.hang = true
-		c, book := startCache(t, source, Options{})
+		c, book := startCache(t, source, DefaultOptions())
 
 		// While the first load is under way a request waits, but not longer
 		// than it should.
 		start := time.Now()
-		if _, err := c.Index(t.Context()); !errors.Is(err, ErrUnavailable) || time.Since(start) != DefaultWait {
+		if _, err := c.Index(t.Context()); !errors.Is(err, ErrUnavailable) || time.Since(start) != DefaultOptions().Wait {
 			t.Errorf("Index: %v after %v", err, time.Since(start))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
@@ -745,7 +752,7 @@ func TestCacheSlow(t *testing.T) {
 			source.put(t, fmt.Sprintf("host:h%d.example", i))
 		}
 		source.slow = 9 * time.Second
-		c, _ := startCache(t, source, Options{})
+		c, _ := startCache(t, source, DefaultOptions())
 		start := time.Now()
 		<-c.Ready()
 		if d := time.Since(start); d != 900*time.Second {
@@ -761,7 +768,7 @@ func TestCacheSlow(t *testing.T) {
 func TestCacheProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 2*progressEvery + 1
-		c, book := startCache(t, endless{n}, Options{})
+		c, book := startCache(t, endless{n}, DefaultOptions())
 		<-c.Ready()
 		want := []string{"blocklist is loading", "blocklist is loading", "blocklist loaded"}
 		if got := book.lines(slog.LevelInfo); !slices.Equal(got, want) {
@@ -779,12 +786,12 @@ func TestCacheIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newCollection(t, "host:a.example")
 		book := &logBook{}
-		c := NewCache(source, Options{Log: book.logger()})
+		c := NewCache(source, optionsWith(func(o *Options) { o.Log = book.logger() }))
 		defer c.Close()
 		wantBlocked(t, c, "a.example", true) // the first request reads
 		wantLog(t, source, "all 1")
 
-		time.Sleep(DefaultMaxAge)
+		time.Sleep(DefaultOptions().MaxAge)
 		source.put(t, "host:b.example")
 		wantBlocked(t, c, "b.example", false) // not too old
 		if ch := c.RefreshIfDue(); ch == nil {
@@ -795,17 +802,17 @@ func TestCacheIdle(t *testing.T) {
 		wantBlocked(t, c, "b.example", true)
 		source.log()
 
-		time.Sleep(DefaultMaxAge + 1)
+		time.Sleep(DefaultOptions().MaxAge + 1)
 		source.put(t, "host:c.example")
 		wantBlocked(t, c, "c.example", true) // too old: the request waits
 		source.mu.Lock()
 		source.hang = true
 		source.mu.Unlock()
-		time.Sleep(DefaultMaxAge + 1)
+		time.Sleep(DefaultOptions().MaxAge + 1)
 		start := time.Now()
 		wantBlocked(t, c, "c.example", true)
-		if d := time.Since(start); d != DefaultWait {
-			t.Errorf("a request waited %v, want %v", d, DefaultWait)
+		if d := time.Since(start); d != DefaultOptions().Wait {
+			t.Errorf("a request waited %v, want %v", d, DefaultOptions().Wait)
 		}
 		source.mu.Lock()
 		source.hang = false
@@ -829,16 +836,42 @@ func TestCacheIdle(t *testing.T) {
 	})
 }
 
-func TestCacheWaitOptions(t *testing.T) {
+// TestOptions: each option means what it says, and so does its zero.
+func TestOptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newCollection(t)
 		source.hang = true
-		for _, tt := range []struct{ wait, want time.Duration }{{0, DefaultWait}, {-1, 0}, {time.Second, time.Second}} {
-			c := NewCache(source, Options{Wait: tt.wait})
+		for _, wait := range []time.Duration{0, DefaultOptions().Wait, time.Second} {
+			c := NewCache(source, optionsWith(func(o *Options) { o.Wait = wait }))
 			start := time.Now()
 			c.Index(t.Context())
-			if d := time.Since(start); d != tt.want {
-				t.Errorf("wait %v: waited %v, want %v", tt.wait, d, tt.want)
+			if d := time.Since(start); d != wait {
+				t.Errorf("wait %v: waited %v", wait, d)
+			}
+			c.Close()
+		}
+		source.hang = false
+		for _, tt := range []struct {
+			name string
+			zero func(*Options)
+			want string // what is read a second after the first load
+		}{
+			{"defaults", func(*Options) {}, ""},
+			{"refresh", func(o *Options) { o.Refresh = 0 }, "31s 0"},
+			{"refresh and reload", func(o *Options) { o.Refresh, o.Reload = 0, 0 }, "all 0"},
+			{"max age", func(o *Options) { o.MaxAge = 0 }, "31s 0"},
+		} {
+			c := NewCache(source, optionsWith(tt.zero))
+			<-c.RefreshIfDue()
+			source.log()
+			time.Sleep(time.Second)
+			if refreshed := c.RefreshIfDue(); refreshed != nil {
+				<-refreshed
+			} else if _, err := c.Index(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if got := source.log(); got != tt.want {
+				t.Errorf("%s: read %q, want %q", tt.name, got, tt.want)
 			}
 			c.Close()
 		}
@@ -850,7 +883,7 @@ func TestRefreshIfDue(t *testing.T) {
 		source := newCollection(t)
 		source.put(t, "host:a.example")
 		source.slow = 8 * time.Second
-		c := NewCache(source, Options{})
+		c := NewCache(source, DefaultOptions())
 		first := c.RefreshIfDue()
 		if first == nil {
 			t.Fatal("no refresh")
@@ -877,7 +910,7 @@ func TestRefreshIfDue(t *testing.T) {
 		if !source.closed {
 			t.Error("the source is open")
 		}
-		time.Sleep(DefaultMaxAge + 1) // one would be due, and a request would wait for it
+		time.Sleep(DefaultOptions().MaxAge + 1) // one would be due, and a request would wait for it
 		if c.RefreshIfDue() != nil {
 			t.Error("a refresh after Close")
 		}
@@ -890,7 +923,7 @@ func TestOneRefreshInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newCollection(t, "host:a.example")
 		source.slow = 100 * time.Millisecond
-		c, _ := startCache(t, source, Options{})
+		c, _ := startCache(t, source, DefaultOptions())
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
@@ -906,7 +939,7 @@ func TestOneRefreshInFlight(t *testing.T) {
 // shiftedCache returns a cache whose wall clock is off by what it returns as
 // well, while the other clock is right.
 func shiftedCache(t testing.TB, source Source) (*Cache, *time.Duration) {
-	c := NewCache(source, Options{})
+	c := NewCache(source, DefaultOptions())
 	t.Cleanup(func() { c.Close() })
 	right, shift := c.now, new(time.Duration)
 	c.now = func() instant {
@@ -988,7 +1021,7 @@ func TestClockIsCorrected(t *testing.T) {
 		wantBlocked(t, c, "new.example", false)
 		*shift = 0
 		source.put(t, "host:new.example")
-		time.Sleep(DefaultRefresh)
+		time.Sleep(DefaultOptions().Refresh)
 		<-c.RefreshIfDue()
 		if got := c.Stats().Rules; got != 1 {
 			t.Errorf("%d rules, want 1", got)
@@ -1002,7 +1035,7 @@ func TestGapByOneClock(t *testing.T) {
 		name         string
 		shift, sleep time.Duration
 	}{
-		{"the machine slept, and the clock that does not jump stood still", maxGap, DefaultRefresh},
+		{"the machine slept, and the clock that does not jump stood still", maxGap, DefaultOptions().Refresh},
 		{"the wall clock was set back meanwhile", -maxGap, maxGap},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -1023,7 +1056,7 @@ func TestGapByOneClock(t *testing.T) {
 }
 
 func TestNilCache(t *testing.T) {
-	c := NewCache(nil, Options{})
+	c := NewCache(nil, DefaultOptions())
 	c.Start(t.Context())
 	<-c.Ready()
 	x, err := c.Index(t.Context())
@@ -1039,7 +1072,7 @@ func TestCloseWhileReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newCollection(t)
 		source.hang = true
-		c, book := startCache(t, source, Options{})
+		c, book := startCache(t, source, DefaultOptions())
 		start := time.Now()
 		if err := c.Close(); err != nil || time.Since(start) != 0 {
 			t.Errorf("Close: %v after %v", err, time.Since(start))
@@ -1133,7 +1166,7 @@ func TestCacheDoesNotReturn(t *testing.T) {
 		t.Run(method, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				source := &stuckSource{collection: newCollection(t, "host:a.example"), method: method, file: true}
-				c, book := startCache(t, source, Options{Reload: 24 * time.Hour})
+				c, book := startCache(t, source, optionsWith(func(o *Options) { o.Reload = 24 * time.Hour }))
 				<-c.Ready()
 				book.lines(slog.LevelInfo)
 				release := source.stick()
@@ -1163,7 +1196,7 @@ func TestCacheDoesNotReturn(t *testing.T) {
 				start := time.Now()
 				wantBlocked(t, c, "a.example", true)
 				wantBlocked(t, c, "b.example", false)
-				if d := time.Since(start); d != 0 || c.Stats().Age < DefaultMaxAge {
+				if d := time.Since(start); d != 0 || c.Stats().Age < DefaultOptions().MaxAge {
 					t.Errorf("with a copy %v old requests waited %v", c.Stats().Age, d)
 				}
 				// After 1, 2, 4, 8, 16, 32 and then each 60 s.
@@ -1217,7 +1250,7 @@ func TestCacheDoesNotReturn(t *testing.T) {
 func TestLeftCallCostsNoReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &stuckSource{collection: newCollection(t, "host:a.example"), method: "Read"}
-		c, _ := startCache(t, source, Options{Reload: 24 * time.Hour})
+		c, _ := startCache(t, source, optionsWith(func(o *Options) { o.Reload = 24 * time.Hour }))
 		<-c.Ready()
 		release := source.stick()
 		defer release()
@@ -1243,7 +1276,7 @@ func TestCloseWhileStuck(t *testing.T) {
 				source := &stuckSource{collection: newCollection(t), method: "Read"}
 				release := source.stick()
 				defer release()
-				c, book := startCache(t, source, Options{})
+				c, book := startCache(t, source, DefaultOptions())
 				if given.up {
 					<-c.Ready()
 					book.lines(slog.LevelError)
@@ -1292,7 +1325,7 @@ func (endless) Close() error                                  { return nil }
 func TestMemory(t *testing.T) {
 	const n, limit = 100_000, 20 << 20
 	before := heap()
-	c := NewCache(endless{n}, Options{})
+	c := NewCache(endless{n}, DefaultOptions())
 	defer c.Close()
 	<-c.RefreshIfDue()
 	if got := c.Stats().Rules; got != n {
@@ -1312,7 +1345,7 @@ func BenchmarkLoad(b *testing.B) {
 			var used uint64
 			for b.Loop() {
 				before := heap()
-				c := NewCache(endless{n}, Options{})
+				c := NewCache(endless{n}, DefaultOptions())
 				<-c.RefreshIfDue()
 				used = heap() - before
 				c.Close()
@@ -1323,7 +1356,7 @@ func BenchmarkLoad(b *testing.B) {
 }
 
 func BenchmarkCacheIndex(b *testing.B) {
-	c := NewCache(endless{1000}, Options{})
+	c := NewCache(endless{1000}, DefaultOptions())
 	defer c.Close()
 	<-c.RefreshIfDue()
 	b.ReportAllocs()

@@ -3,24 +3,26 @@
 // file is the contract: the fields of a rule, what each kind matches, which
 // rule wins, and how to write rules by hand or from another language.
 //
-// An endpoint opens a [Source], keeps a copy of its rules in memory with a
-// [Cache], and asks that copy about each request:
+// An endpoint keeps a copy of the rules of a [Source] in memory with a [Cache],
+// and asks that copy about each request:
 //
-//	source, err := blocklist.OpenSource("firestore://my-project/(default)/blocklist")
+//	source, err := firestore.New("my-project", "(default)", "blocklist")
 //	...
-//	rules := blocklist.NewCache(source, blocklist.Options{})
+//	rules := blocklist.NewCache(source, blocklist.DefaultOptions())
 //	rules.Start(ctx)
 //	...
 //	index, err := rules.Index(ctx)
 //	decision := index.Decide(&blocklist.Request{Link: &link, Address: address, UserAgent: agent, Now: now})
 //
-// A program that writes rules opens a [Store] on the same URL:
+// A program that writes rules uses a [Store] of the same collection or file:
 //
-//	store, err := blocklist.OpenStore("file:rules.jsonl")
-//	...
+//	store := file.New("rules.jsonl")
 //	rule, err := blocklist.ParseRule("host:example.com")
 //	...
 //	err = store.Put(ctx, rule)
+//
+// A package in a folder below is one [Backend], which is both; package endpoint
+// opens those that a URL names. kinds.go has the table of the kinds of rule.
 //
 // # How it works
 //

@@ -28,7 +28,7 @@ func (d Document) where() string {
 }
 
 // Rule reads the document. The rule's value is normal then. If the error is not
-// nil, a [RuleError] or the document's own, the rule holds what could be read
+// nil, a [*linkcore.FieldError] or the document's own, the rule holds what could be read
 // all the same. Fields that do nothing for matching never make a document
 // unreadable.
 func (d Document) Rule() (Rule, error) {
@@ -157,7 +157,7 @@ func newRule(d Document, now int64) rule {
 			r.action = actionUntracked
 		}
 	}
-	if r.key == "" || documentID(r.key) != d.ID {
+	if r.key == "" || DocumentID(r.key) != d.ID {
 		r.details.id = d.ID
 	}
 	return r
@@ -168,7 +168,7 @@ func (r *rule) id() string {
 	if r.details.id != "" {
 		return r.details.id
 	}
-	return documentID(r.key)
+	return DocumentID(r.key)
 }
 
 // unchanged tells whether a document that was read again as b holds what r was

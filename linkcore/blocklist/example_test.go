@@ -11,6 +11,7 @@ import (
 
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/blocklist/file"
 )
 
 // An operator's tool blocks a host, and an endpoint finds out.
@@ -20,28 +21,20 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(folder)
-	url := "file:" + filepath.Join(folder, "rules.jsonl") // or firestore://PROJECT/DATABASE/COLLECTION
 	ctx := context.Background()
 
-	store, err := blocklist.OpenStore(url)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer store.Close()
+	// Or firestore.New, or endpoint.OpenStore and OpenSource for those of a URL.
+	backend := file.New(filepath.Join(folder, "rules.jsonl"))
 	rule, err := blocklist.ParseRule("host:phishing.example")
 	if err != nil {
 		log.Fatal(err)
 	}
 	rule.Reason = "reported by an abuse desk"
-	if err := store.Put(ctx, rule); err != nil {
+	if err := backend.Put(ctx, rule); err != nil {
 		log.Fatal(err)
 	}
 
-	source, err := blocklist.OpenSource(url)
-	if err != nil {
-		log.Fatal(err)
-	}
-	rules := blocklist.NewCache(source, blocklist.Options{})
+	rules := blocklist.NewCache(backend, blocklist.DefaultOptions())
 	defer rules.Close()
 	rules.Start(ctx)
 	<-rules.Ready()

@@ -41,6 +41,11 @@ type Decision struct {
 	Rule      string // "kind:value" of the rule that says so, or of the one that says Untracked; "" if none does
 	Target    string // where to, for Redirect
 	Untracked bool   // nothing of the person is recorded, whatever Action is
+
+	// NamesPerson says that Rule itself tells something of the person: whose
+	// link it is, the address or the user agent. What records nothing of the
+	// person does not record such a Rule.
+	NamesPerson bool
 }
 
 // An Index finds the rules that match a request. It never changes, so any
@@ -98,7 +103,7 @@ func (v *view) hash(r *record) uint64 {
 // NewIndex makes an index of rules, as a source would hold them under their
 // IDs, or under the id that their value makes where they have none. Rules that
 // were lifted, and rules that are dead at the time now, are left out. The
-// error is the [RuleError] of the first rule that cannot be understood.
+// error is the [*linkcore.FieldError] of the first rule that cannot be understood.
 func NewIndex(now time.Time, rules ...Rule) (*Index, error) {
 	return newIndex(new(store), now, rules)
 }
@@ -247,14 +252,18 @@ func (m *match) consider(x *Index, r *record) {
 
 func (m *match) decision(x *Index) Decision {
 	d := Decision{Untracked: m.untracked != nil}
+	r := m.winner
 	switch {
 	case m.blocked:
-		d.Action, d.Rule = Block, x.key(m.winner)
-	case m.winner != nil:
-		d.Action, d.Rule, d.Target = Redirect, x.key(m.winner), x.details(m.winner).target
+		d.Action = Block
+	case r != nil:
+		d.Action, d.Target = Redirect, x.details(r).target
 	case d.Untracked:
-		d.Rule = x.key(m.untracked)
+		r = m.untracked
+	default:
+		return d
 	}
+	d.Rule, d.NamesPerson = x.key(r), kinds[r.kind].person == yes
 	return d
 }
 

@@ -537,21 +537,27 @@ func search(documents map[string]rule, now int64) Decision {
 		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(length(b), length(a)), cmp.Compare(b.updated, a.updated), strings.Compare(a.id(), b.id()))
 	})
 	var d Decision
+	says := func(r rule) {
+		d.Rule = r.key
+		d.NamesPerson = r.kind == kindLink || r.kind == kindRecipient || r.kind == kindIP || r.kind == kindAgent
+	}
 	for _, r := range live {
 		if r.action == actionUntracked && !d.Untracked {
 			d.Untracked = true
-			d.Rule = r.key
+			says(r)
 		}
 	}
 	for _, r := range live {
 		if r.action == actionBlock {
-			d.Action, d.Rule = Block, r.key
+			d.Action = Block
+			says(r)
 			return d
 		}
 	}
 	for _, r := range live {
 		if r.action == actionRedirect {
-			d.Action, d.Rule, d.Target = Redirect, r.key, r.target
+			d.Action, d.Target = Redirect, r.target
+			says(r)
 			return d
 		}
 	}
@@ -602,7 +608,7 @@ func TestHashCollisions(t *testing.T) {
 			want    Decision
 		}{
 			{"host", Request{Link: &linkcore.Link{Destination: "https://com/"}}, Decision{Action: Block, Rule: "host:com"}},
-			{"agent", Request{Link: &linkcore.Link{}, UserAgent: "BadBot"}, Decision{Action: Block, Rule: "agent:badbot"}},
+			{"agent", Request{Link: &linkcore.Link{}, UserAgent: "BadBot"}, Decision{Action: Block, Rule: "agent:badbot", NamesPerson: true}},
 			{"campaign", Request{Link: &linkcore.Link{Fields: linkcore.Fields{Customer: "acme", Campaign: "spring"}}}, Decision{Rule: "campaign:acme/spring", Untracked: true}},
 			{"none", Request{Link: &linkcore.Link{Destination: "https://org/"}, UserAgent: "Mozilla"}, Decision{}},
 		} {

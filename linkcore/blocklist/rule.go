@@ -4,62 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"example.com/linktracker/linkcore"
 )
-
-// A Kind says what a rule's value is compared with.
-type Kind string
-
-// The kinds of rule, the most specific first: the order in which rules of one
-// action outrank each other.
-const (
-	Link      Kind = "link"      // customer/link
-	URL       Kind = "url"       // the destination
-	Prefix    Kind = "prefix"    // the destination's beginning
-	Recipient Kind = "recipient" // customer/recipient
-	Campaign  Kind = "campaign"  // customer/campaign
-	Customer  Kind = "customer"
-	Host      Kind = "host" // the destination's host and its subdomains
-	Key       Kind = "key"  // id of the key that signed
-	IP        Kind = "ip"   // the client's address, in a CIDR
-	Agent     Kind = "agent"
-)
-
-// Kinds returns all kinds, the most specific first.
-func Kinds() []Kind {
-	return append([]Kind(nil), kinds[:]...)
-}
-
-var kinds = [...]Kind{Link, URL, Prefix, Recipient, Campaign, Customer, Host, Key, IP, Agent}
-
-// The kinds as the index knows them: positions in kinds.
-const (
-	kindLink = iota
-	kindURL
-	kindPrefix
-	kindRecipient
-	kindCampaign
-	kindCustomer
-	kindHost
-	kindKey
-	kindIP
-	kindAgent
-	kindCount
-)
-
-func (k Kind) number() (uint8, bool) {
-	for i, kind := range kinds {
-		if kind == k {
-			return uint8(i), true
-		}
-	}
-	return 0, false
-}
 
 // An Action is what a rule does with what it matches.
 type Action string
@@ -78,7 +28,6 @@ const (
 	maxPrefix = 2048  // of a prefix's value, and of the destination that is looked at
 	maxAgent  = 2048  // of an agent's value, and of the user agent that is looked at
 	maxID     = 64    // of a link's identifiers
-	maxKey    = 16
 )
 
 // A Rule is one entry of the blocklist. Times have a resolution of a
@@ -105,40 +54,53 @@ type Rule struct {
 	ID string
 }
 
-// A RuleError says which field of a rule is wrong, and how.
-type RuleError struct {
-	Field   string // as in the document: "kind", "value", "target", ...
-	Problem string // follows the field's name: "value is empty"
-}
-
-func (e *RuleError) Error() string { return e.Field + " " + e.Problem }
-
+// ruleError returns the error of a field, named as in the document: "kind",
+// "value", "target", ...
 func ruleError(field, format string, a ...any) error {
-	return &RuleError{Field: field, Problem: fmt.Sprintf(format, a...)}
+	return &linkcore.FieldError{Field: field, Problem: fmt.Sprintf(format, a...)}
 }
 
 // String returns "kind:value".
 func (r Rule) String() string { return string(r.Kind) + ":" + r.Value }
 
-// DocumentID returns the id under which the stores keep the rule, the
-// base64url of the SHA-256 of "kind:value", so that writing a rule twice makes
-// one document. r must be normal.
-func (r Rule) DocumentID() string { return documentID(r.String()) }
+// DocumentID returns the id under which the stores keep the rule, that of its
+// "kind:value". r must be normal.
+func (r Rule) DocumentID() string { return DocumentID(r.String()) }
 
-func documentID(key string) string {
+// DocumentID returns the id of the document of a rule of that "kind:value": the
+// base64url of its SHA-256, so that writing a rule twice makes one document.
+func DocumentID(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // Live tells whether the rule does anything at the time now.
 func (r Rule) Live(now time.Time) bool {
-	return !r.Deleted &&
-		(r.StartsAt.IsZero() || !now.Before(r.StartsAt)) &&
-		(r.ExpiresAt.IsZero() || now.Before(r.ExpiresAt))
+	return r.Stands(now) && (r.StartsAt.IsZero() || !now.Before(r.StartsAt))
+}
+
+// Stands tells whether the rule is in force at the time now or will be.
+func (r Rule) Stands(now time.Time) bool {
+	return !r.Deleted && !r.Expired(now)
+}
+
+// Expired tells whether the rule is dead at the time now, for good.
+func (r Rule) Expired(now time.Time) bool {
+	return !r.ExpiresAt.IsZero() && !now.Before(r.ExpiresAt)
+}
+
+// Wide returns what else the rule would stop where its value is so wide that it
+// may be a slip, as the end of a sentence about the rule; "" where it is narrow
+// enough. The rule must be normal.
+func (r Rule) Wide() string {
+	if wide := r.Kind.entry().wide; wide != nil {
+		return wide(r.Value)
+	}
+	return ""
 }
 
 // ParseRule makes a blocking rule of "KIND:VALUE", such as "host:example.com".
-// Its value is normal then. The error is a [RuleError].
+// Its value is normal then. The error is a [*linkcore.FieldError].
 func ParseRule(s string) (Rule, error) {
 	kind, value, ok := strings.Cut(s, ":")
 	if !ok {
@@ -149,7 +111,7 @@ func ParseRule(s string) (Rule, error) {
 }
 
 // Normalize returns r as it is written: with its action, with its value and
-// target in their normal forms. The error is a [RuleError] that names the field
+// target in their normal forms. The error is a [*linkcore.FieldError] that names the field
 // that cannot be written.
 func (r Rule) Normalize() (Rule, error) {
 	r, err := r.normalize()
@@ -188,10 +150,8 @@ func (r Rule) normalize() (Rule, error) {
 		}
 		r.Target = target
 	case Untracked:
-		switch r.Kind {
-		case Link, Recipient, Campaign, Customer:
-		default:
-			return r, ruleError("action", "untracked is for the kinds recipient, campaign, customer and link")
+		if !r.Kind.AllowsUntracked() {
+			return r, ruleError("action", "untracked is for the kinds %s", kindList(Kind.AllowsUntracked))
 		}
 	default:
 		return r, ruleError("action", "%s is unknown: it is block, redirect or untracked", quote(string(r.Action)))
@@ -215,7 +175,7 @@ func normalizeTarget(target string) (string, error) {
 
 // NormalizeValue returns the normal form of the value of a rule of that kind:
 // the form that is compared, and of which a document's id is made. The normal
-// form of a normal form is itself. The error is a [RuleError].
+// form of a normal form is itself. The error is a [*linkcore.FieldError].
 //
 //   - url, prefix: host and port, path and query, without the scheme; see
 //     BLOCKLIST.md for what is made equal. "https://" may be left off.
@@ -228,77 +188,25 @@ func normalizeTarget(target string) (string, error) {
 func NormalizeValue(kind Kind, value string) (string, error) {
 	number, ok := kind.number()
 	if !ok {
-		return "", ruleError("kind", "%s is unknown: it is one of %s", quote(string(kind)), kindList)
+		return "", ruleError("kind", "%s is unknown: it is one of %s", quote(string(kind)), kindList(nil))
 	}
 	if !utf8.ValidString(value) {
 		return "", ruleError("value", "is not UTF-8")
 	}
-	if number != kindAgent {
-		value = strings.TrimSpace(value)
-	}
-	if strings.TrimSpace(value) == "" {
+	trimmed := strings.TrimSpace(value)
+	if trimmed == "" {
 		return "", ruleError("value", "is empty")
+	}
+	if kinds[number].spaces != yes {
+		value = trimmed
 	}
 	for i := 0; i < len(value); i++ {
 		if value[i] < 0x20 || value[i] == 0x7F {
 			return "", ruleError("value", "%s has a control character", quote(value))
 		}
 	}
-	switch number {
-	case kindURL, kindPrefix:
-		limit := maxURL
-		if number == kindPrefix {
-			limit = maxPrefix
-		}
-		return normalizeURL(value, limit)
-	case kindHost:
-		return normalizeHost(value)
-	case kindCustomer:
-		if !isID(value, 1, maxID) {
-			return "", ruleError("value", "%s is no customer: 1 to %d of A-Z a-z 0-9 _ -", quote(value), maxID)
-		}
-		return value, nil
-	case kindLink, kindRecipient, kindCampaign:
-		customer, id, ok := strings.Cut(value, "/")
-		if !ok {
-			return "", ruleError("value", "%s is not of the form customer/%s (an empty customer is written /%s)", quote(value), kind, kind)
-		}
-		if !isID(customer, 0, maxID) || !isID(id, 1, maxID) {
-			return "", ruleError("value", "%s is not customer/%s: each 1 to %d of A-Z a-z 0-9 _ -, the customer maybe empty", quote(value), kind, maxID)
-		}
-		return value, nil
-	case kindKey:
-		for i := 0; i < len(value); i++ {
-			if c := value[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') || len(value) > maxKey {
-				return "", ruleError("value", "%s is no key id: 1 to %d of a-z 0-9", quote(value), maxKey)
-			}
-		}
-		return value, nil
-	case kindIP:
-		network, err := parseNetwork(value)
-		if err != nil {
-			return "", ruleError("value", "%s is neither an IP address nor a network such as 192.0.2.0/24", quote(value))
-		}
-		return formatNetwork(network), nil
-	default: // agent
-		if len(value) > maxAgent {
-			return "", ruleError("value", "is longer than %d bytes", maxAgent)
-		}
-		b := []byte(value)
-		for i, c := range b {
-			b[i] = lower(c)
-		}
-		return string(b), nil
-	}
+	return kinds[number].normalize(value)
 }
-
-var kindList = func() string {
-	names := make([]string, len(kinds))
-	for i, k := range kinds {
-		names[i] = string(k)
-	}
-	return strings.Join(names, ", ")
-}()
 
 // quote shows a stranger's word in a message: escaped, and cut.
 func quote(s string) string {
@@ -313,47 +221,4 @@ func lower(c byte) byte {
 		c += 'a' - 'A'
 	}
 	return c
-}
-
-func isID(s string, shortest, longest int) bool {
-	if len(s) < shortest || len(s) > longest {
-		return false
-	}
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return true
-}
-
-// parseNetwork reads an address or a CIDR.
-func parseNetwork(s string) (netip.Prefix, error) {
-	if !strings.Contains(s, "/") {
-		a, err := netip.ParseAddr(s)
-		if err != nil {
-			return netip.Prefix{}, err
-		}
-		if a.Zone() != "" {
-			return netip.Prefix{}, fmt.Errorf("an address with a zone")
-		}
-		a = a.Unmap()
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	if p.Addr().Is4In6() && p.Bits() >= 96 {
-		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-	}
-	return p.Masked(), nil
-}
-
-func formatNetwork(p netip.Prefix) string {
-	if p.IsSingleIP() {
-		return p.Addr().String()
-	}
-	return p.String()
 }

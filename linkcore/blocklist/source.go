@@ -2,9 +2,7 @@ package blocklist
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -32,7 +30,7 @@ type Source interface {
 type Store interface {
 	// Put writes rules. A rule of the same kind and value that a store wrote
 	// before is replaced, also if it was lifted. Rules are normalised first,
-	// and if one cannot be written, none is; the error is then a [*RuleError]
+	// and if one cannot be written, none is; the error is then a [*linkcore.FieldError]
 	// within one that names the rule.
 	Put(ctx context.Context, rules ...Rule) error
 
@@ -57,6 +55,13 @@ type Store interface {
 	Close() error
 }
 
+// A Backend is where rules are kept, as endpoints read them and people's tools
+// write them. Package blocklisttest has the tests that each passes.
+type Backend interface {
+	Source
+	Store
+}
+
 // A DocumentError says why a document cannot be understood.
 type DocumentError struct {
 	Where string // the document's id, or the line of the file
@@ -66,64 +71,14 @@ type DocumentError struct {
 func (e DocumentError) Error() string { return e.Where + ": " + e.Err.Error() }
 func (e DocumentError) Unwrap() error { return e.Err }
 
-// stands tells whether a rule is in force or will be.
-func stands(r Rule, now time.Time) bool {
-	return !r.Deleted && (r.ExpiresAt.IsZero() || r.ExpiresAt.After(now))
-}
+// LiftedFor is how long a store keeps the document of a rule that was lifted,
+// for every endpoint to see.
+const LiftedFor = 24 * time.Hour
 
-// liftedFor is how long the document of a rule that was lifted is kept for
-// every endpoint to see.
-const liftedFor = 24 * time.Hour
-
-const urlForms = "firestore://PROJECT/DATABASE/COLLECTION, file:PATH or none"
-
-// OpenSource opens the source that a URL names:
-//
-//   - firestore://PROJECT/DATABASE/COLLECTION, with (default) for the default
-//     database. Nothing is sent before the first Read.
-//   - file:PATH, a file of JSON lines, which must exist; one whose file system
-//     does not answer within a second is left for Read to find.
-//   - none: a nil Source, of which [NewCache] makes a cache without rules.
-func OpenSource(url string) (Source, error) {
-	if url == "none" {
-		return nil, nil
-	}
-	store, err := openURL(url)
-	if err != nil {
-		return nil, err
-	}
-	if f, ok := store.(*File); ok {
-		if err := f.check(); err != nil {
-			return nil, err
-		}
-	}
-	return store.(Source), nil
-}
-
-// OpenStore opens the store that a URL names, as [OpenSource] does. A file need
-// not exist; Put makes it.
-func OpenStore(url string) (Store, error) {
-	if url == "none" {
-		return nil, errors.New("none holds no rules to read or write")
-	}
-	return openURL(url)
-}
-
-func openURL(url string) (Store, error) {
-	if path, ok := strings.CutPrefix(url, "file:"); ok && path != "" {
-		return NewFile(path), nil
-	}
-	if path, ok := strings.CutPrefix(url, "firestore://"); ok {
-		if parts := strings.Split(path, "/"); len(parts) == 3 {
-			return NewFirestore(parts[0], parts[1], parts[2])
-		}
-	}
-	return nil, fmt.Errorf("%q is not of the form %s", url, urlForms)
-}
-
-// normalizeAll prepares rules to be written. Of several with one kind and value
-// the last counts.
-func normalizeAll(rules []Rule, now time.Time) ([]Rule, error) {
+// NormalizeAll prepares rules for a store to write at the time now. Of several
+// with one kind and value the last counts. The error names the rule, and wraps
+// a [*linkcore.FieldError].
+func NormalizeAll(rules []Rule, now time.Time) ([]Rule, error) {
 	position := make(map[string]int, len(rules))
 	normal := make([]Rule, 0, len(rules))
 	for _, r := range rules {
@@ -131,7 +86,7 @@ func normalizeAll(rules []Rule, now time.Time) ([]Rule, error) {
 		if err != nil {
 			return nil, fmt.Errorf("rule %s cannot be written: %w", quote(r.String()), err)
 		}
-		if !n.ExpiresAt.IsZero() && !n.ExpiresAt.After(now) {
+		if n.Expired(now) {
 			return nil, fmt.Errorf("rule %s cannot be written: %w", quote(r.String()), ruleError("expires_at", "has passed"))
 		}
 		n.Deleted = false
@@ -145,8 +100,9 @@ func normalizeAll(rules []Rule, now time.Time) ([]Rule, error) {
 	return normal, nil
 }
 
-// normalizeNames prepares rules to be looked up by kind and value alone.
-func normalizeNames(rules []Rule) ([]Rule, error) {
+// NormalizeNames prepares rules for a store to look up by kind and value alone,
+// each once. The error is as of [NormalizeAll].
+func NormalizeNames(rules []Rule) ([]Rule, error) {
 	position := make(map[string]bool, len(rules))
 	names := make([]Rule, 0, len(rules))
 	for _, r := range rules {

@@ -158,7 +158,7 @@ func (v *view) key(r *record) string {
 	return v.texts[r.chunk][r.offset : r.offset+r.keyLength]
 }
 
-func (v *view) value(r *record) string { return v.key(r)[len(kinds[r.kind])+1:] }
+func (v *view) value(r *record) string { return v.key(r)[len(kinds[r.kind].name)+1:] }
 
 // textOf returns all text of a rule.
 func (v *view) textOf(r *record) string {

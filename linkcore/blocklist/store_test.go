@@ -121,7 +121,7 @@ func TestChurn(t *testing.T) {
 	const n, changes = 5000, 50_000
 	source := &churn{n: n, part: n / 10, padding: strings.Repeat("x", 200)}
 	before := heap()
-	c := NewCache(source, Options{})
+	c := NewCache(source, DefaultOptions())
 	defer c.Close()
 	refresh(t, c)
 	loaded := heap() - before
@@ -155,7 +155,7 @@ func TestFailedReadsAreGarbage(t *testing.T) {
 	const failures = 8
 	for _, loaded := range []bool{true, false} {
 		source := &churn{n: 500, part: 500, padding: strings.Repeat("x", 10_000)}
-		c := NewCache(source, Options{})
+		c := NewCache(source, DefaultOptions())
 		defer c.Close()
 		documents := 0
 		if loaded {
@@ -205,7 +205,7 @@ func TestFailedReadAfterSweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		atNoon()
 		source := newCollection(t, "host:stays.example", "host:ends.example expires=1m")
-		c := NewCache(source, Options{})
+		c := NewCache(source, DefaultOptions())
 		defer c.Close()
 		refresh(t, c)
 		c.sweep(noon.Add(time.Hour).UnixMicro())
@@ -234,7 +234,7 @@ func TestFailedReadAfterSweep(t *testing.T) {
 // rules change and move.
 func TestReadersWhileCompacting(t *testing.T) {
 	source := &churn{n: 100, part: 100, padding: strings.Repeat("x", 10_000)}
-	c := NewCache(source, Options{})
+	c := NewCache(source, DefaultOptions())
 	defer c.Close()
 	refresh(t, c)
 	done := make(chan struct{})
@@ -280,7 +280,7 @@ func TestReadersWhileCompacting(t *testing.T) {
 func BenchmarkCollect(b *testing.B) {
 	for _, n := range []int{0, 100_000, 1_000_000} {
 		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
-			c := NewCache(endless{n}, Options{})
+			c := NewCache(endless{n}, DefaultOptions())
 			defer c.Close()
 			<-c.RefreshIfDue()
 			runtime.GC()
@@ -297,7 +297,7 @@ func BenchmarkCollect(b *testing.B) {
 func BenchmarkCompact(b *testing.B) {
 	for _, n := range []int{100_000, 1_000_000} {
 		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
-			c := NewCache(endless{n}, Options{})
+			c := NewCache(endless{n}, DefaultOptions())
 			defer c.Close()
 			<-c.RefreshIfDue()
 			for b.Loop() {
@@ -313,7 +313,7 @@ func BenchmarkCompact(b *testing.B) {
 func BenchmarkChurn(b *testing.B) {
 	const n = 100_000
 	before := heap()
-	c := NewCache(&churn{n: n, part: n / 10}, Options{})
+	c := NewCache(&churn{n: n, part: n / 10}, DefaultOptions())
 	defer c.Close()
 	refresh(b, c)
 	loaded := heap() - before

@@ -23,7 +23,7 @@ type Config struct {
 	Port int // 0: one that is free, told in the log
 
 	Keys      string // LINK_KEYS, a directory
-	Blocklist string // as blocklist.OpenSource takes it, or "none"
+	Blocklist string // as OpenSource takes it, or "none"
 	Clicks    string // as event.OpenSink takes it
 
 	Delivery        event.Mode

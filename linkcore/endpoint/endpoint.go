@@ -107,19 +107,15 @@ func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err erro
 	if err != nil {
 		return nil, &ConfigError{"CLICKS", err.Error()}
 	}
-	source, err := blocklist.OpenSource(c.Blocklist)
+	source, err := OpenSource(c.Blocklist)
 	if err != nil {
 		return nil, &ConfigError{"BLOCKLIST", err.Error()}
-	}
-	wait := c.BlocklistWait
-	if wait == 0 {
-		wait = -1
 	}
 	e.rules = blocklist.NewCache(source, blocklist.Options{
 		Refresh: c.BlocklistRefresh,
 		Reload:  c.BlocklistReload,
 		MaxAge:  c.BlocklistMaxAge,
-		Wait:    wait,
+		Wait:    c.BlocklistWait,
 		Log:     log,
 	})
 	e.delivery = event.NewDelivery(e.sink, event.DeliveryOptions{

@@ -18,6 +18,7 @@ import (
 
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/blocklist/file"
 	"example.com/linktracker/linkcore/event"
 )
 
@@ -132,9 +133,9 @@ func rulesOf(t testing.TB, lines ...string) *blocklist.Cache {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.jsonl")
 	check(t, os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600))
-	source, err := blocklist.OpenSource("file:" + path)
+	source, err := file.Open(path)
 	check(t, err)
-	cache := blocklist.NewCache(source, blocklist.Options{})
+	cache := blocklist.NewCache(source, blocklist.DefaultOptions())
 	t.Cleanup(func() { cache.Close() })
 	_, err = cache.Index(t.Context())
 	check(t, err)
@@ -146,10 +147,10 @@ func unreadable(t testing.TB) *blocklist.Cache {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.jsonl")
 	check(t, os.WriteFile(path, nil, 0o600))
-	source, err := blocklist.OpenSource("file:" + path)
+	source, err := file.Open(path)
 	check(t, err)
 	check(t, os.Remove(path))
-	cache := blocklist.NewCache(source, blocklist.Options{})
+	cache := blocklist.NewCache(source, blocklist.DefaultOptions())
 	t.Cleanup(func() { cache.Close() })
 	if _, err := cache.Index(t.Context()); !errors.Is(err, blocklist.ErrUnavailable) {
 		t.Fatalf("a file that is gone: %v", err)

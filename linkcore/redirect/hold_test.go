@@ -170,7 +170,7 @@ func TestHeldForRefresh(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				source := &hanging{waiting: make(chan struct{}, 10), release: make(chan struct{})}
 				p := newParts(t, mode, func(_ *parts, o *Options) {
-					o.Rules = blocklist.NewCache(source, blocklist.Options{})
+					o.Rules = blocklist.NewCache(source, blocklist.DefaultOptions())
 					_, err := o.Rules.Index(t.Context())
 					check(t, err)
 				})
@@ -224,7 +224,7 @@ func TestHeldOnce(t *testing.T) {
 		source := &hanging{waiting: make(chan struct{}, 10)}
 		p := newParts(t, event.Hold, func(p *parts, o *Options) {
 			p.sink.do = func() { time.Sleep(2 * time.Second) }
-			o.Rules = blocklist.NewCache(source, blocklist.Options{})
+			o.Rules = blocklist.NewCache(source, blocklist.DefaultOptions())
 			_, err := o.Rules.Index(t.Context())
 			check(t, err)
 		})

@@ -56,7 +56,7 @@ func (panickyContext) Done() <-chan struct{} { panic("secret destination") }
 func TestPanics(t *testing.T) {
 	log := &logBuffer{}
 	breakRules := func(p *parts, r *http.Request) *http.Request {
-		p.o.Rules = blocklist.NewCache(&hanging{reads: 1, waiting: make(chan struct{}, 1)}, blocklist.Options{})
+		p.o.Rules = blocklist.NewCache(&hanging{reads: 1, waiting: make(chan struct{}, 1)}, blocklist.DefaultOptions())
 		return r.WithContext(panickyContext{r.Context()})
 	}
 	tests := []struct {

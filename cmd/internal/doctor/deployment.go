@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"example.com/linktracker/linkcore"
-	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
 )
 
@@ -94,7 +94,7 @@ func (d *doctor) checkBlocklist(ctx context.Context) []Finding {
 	case "none":
 		return one(Skipped, "not checked: the endpoint has none (BLOCKLIST=none)", "")
 	}
-	source, err := blocklist.OpenSource(d.Blocklist)
+	source, err := endpoint.OpenSource(d.Blocklist)
 	if err != nil {
 		return one(Problem, err.Error(), "give --blocklist or BLOCKLIST what the endpoint has")
 	}
@@ -125,7 +125,7 @@ func (d *doctor) checkBlocklist(ctx context.Context) []Finding {
 }
 
 func (d *doctor) countRules(ctx context.Context) (n, skipped int, err error) {
-	store, err := blocklist.OpenStore(d.Blocklist)
+	store, err := endpoint.OpenStore(d.Blocklist)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -48,7 +48,7 @@ type Options struct {
 	BaseURLs   []string // where links begin, as signers have them; at least one
 	Keys       string   // directory of the key ring
 	SigningKey string   // id of the key that signs; may be empty while there is one
-	Blocklist  string   // as blocklist.OpenStore takes it
+	Blocklist  string   // as endpoint.OpenStore takes it
 	Clicks     string   // as event.Receive takes it
 
 	// WriteRule writes a rule that blocks one link of the doctor's own, and

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/endpoint"
 )
 
 const (
@@ -39,7 +40,7 @@ func (h *host) checkRule(ctx context.Context) []Finding {
 		return []Finding{h.finding(check, level, seen, advice)}
 	}
 	h.times.get() // which this would disturb
-	store, err := blocklist.OpenStore(h.Blocklist)
+	store, err := endpoint.OpenStore(h.Blocklist)
 	if err != nil {
 		return say(Problem, err.Error(), "give --blocklist or BLOCKLIST what the endpoint has")
 	}

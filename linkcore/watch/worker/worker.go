@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"time"
 
-	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
 	"example.com/linktracker/linkcore/watch"
@@ -45,7 +44,7 @@ func Run(ctx context.Context, c Config, stdout io.Writer) error {
 		o.Verdicts = sink
 	}
 	if c.Block != BlockOff {
-		store, err := blocklist.OpenStore(c.Blocklist)
+		store, err := endpoint.OpenStore(c.Blocklist)
 		if err != nil {
 			return &ConfigError{"BLOCKLIST", err.Error()}
 		}

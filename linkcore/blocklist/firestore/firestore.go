@@ -1,4 +1,7 @@
-package blocklist
+// Package firestore keeps the rules of a blocklist in a collection of Google
+// Cloud's Firestore. BLOCKLIST.md, in the folder above, says what its documents
+// hold and what it must provide.
+package firestore
 
 import (
 	"context"
@@ -10,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"cloud.google.com/go/firestore"
+	cloud "cloud.google.com/go/firestore"
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/api/iterator"
 	"google.golang.org/api/option"
@@ -19,6 +22,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+
+	"example.com/linktracker/linkcore/blocklist"
 )
 
 // maxPage is how many documents one query yields at most. A query that runs for
@@ -34,35 +39,35 @@ var matchFields = []string{"kind", "value", "action", "target", "updated_at", "s
 
 var allFields = append([]string{"reason", "created_by", "created_at"}, matchFields...)
 
-// Firestore is a [Source] and a [Store] of a collection in Firestore. It needs
+// Collection is the [blocklist.Backend] of a collection in Firestore. It needs
 // no composite index; the automatic single-field indexes of updated_at,
 // expires_at, kind and value must not be taken away.
-type Firestore struct {
+type Collection struct {
 	project, database, collection string
 
 	pageSize int // see maxPage
 
 	mu     sync.Mutex
-	client *firestore.Client
+	client *cloud.Client
 	conn   *grpc.ClientConn // to the emulator
 	closed bool
 }
 
-// NewFirestore returns the source and store of a collection; database is
+// New returns the backend of a collection; database is
 // "(default)" for the default one. Nothing is sent, and no credentials are
 // looked for, before the first call: where FIRESTORE_EMULATOR_HOST is set, that
 // emulator is used, otherwise Application Default Credentials.
-func NewFirestore(project, database, collection string) (*Firestore, error) {
+func New(project, database, collection string) (*Collection, error) {
 	for _, part := range [...]struct{ name, value string }{{"project", project}, {"database", database}, {"collection", collection}} {
 		if part.value == "" || strings.ContainsAny(part.value, "/ \t\r\n") || part.value == "." || part.value == ".." {
 			return nil, fmt.Errorf("%q is no name of a Firestore %s", part.value, part.name)
 		}
 	}
-	return &Firestore{project: project, database: database, collection: collection, pageSize: maxPage}, nil
+	return &Collection{project: project, database: database, collection: collection, pageSize: maxPage}, nil
 }
 
 // open returns the client and its collection, and makes them at the first call.
-func (f *Firestore) open() (*firestore.Client, *firestore.CollectionRef, error) {
+func (f *Collection) open() (*cloud.Client, *cloud.CollectionRef, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -88,7 +93,7 @@ func (f *Firestore) open() (*firestore.Client, *firestore.CollectionRef, error) 
 			}
 		}
 		// The client outlives every request, so no request's context is for it.
-		client, err := firestore.NewClientWithDatabase(context.Background(), f.project, f.database, options...)
+		client, err := cloud.NewClientWithDatabase(context.Background(), f.project, f.database, options...)
 		if err != nil {
 			return nil, nil, fmt.Errorf("opening Firestore: %w", err)
 		}
@@ -138,8 +143,8 @@ func failSoon(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn,
 	}
 }
 
-// Read implements [Source].
-func (f *Firestore) Read(ctx context.Context, since time.Time, yield func(Document)) (bool, error) {
+// Read implements [blocklist.Source].
+func (f *Collection) Read(ctx context.Context, since time.Time, yield func(blocklist.Document)) (bool, error) {
 	_, collection, err := f.open()
 	if err != nil {
 		return false, err
@@ -147,11 +152,11 @@ func (f *Firestore) Read(ctx context.Context, since time.Time, yield func(Docume
 	query := collection.Select(matchFields...)
 	if since.IsZero() {
 		// By name, since documents without updated_at count as well.
-		query = query.OrderBy(firestore.DocumentID, firestore.Asc)
+		query = query.OrderBy(cloud.DocumentID, cloud.Asc)
 	} else {
-		query = query.Where("updated_at", ">=", since).OrderBy("updated_at", firestore.Asc).OrderBy(firestore.DocumentID, firestore.Asc)
+		query = query.Where("updated_at", ">=", since).OrderBy("updated_at", cloud.Asc).OrderBy(cloud.DocumentID, cloud.Asc)
 	}
-	err = f.pages(ctx, query, func(d *firestore.DocumentSnapshot) []any {
+	err = f.pages(ctx, query, func(d *cloud.DocumentSnapshot) []any {
 		document := documentOf(d, matchFields)
 		yield(document)
 		if since.IsZero() {
@@ -167,7 +172,7 @@ func (f *Firestore) Read(ctx context.Context, since time.Time, yield func(Docume
 
 // pages runs a query page by page. visit returns the document's values of what
 // the query is ordered by.
-func (f *Firestore) pages(ctx context.Context, query firestore.Query, visit func(*firestore.DocumentSnapshot) []any) error {
+func (f *Collection) pages(ctx context.Context, query cloud.Query, visit func(*cloud.DocumentSnapshot) []any) error {
 	query = query.Limit(f.pageSize)
 	page := query
 	for {
@@ -200,11 +205,11 @@ type unreadable struct{}
 // documentOf converts field by field: converting a whole document panics if one
 // of its fields, which may be none of ours, is of a shape that the library does
 // not know.
-func documentOf(d *firestore.DocumentSnapshot, fields []string) Document {
-	document := Document{ID: d.Ref.ID, Fields: make(map[string]any, len(fields))}
+func documentOf(d *cloud.DocumentSnapshot, fields []string) blocklist.Document {
+	document := blocklist.Document{ID: d.Ref.ID, Fields: make(map[string]any, len(fields))}
 	for _, field := range fields {
-		v, err := d.DataAtPath(firestore.FieldPath{field})
-		var absent *firestore.FieldNotFoundError
+		v, err := d.DataAtPath(cloud.FieldPath{field})
+		var absent *cloud.FieldNotFoundError
 		switch {
 		case err == nil:
 			document.Fields[field] = v
@@ -215,9 +220,9 @@ func documentOf(d *firestore.DocumentSnapshot, fields []string) Document {
 	return document
 }
 
-// Count implements [Source]. It costs one read for each thousand documents and
+// Count implements [blocklist.Source]. It costs one read for each thousand documents and
 // one for each thousand that have expired, at least one of either.
-func (f *Firestore) Count(ctx context.Context, now time.Time) (int, error) {
+func (f *Collection) Count(ctx context.Context, now time.Time) (int, error) {
 	_, collection, err := f.open()
 	if err != nil {
 		return 0, err
@@ -233,7 +238,7 @@ func (f *Firestore) Count(ctx context.Context, now time.Time) (int, error) {
 	return int(all - expired), nil
 }
 
-func count(ctx context.Context, query firestore.Query) (int64, error) {
+func count(ctx context.Context, query cloud.Query) (int64, error) {
 	result, err := query.NewAggregationQuery().WithCount("n").Get(ctx)
 	if err != nil {
 		return 0, err
@@ -245,10 +250,10 @@ func count(ctx context.Context, query firestore.Query) (int64, error) {
 	return n.GetIntegerValue(), nil
 }
 
-// Put implements [Store]. It reads the documents that it replaces, to keep
+// Put implements [blocklist.Store]. It reads the documents that it replaces, to keep
 // their created_at.
-func (f *Firestore) Put(ctx context.Context, rules ...Rule) error {
-	rules, err := normalizeAll(rules, time.Now())
+func (f *Collection) Put(ctx context.Context, rules ...blocklist.Rule) error {
+	rules, err := blocklist.NormalizeAll(rules, time.Now())
 	if err != nil {
 		return err
 	}
@@ -256,11 +261,11 @@ func (f *Firestore) Put(ctx context.Context, rules ...Rule) error {
 	if err != nil {
 		return err
 	}
-	return f.write(ctx, client, func(w *firestore.BulkWriter, jobs *[]*firestore.BulkWriterJob) error {
+	return f.write(ctx, client, func(w *cloud.BulkWriter, jobs *[]*cloud.BulkWriterJob) error {
 		for len(rules) > 0 {
 			batch := rules[:min(len(rules), batchSize)]
 			rules = rules[len(batch):]
-			refs := make([]*firestore.DocumentRef, len(batch))
+			refs := make([]*cloud.DocumentRef, len(batch))
 			for i, r := range batch {
 				refs[i] = collection.Doc(r.DocumentID())
 			}
@@ -288,13 +293,13 @@ func (f *Firestore) Put(ctx context.Context, rules ...Rule) error {
 }
 
 // fieldsOf returns the fields of a rule that is written now.
-func fieldsOf(r Rule) map[string]any {
+func fieldsOf(r blocklist.Rule) map[string]any {
 	fields := map[string]any{
 		"kind":       string(r.Kind),
 		"value":      r.Value,
 		"action":     string(r.Action),
-		"created_at": firestore.ServerTimestamp,
-		"updated_at": firestore.ServerTimestamp,
+		"created_at": cloud.ServerTimestamp,
+		"updated_at": cloud.ServerTimestamp,
 	}
 	for name, v := range map[string]string{"target": r.Target, "reason": r.Reason, "created_by": r.CreatedBy} {
 		if v != "" {
@@ -309,9 +314,9 @@ func fieldsOf(r Rule) map[string]any {
 	return fields
 }
 
-// Add implements [Store].
-func (f *Firestore) Add(ctx context.Context, rule Rule) (standing *Rule, err error) {
-	rules, err := normalizeAll([]Rule{rule}, time.Now())
+// Add implements [blocklist.Store].
+func (f *Collection) Add(ctx context.Context, rule blocklist.Rule) (standing *blocklist.Rule, err error) {
+	rules, err := blocklist.NormalizeAll([]blocklist.Rule{rule}, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -320,15 +325,15 @@ func (f *Firestore) Add(ctx context.Context, rule Rule) (standing *Rule, err err
 		return nil, err
 	}
 	ref := collection.Doc(rules[0].DocumentID())
-	err = client.RunTransaction(ctx, func(ctx context.Context, tx *firestore.Transaction) error {
+	err = client.RunTransaction(ctx, func(ctx context.Context, tx *cloud.Transaction) error {
 		standing = nil
-		existing, err := tx.GetAll([]*firestore.DocumentRef{ref})
+		existing, err := tx.GetAll([]*cloud.DocumentRef{ref})
 		if err != nil {
 			return err
 		}
 		if existing[0].Exists() {
 			old, err := documentOf(existing[0], allFields).Rule()
-			if err == nil && (old.ExpiresAt.IsZero() || old.ExpiresAt.After(time.Now())) {
+			if err == nil && !old.Expired(time.Now()) {
 				standing = &old
 				return nil
 			}
@@ -341,9 +346,9 @@ func (f *Firestore) Add(ctx context.Context, rule Rule) (standing *Rule, err err
 	return standing, nil
 }
 
-// Standing implements [Store].
-func (f *Firestore) Standing(ctx context.Context, rules ...Rule) (standing []Rule, err error) {
-	names, err := normalizeNames(rules)
+// Standing implements [blocklist.Store].
+func (f *Collection) Standing(ctx context.Context, rules ...blocklist.Rule) (standing []blocklist.Rule, err error) {
+	names, err := blocklist.NormalizeNames(rules)
 	if err != nil {
 		return nil, err
 	}
@@ -353,7 +358,7 @@ func (f *Firestore) Standing(ctx context.Context, rules ...Rule) (standing []Rul
 	}
 	now := time.Now()
 	for batch := range slices.Chunk(names, maxGet) {
-		refs := make([]*firestore.DocumentRef, 0, len(batch))
+		refs := make([]*cloud.DocumentRef, 0, len(batch))
 		for _, name := range batch {
 			refs = append(refs, collection.Doc(name.DocumentID()))
 		}
@@ -365,7 +370,7 @@ func (f *Firestore) Standing(ctx context.Context, rules ...Rule) (standing []Rul
 			if !d.Exists() {
 				continue
 			}
-			if r, err := documentOf(d, allFields).Rule(); err == nil && stands(r, now) {
+			if r, err := documentOf(d, allFields).Rule(); err == nil && r.Stands(now) {
 				standing = append(standing, r)
 			}
 		}
@@ -374,9 +379,9 @@ func (f *Firestore) Standing(ctx context.Context, rules ...Rule) (standing []Rul
 }
 
 // write runs enqueue with a bulk writer and waits for all of its writes.
-func (f *Firestore) write(ctx context.Context, client *firestore.Client, enqueue func(*firestore.BulkWriter, *[]*firestore.BulkWriterJob) error) error {
+func (f *Collection) write(ctx context.Context, client *cloud.Client, enqueue func(*cloud.BulkWriter, *[]*cloud.BulkWriterJob) error) error {
 	w := client.BulkWriter(ctx)
-	var jobs []*firestore.BulkWriterJob
+	var jobs []*cloud.BulkWriterJob
 	err := enqueue(w, &jobs)
 	w.End()
 	failed := 0
@@ -404,11 +409,11 @@ const (
 	maxIndexed = 1500 // bytes of a string that an index holds
 )
 
-// Lift implements [Store]. A rule is looked for by the id that a store gives it
+// Lift implements [blocklist.Store]. A rule is looked for by the id that a store gives it
 // and by its normal value; if none is found so, all documents of its kind are
 // read, since whoever wrote by hand may have written the value in another form.
-func (f *Firestore) Lift(ctx context.Context, rules ...Rule) ([]Rule, error) {
-	names, err := normalizeNames(rules)
+func (f *Collection) Lift(ctx context.Context, rules ...blocklist.Rule) ([]blocklist.Rule, error) {
+	names, err := blocklist.NormalizeNames(rules)
 	if err != nil {
 		return nil, err
 	}
@@ -416,13 +421,13 @@ func (f *Firestore) Lift(ctx context.Context, rules ...Rule) ([]Rule, error) {
 	if err != nil {
 		return nil, err
 	}
-	wanted := map[string]bool{}                             // by "kind:value"
-	found := map[string]map[string]*firestore.DocumentRef{} // by "kind:value" and id
+	wanted := map[string]bool{}                         // by "kind:value"
+	found := map[string]map[string]*cloud.DocumentRef{} // by "kind:value" and id
 	for _, name := range names {
 		wanted[name.String()] = true
-		found[name.String()] = map[string]*firestore.DocumentRef{}
+		found[name.String()] = map[string]*cloud.DocumentRef{}
 	}
-	see := func(documents []*firestore.DocumentSnapshot, err error) error {
+	see := func(documents []*cloud.DocumentSnapshot, err error) error {
 		if err != nil {
 			return fmt.Errorf("looking for rules in %s: %w", f.collection, err)
 		}
@@ -437,7 +442,7 @@ func (f *Firestore) Lift(ctx context.Context, rules ...Rule) ([]Rule, error) {
 	for rest := names; len(rest) > 0; {
 		batch := rest[:min(len(rest), maxIn)]
 		rest = rest[len(batch):]
-		var refs []*firestore.DocumentRef
+		var refs []*cloud.DocumentRef
 		var values []string
 		for _, name := range batch {
 			refs = append(refs, collection.Doc(name.DocumentID()))
@@ -455,7 +460,7 @@ func (f *Firestore) Lift(ctx context.Context, rules ...Rule) ([]Rule, error) {
 			return nil, err
 		}
 	}
-	unseen := map[Kind]bool{}
+	unseen := map[blocklist.Kind]bool{}
 	for key := range wanted {
 		if len(found[key]) > 0 {
 			delete(wanted, key)
@@ -467,9 +472,9 @@ func (f *Firestore) Lift(ctx context.Context, rules ...Rule) ([]Rule, error) {
 		}
 	}
 	for kind := range unseen {
-		query := collection.Where("kind", "==", string(kind)).OrderBy(firestore.DocumentID, firestore.Asc)
-		err := f.pages(ctx, query, func(d *firestore.DocumentSnapshot) []any {
-			see([]*firestore.DocumentSnapshot{d}, nil)
+		query := collection.Where("kind", "==", string(kind)).OrderBy(cloud.DocumentID, cloud.Asc)
+		err := f.pages(ctx, query, func(d *cloud.DocumentSnapshot) []any {
+			see([]*cloud.DocumentSnapshot{d}, nil)
 			return []any{d.Ref.ID}
 		})
 		if err := see(nil, err); err != nil {
@@ -477,19 +482,19 @@ func (f *Firestore) Lift(ctx context.Context, rules ...Rule) ([]Rule, error) {
 		}
 	}
 
-	var missing []Rule
-	err = f.write(ctx, client, func(w *firestore.BulkWriter, jobs *[]*firestore.BulkWriterJob) error {
-		expires := time.Now().Add(liftedFor)
+	var missing []blocklist.Rule
+	err = f.write(ctx, client, func(w *cloud.BulkWriter, jobs *[]*cloud.BulkWriterJob) error {
+		expires := time.Now().Add(blocklist.LiftedFor)
 		for _, name := range names {
 			refs := found[name.String()]
 			if len(refs) == 0 {
 				missing = append(missing, name)
 			}
 			for _, ref := range refs {
-				job, err := w.Update(ref, []firestore.Update{
+				job, err := w.Update(ref, []cloud.Update{
 					{Path: "deleted", Value: true},
 					{Path: "expires_at", Value: expires},
-					{Path: "updated_at", Value: firestore.ServerTimestamp},
+					{Path: "updated_at", Value: cloud.ServerTimestamp},
 				})
 				if err != nil {
 					return err
@@ -502,17 +507,17 @@ func (f *Firestore) Lift(ctx context.Context, rules ...Rule) ([]Rule, error) {
 	return missing, err
 }
 
-// List implements [Store].
-func (f *Firestore) List(ctx context.Context) (rules []Rule, skipped []DocumentError, err error) {
+// List implements [blocklist.Store].
+func (f *Collection) List(ctx context.Context) (rules []blocklist.Rule, skipped []blocklist.DocumentError, err error) {
 	_, collection, err := f.open()
 	if err != nil {
 		return nil, nil, err
 	}
-	query := collection.Select(allFields...).OrderBy(firestore.DocumentID, firestore.Asc)
-	err = f.pages(ctx, query, func(d *firestore.DocumentSnapshot) []any {
+	query := collection.Select(allFields...).OrderBy(cloud.DocumentID, cloud.Asc)
+	err = f.pages(ctx, query, func(d *cloud.DocumentSnapshot) []any {
 		r, err := documentOf(d, allFields).Rule()
 		if err != nil {
-			skipped = append(skipped, DocumentError{Where: d.Ref.ID, Err: err})
+			skipped = append(skipped, blocklist.DocumentError{Where: d.Ref.ID, Err: err})
 		} else {
 			rules = append(rules, r)
 		}
@@ -525,7 +530,7 @@ func (f *Firestore) List(ctx context.Context) (rules []Rule, skipped []DocumentE
 }
 
 // Close closes the connection.
-func (f *Firestore) Close() error {
+func (f *Collection) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true

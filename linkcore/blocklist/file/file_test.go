@@ -1,11 +1,11 @@
-package blocklist
+package file
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,7 +15,19 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/blocklist/blocklisttest"
 )
+
+// ruleOf makes a rule of "KIND:VALUE".
+func ruleOf(t testing.TB, s string) blocklist.Rule {
+	t.Helper()
+	r, err := blocklist.ParseRule(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
 
 func writeFile(t testing.TB, path, content string) {
 	t.Helper()
@@ -38,11 +50,10 @@ func readFile(t testing.TB, path string) string {
 	return string(b)
 }
 
-// read returns "id error" of what a source yields, without the ids that values
-// make.
-func readAll(t testing.TB, s Source, since time.Time) (documents []Document, whole bool) {
+// readAll returns what a source yields.
+func readAll(t testing.TB, s *File, since time.Time) (documents []blocklist.Document, whole bool) {
 	t.Helper()
-	whole, err := s.Read(t.Context(), since, func(d Document) { documents = append(documents, d) })
+	whole, err := s.Read(t.Context(), since, func(d blocklist.Document) { documents = append(documents, d) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +73,7 @@ null
 `+`{"reason":"`+strings.Repeat("x", maxLine)+`","kind":"host","value":"d.example"}
 {"kind":"host","value":"e.example"}
 {"kind":"host","value":"f.exam`)
-	source, err := OpenSource("file:" + path)
+	source, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +85,7 @@ null
 	var got []line
 	for _, d := range documents {
 		r, err := d.Rule()
-		var ruleErr *RuleError
+		var ruleErr *linkcore.FieldError
 		if errors.As(err, &ruleErr) {
 			got = append(got, line{d.Where, "", ruleErr.Field})
 		} else {
@@ -121,13 +132,13 @@ null
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := source.Read(t.Context(), time.Now(), func(Document) {}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := source.Read(t.Context(), time.Now(), func(blocklist.Document) {}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v, want ErrNotExist", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	writeFile(t, path, "{}")
-	if _, err := source.Read(ctx, time.Time{}, func(Document) {}); !errors.Is(err, context.Canceled) {
+	if _, err := source.Read(ctx, time.Time{}, func(blocklist.Document) {}); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want Canceled", err)
 	}
 	if _, err := source.Count(t.Context(), time.Now()); !errors.Is(err, errors.ErrUnsupported) {
@@ -135,58 +146,89 @@ null
 	}
 }
 
-func TestFileCache(t *testing.T) {
+// TestUnchanged: a copy is not made anew while the file stays as it is.
+func TestUnchanged(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "rules.jsonl")
 	writeFile(t, path, `{"kind":"host","value":"a.example"}`+"\n"+`{"kind":"host","val`)
-	source, err := OpenSource("file:" + path)
+	source, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := NewCache(source, Options{Refresh: time.Millisecond})
+	o := blocklist.DefaultOptions()
+	o.Refresh = 0
+	c := blocklist.NewCache(source, o)
 	defer c.Close()
-	refresh := func() {
+	refresh := func() *blocklist.Index {
 		t.Helper()
-		for {
-			if ch := c.RefreshIfDue(); ch != nil {
-				<-ch
-				return
-			}
+		<-c.RefreshIfDue()
+		index, err := c.Index(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
+		return index
 	}
-	refresh()
-	wantBlocked(t, c, "a.example", true)
+	before := refresh()
 	if s := c.Stats(); s.Rules != 1 || s.Skipped != 1 {
 		t.Errorf("stats %+v", s)
 	}
-	before := c.current.Load().index
-	refresh()
-	if c.current.Load().index != before {
+	if refresh() != before {
 		t.Error("the index changed though the file did not")
 	}
-	store, err := OpenStore("file:" + path)
-	if err != nil {
-		t.Fatal(err)
+	writeFile(t, path, `{"kind":"host","value":"b.example"}`+"\n")
+	if refresh() == before {
+		t.Error("the index did not change though the file did")
 	}
-	if err := store.Put(t.Context(), ruleOf(t, "host:b.example")); err != nil {
-		t.Fatal(err)
-	}
-	refresh()
-	wantBlocked(t, c, "a.example", true)
-	wantBlocked(t, c, "b.example", true)
-	if _, err := store.Lift(t.Context(), ruleOf(t, "host:a.example")); err != nil {
-		t.Fatal(err)
-	}
-	refresh()
-	wantBlocked(t, c, "a.example", false)
-	wantBlocked(t, c, "b.example", true)
+}
+
+// TestSuite is what every backend passes.
+func TestSuite(t *testing.T) {
+	blocklisttest.Run(t, func(t *testing.T) blocklisttest.Fixture {
+		path := filepath.Join(t.TempDir(), "rules.jsonl")
+		writeFile(t, path, "")
+		// edit replaces the file, without the lines that go.
+		edit := func(gone func(line string) bool, line string) {
+			t.Helper()
+			var lines []string
+			for l := range strings.Lines(readFile(t, path)) {
+				if !gone(l) {
+					lines = append(lines, l)
+				}
+			}
+			writeFile(t, path+".new", strings.Join(lines, "")+line)
+			if err := os.Rename(path+".new", path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		hand := map[string]string{} // lines by id
+		return blocklisttest.Fixture{
+			Backend: New(path),
+			Write: func(id string, fields map[string]any) {
+				t.Helper()
+				line, err := json.Marshal(fields)
+				if err != nil {
+					t.Fatal(err)
+				}
+				before := hand[id]
+				hand[id] = string(line) + "\n"
+				edit(func(l string) bool { return l == before }, hand[id])
+			},
+			Remove: func(r blocklist.Rule) {
+				t.Helper()
+				edit(func(l string) bool { return strings.Contains(l, `"`+r.Value+`"`) }, "")
+			},
+		}
+	})
 }
 
 func TestFileStore(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "rules.jsonl")
-	store, err := OpenStore("file:" + path)
-	if err != nil {
-		t.Fatal(err)
+	store := New(path)
+	if _, err := Open(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Open without a file: %v", err)
+	}
+	if _, err := Open(folder); err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Errorf("Open of a folder: %v", err)
 	}
 	if _, _, err := store.List(t.Context()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("List without a file: %v", err)
@@ -194,7 +236,6 @@ func TestFileStore(t *testing.T) {
 	if _, err := store.Lift(t.Context(), ruleOf(t, "host:a.example")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Lift without a file: %v", err)
 	}
-	testStore(t, store)
 
 	// What is no rule stays as it is, and what is not touched too.
 	odd := "{\"kind\" : \"host\", \"value\":\"Keep.example\", \"color\":\"red\"}\r\nnot JSON <&>\n"
@@ -202,7 +243,7 @@ func TestFileStore(t *testing.T) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Put(t.Context(), Rule{Kind: URL, Value: "https://new.example/?a&b", Reason: "<phishing>"}); err != nil {
+	if err := store.Put(t.Context(), blocklist.Rule{Kind: blocklist.URL, Value: "https://new.example/?a&b", Reason: "<phishing>"}); err != nil {
 		t.Fatal(err)
 	}
 	got := readFile(t, path)
@@ -258,7 +299,7 @@ func TestFileStore(t *testing.T) {
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
 	}
-	if err := NewFile(link).Put(t.Context(), ruleOf(t, "host:linked.example")); err != nil {
+	if err := New(link).Put(t.Context(), ruleOf(t, "host:linked.example")); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
@@ -269,7 +310,7 @@ func TestFileStore(t *testing.T) {
 	}
 
 	// Nowhere to write.
-	err = NewFile(filepath.Join(folder, "missing", "rules.jsonl")).Put(t.Context(), ruleOf(t, "host:a.example"))
+	err = New(filepath.Join(folder, "missing", "rules.jsonl")).Put(t.Context(), ruleOf(t, "host:a.example"))
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Put into a missing folder: %v", err)
 	}
@@ -282,7 +323,7 @@ func TestFileWriters(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			f := NewFile(path)
+			f := New(path)
 			for j := range 5 {
 				if err := f.Put(t.Context(), ruleOf(t, fmt.Sprintf("host:h%d-%d.example", i, j))); err != nil {
 					t.Error(err)
@@ -302,12 +343,12 @@ func TestFileWriters(t *testing.T) {
 			reading = false
 		default:
 		}
-		_, skipped, err := NewFile(path).List(t.Context())
+		_, skipped, err := New(path).List(t.Context())
 		if err != nil && !errors.Is(err, fs.ErrNotExist) || len(skipped) != 0 {
 			t.Fatalf("skipped %v, %v", skipped, err)
 		}
 	}
-	rules, _, err := NewFile(path).List(t.Context())
+	rules, _, err := New(path).List(t.Context())
 	if err != nil || len(rules) != 40 {
 		t.Errorf("%d rules, %v, want 40", len(rules), err)
 	}
@@ -338,182 +379,8 @@ func TestWritersWait(t *testing.T) {
 	defer func() { <-writers }()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	f := NewFile(filepath.Join(t.TempDir(), "rules.jsonl"))
-	if _, err := f.Add(ctx, Rule{Kind: Host, Value: "evil.example", Action: Block}); !errors.Is(err, context.DeadlineExceeded) {
+	f := New(filepath.Join(t.TempDir(), "rules.jsonl"))
+	if _, err := f.Add(ctx, blocklist.Rule{Kind: blocklist.Host, Value: "evil.example", Action: blocklist.Block}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("it did not wait, or not for so long: %v", err)
 	}
 }
-
-func TestOpen(t *testing.T) {
-	folder := t.TempDir()
-	writeFile(t, filepath.Join(folder, "rules.jsonl"), "")
-	for url, want := range map[string]bool{
-		"none":                              true,
-		"file:" + folder + "/rules.jsonl":   true,
-		"file:" + folder + "/missing.jsonl": false,
-		"file:" + folder:                    false,
-		"file:":                             false,
-		"":                                  false,
-		"rules.jsonl":                       false,
-		"firestore://project/(default)/blocklist":  true,
-		"firestore://example.com:project/db/rules": true,
-		"firestore://project/blocklist":            false,
-		"firestore://project/db/a/b":               false,
-		"firestore:///db/blocklist":                false,
-		"firestore://project//blocklist":           false,
-		"firestore://project/db/":                  false,
-		"firestore://project/db/..":                false,
-		"pubsub://project/topic":                   false,
-	} {
-		source, err := OpenSource(url)
-		if (err == nil) != want || url == "none" && source != nil {
-			t.Errorf("OpenSource(%q) = %v, %v", url, source, err)
-		}
-		if source != nil {
-			if err := source.Close(); err != nil {
-				t.Errorf("%q: Close: %v", url, err)
-			}
-		}
-	}
-	if _, err := OpenStore("none"); err == nil {
-		t.Error("OpenStore(none) succeeded")
-	}
-	if _, err := OpenStore("file:" + folder + "/missing.jsonl"); err != nil {
-		t.Error(err)
-	}
-}
-
-// testStore checks what both stores promise. The store must be empty.
-func testStore(t *testing.T, store Store) {
-	t.Helper()
-	ctx := t.Context()
-	source := store.(Source)
-	list := func() map[string]Rule {
-		t.Helper()
-		rules, skipped, err := store.List(ctx)
-		if err != nil || len(skipped) != 0 {
-			t.Fatalf("List: skipped %v, %v", skipped, err)
-		}
-		byName := map[string]Rule{}
-		for _, r := range rules {
-			if _, ok := byName[r.String()]; ok {
-				t.Errorf("rule %s is there twice", r)
-			}
-			if r.ID != r.DocumentID() {
-				t.Errorf("rule %s has the id %s", r, r.ID)
-			}
-			byName[r.String()] = r
-		}
-		return byName
-	}
-	about := func(at, want time.Time) bool { return at.Sub(want).Abs() < time.Minute }
-	now := time.Now()
-	starts, expires := now.Add(time.Hour).Truncate(time.Microsecond), now.Add(2*time.Hour).Truncate(time.Microsecond)
-
-	// One rule that cannot be written keeps all from being written.
-	var ruleErr *RuleError
-	if err := store.Put(ctx, ruleOf(t, "host:a.example"), Rule{Kind: Host, Value: "*"}); !errors.As(err, &ruleErr) || ruleErr.Field != "value" {
-		t.Errorf("Put: %v", err)
-	}
-	if err := store.Put(ctx, Rule{Kind: Host, Value: "a.example", ExpiresAt: now.Add(-time.Second)}); !errors.As(err, &ruleErr) || ruleErr.Field != "expires_at" {
-		t.Errorf("Put: %v", err)
-	}
-	if _, err := store.Lift(ctx, Rule{Kind: Host, Value: "*"}); !errors.As(err, &ruleErr) {
-		t.Errorf("Lift: %v", err)
-	}
-
-	if err := store.Put(ctx,
-		Rule{Kind: Host, Value: "A.example", Reason: "phishing", CreatedBy: "ann@example.com"},
-		Rule{Kind: URL, Value: "https://b.example/%7e", Action: Redirect, Target: "https://bücher.example/", StartsAt: starts, ExpiresAt: expires},
-		Rule{Kind: Recipient, Value: "acme/r1", Action: Untracked},
-		Rule{Kind: Host, Value: "c.example", Reason: "first"},
-		Rule{Kind: Host, Value: "C.example", Reason: "last"},
-	); err != nil {
-		t.Fatal(err)
-	}
-	rules := list()
-	if len(rules) != 4 {
-		t.Fatalf("rules %v", rules)
-	}
-	a := rules["host:a.example"]
-	if a.Action != Block || a.Reason != "phishing" || a.CreatedBy != "ann@example.com" || !about(a.CreatedAt, now) || !about(a.UpdatedAt, now) || a.Deleted || !a.StartsAt.IsZero() || !a.ExpiresAt.IsZero() {
-		t.Errorf("rule %+v", a)
-	}
-	b := rules["url:b.example/~"]
-	if b.Action != Redirect || b.Target != "https://xn--bcher-kva.example/" || !b.StartsAt.Equal(starts) || !b.ExpiresAt.Equal(expires) {
-		t.Errorf("rule %+v", b)
-	}
-	if r := rules["recipient:acme/r1"]; r.Action != Untracked {
-		t.Errorf("rule %+v", r)
-	}
-	if r := rules["host:c.example"]; r.Reason != "last" {
-		t.Errorf("rule %+v", r)
-	}
-
-	// Written again: created_at stays, everything else is new.
-	if err := store.Put(ctx, Rule{Kind: Host, Value: "a.example", Reason: "malware"}, Rule{Kind: URL, Value: "b.example/~"}); err != nil {
-		t.Fatal(err)
-	}
-	rules = list()
-	if again := rules["host:a.example"]; !again.CreatedAt.Equal(a.CreatedAt) || !again.UpdatedAt.After(a.UpdatedAt) || again.Reason != "malware" || again.CreatedBy != "" {
-		t.Errorf("rule %+v, before %+v", again, a)
-	}
-	if again := rules["url:b.example/~"]; again.Action != Block || again.Target != "" || !again.StartsAt.IsZero() || !again.ExpiresAt.IsZero() {
-		t.Errorf("rule %+v", again)
-	}
-
-	// Lifted, and known to be missing.
-	missing, err := store.Lift(ctx, Rule{Kind: Host, Value: "A.EXAMPLE"}, Rule{Kind: Host, Value: "nowhere.example"}, Rule{Kind: Host, Value: "a.example"})
-	if err != nil || len(missing) != 1 || missing[0].String() != "host:nowhere.example" {
-		t.Errorf("Lift: %v, %v", missing, err)
-	}
-	rules = list()
-	if a := rules["host:a.example"]; !a.Deleted || !about(a.ExpiresAt, now.Add(24*time.Hour)) || a.Reason != "malware" {
-		t.Errorf("rule %+v", a)
-	}
-	// What stands is neither lifted nor missing.
-	standing, err := store.Standing(ctx, Rule{Kind: Host, Value: "a.example"}, Rule{Kind: Host, Value: "C.example"}, Rule{Kind: Recipient, Value: "acme/r1"}, Rule{Kind: Key, Value: "none"})
-	names := map[string]Action{}
-	for _, r := range standing {
-		names[r.String()] = r.Action
-	}
-	if want := map[string]Action{"host:c.example": Block, "recipient:acme/r1": Untracked}; err != nil || !maps.Equal(names, want) {
-		t.Errorf("Standing: %v, %v; want %v", names, err, want)
-	}
-	if _, err := store.Standing(ctx, Rule{Kind: Host, Value: "*"}); !errors.As(err, &ruleErr) {
-		t.Errorf("Standing: %v", err)
-	}
-	if missing, err := store.Lift(ctx, Rule{Kind: Host, Value: "a.example"}); err != nil || len(missing) != 1 {
-		t.Errorf("Lift of a lifted rule: %v, %v", missing, err)
-	}
-	// And written anew.
-	if err := store.Put(ctx, Rule{Kind: Host, Value: "a.example"}); err != nil {
-		t.Fatal(err)
-	}
-	if again := list()["host:a.example"]; again.Deleted || !again.ExpiresAt.IsZero() || !again.CreatedAt.After(a.CreatedAt) {
-		t.Errorf("rule %+v", again)
-	}
-	if err := store.Put(ctx); err != nil {
-		t.Errorf("Put of nothing: %v", err)
-	}
-
-	// What an endpoint reads of it.
-	c := NewCache(nopCloser{source}, Options{})
-	defer c.Close()
-	<-c.RefreshIfDue()
-	wantBlocked(t, c, "a.example", true)
-	x, err := c.Index(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !x.Decide(&Request{Link: &linkcore.Link{Fields: linkcore.Fields{Customer: "acme", Recipient: "r1"}}, Now: now}).Untracked {
-		t.Error("not untracked")
-	}
-	if s := c.Stats(); s.Rules != 4 || s.Documents != 4 {
-		t.Errorf("stats %+v", s)
-	}
-}
-
-type nopCloser struct{ Source }
-
-func (nopCloser) Close() error { return nil }

@@ -1,9 +1,13 @@
-package blocklist
+// Package file keeps the rules of a blocklist in a file of JSON lines.
+// BLOCKLIST.md, in the folder above, says what a line may hold and what else
+// may write to the file.
+package file
 
 import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +17,9 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/blocklist"
 )
 
 // maxLine is how long a line of a rules file may be; longer ones are skipped.
@@ -25,7 +32,7 @@ const settled = 2 * time.Second
 // checkTime bounds how long opening a source looks for its file.
 const checkTime = time.Second
 
-// File is a [Source] and a [Store] of a file of JSON lines: one rule a line,
+// File is the [blocklist.Backend] of a file of JSON lines: one rule a line,
 // with the fields of a document, times as in RFC 3339. What is no rule is
 // skipped, so a line that somebody is still writing does no harm.
 type File struct {
@@ -45,9 +52,20 @@ func (a fingerprint) equal(info fs.FileInfo) bool {
 	return a.info != nil && os.SameFile(a.info, info) && a.info.Size() == info.Size() && a.info.ModTime().Equal(info.ModTime())
 }
 
-// NewFile returns the source and store of a file. Nothing is read or written
-// before the first call.
-func NewFile(path string) *File { return &File{path: path} }
+// New returns the backend of a file, which need not exist: the first Put or Add
+// makes it. Nothing is read or written before the first call.
+func New(path string) *File { return &File{path: path} }
+
+// Open is [New] for who reads: the file must exist and be a regular one. It is
+// no error if its file system does not answer within a second; Read then finds
+// out.
+func Open(path string) (*File, error) {
+	f := New(path)
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
 
 // check tells whether the file can be read now. It is no error if the file
 // system does not answer within checkTime.
@@ -91,9 +109,10 @@ func statRegular(path string) (fs.FileInfo, error) {
 	return info, err
 }
 
-// Read implements [Source]. It yields the whole file, or nothing if the file
-// has not changed since the last Read that ended well and since is not zero.
-func (f *File) Read(ctx context.Context, since time.Time, yield func(Document)) (bool, error) {
+// Read implements [blocklist.Source]. It yields the whole file, or nothing if
+// the file has not changed since the last Read that ended well and since is not
+// zero.
+func (f *File) Read(ctx context.Context, since time.Time, yield func(blocklist.Document)) (bool, error) {
 	file, err := f.open()
 	if err != nil {
 		return false, err
@@ -117,16 +136,16 @@ func (f *File) Read(ctx context.Context, since time.Time, yield func(Document)) 
 	return true, nil
 }
 
-// Count implements [Source].
+// Count implements [blocklist.Source].
 func (f *File) Count(context.Context, time.Time) (int, error) { return 0, errors.ErrUnsupported }
 
-// Close implements [Source].
+// Close implements [blocklist.Backend].
 func (f *File) Close() error { return nil }
 
 // readLines yields a document for each line that is not blank; one of a line
 // longer than limit only says so. before sees each line first, blank ones too,
 // without its line end, cut at the limit; an error of it ends the reading.
-func readLines(r io.Reader, limit int, before func(line []byte) error, yield func(Document)) error {
+func readLines(r io.Reader, limit int, before func(line []byte) error, yield func(blocklist.Document)) error {
 	in := bufio.NewReaderSize(r, 64<<10)
 	ids := lineIDs{}
 	var line []byte
@@ -172,19 +191,19 @@ func readLines(r io.Reader, limit int, before func(line []byte) error, yield fun
 // lineIDs gives lines the ids that documents have: the one that its kind and
 // value make, so that a line keeps it wherever it moves. A second line of the
 // same kind and value gets a higher one.
-type lineIDs map[documentKey]int
+type lineIDs map[[sha256.Size]byte]int
 
 // document reads a line.
-func (ids lineIDs) document(line []byte, tooLong bool) Document {
-	d := Document{ID: documentID(string(line))}
+func (ids lineIDs) document(line []byte, tooLong bool) blocklist.Document {
+	d := blocklist.Document{ID: blocklist.DocumentID(string(line))}
 	if tooLong {
-		d.Err = ruleError("line", "is longer than %d bytes", maxLine)
+		d.Err = lineError("is longer than %d bytes", maxLine)
 	} else if d.Fields, d.Err = decodeLine(line); d.Err == nil {
 		if r, err := d.Rule(); err == nil {
 			d.ID = r.DocumentID()
 		}
 	}
-	key := keyOf(d.ID)
+	key := sha256.Sum256([]byte(d.ID))
 	ids[key]++
 	if n := ids[key]; n > 1 {
 		d.ID = fmt.Sprintf("%s-%06d", d.ID, n)
@@ -196,10 +215,10 @@ func (ids lineIDs) document(line []byte, tooLong bool) Document {
 func decodeLine(line []byte) (map[string]any, error) {
 	var fields map[string]any
 	if err := json.Unmarshal(line, &fields); err != nil {
-		return nil, ruleError("line", "is no JSON object: %v", err)
+		return nil, lineError("is no JSON object: %v", err)
 	}
 	if fields == nil {
-		return nil, ruleError("line", "is null")
+		return nil, lineError("is null")
 	}
 	for _, name := range [...]string{"created_at", "updated_at", "starts_at", "expires_at"} {
 		if s, ok := fields[name].(string); ok {
@@ -209,6 +228,11 @@ func decodeLine(line []byte) (map[string]any, error) {
 		}
 	}
 	return fields, nil
+}
+
+// lineError says what is wrong with a whole line.
+func lineError(format string, a ...any) error {
+	return &linkcore.FieldError{Field: "line", Problem: fmt.Sprintf(format, a...)}
 }
 
 // fileRule is a rule as a line of the file.
@@ -228,7 +252,7 @@ type fileRule struct {
 
 // AppendLine appends the rule as a line of a rules file, with its line end: a
 // JSON object with the fields of a document, times as in RFC 3339.
-func (r Rule) AppendLine(dst []byte) ([]byte, error) {
+func AppendLine(dst []byte, r blocklist.Rule) ([]byte, error) {
 	at := func(t time.Time) *time.Time {
 		if t.IsZero() {
 			return nil
@@ -247,20 +271,20 @@ func (r Rule) AppendLine(dst []byte) ([]byte, error) {
 	return append(dst, b.Bytes()...), err
 }
 
-// Put implements [Store]. It makes the file where there is none.
-func (f *File) Put(ctx context.Context, rules ...Rule) error {
+// Put implements [blocklist.Store]. It makes the file where there is none.
+func (f *File) Put(ctx context.Context, rules ...blocklist.Rule) error {
 	now := time.Now()
-	rules, err := normalizeAll(rules, now)
+	rules, err := blocklist.NormalizeAll(rules, now)
 	if err != nil {
 		return err
 	}
-	pending := make(map[string]Rule, len(rules))
+	pending := make(map[string]blocklist.Rule, len(rules))
 	for _, r := range rules {
 		r.CreatedAt, r.UpdatedAt = now, now
 		pending[r.String()] = r
 	}
 	written := make(map[string]bool, len(rules))
-	return f.rewrite(ctx, true, now, func(old Rule) (Rule, edit) {
+	return f.rewrite(ctx, true, now, func(old blocklist.Rule) (blocklist.Rule, edit) {
 		r, ok := pending[old.String()]
 		switch {
 		case !ok:
@@ -273,7 +297,7 @@ func (f *File) Put(ctx context.Context, rules ...Rule) error {
 			r.CreatedAt = old.CreatedAt
 		}
 		return r, replace
-	}, func() (rest []Rule) {
+	}, func() (rest []blocklist.Rule) {
 		for _, r := range rules {
 			if !written[r.String()] {
 				rest = append(rest, pending[r.String()])
@@ -283,22 +307,22 @@ func (f *File) Put(ctx context.Context, rules ...Rule) error {
 	})
 }
 
-// Add implements [Store]. It makes the file where there is none.
-func (f *File) Add(ctx context.Context, rule Rule) (standing *Rule, err error) {
+// Add implements [blocklist.Store]. It makes the file where there is none.
+func (f *File) Add(ctx context.Context, rule blocklist.Rule) (standing *blocklist.Rule, err error) {
 	now := time.Now()
-	rules, err := normalizeAll([]Rule{rule}, now)
+	rules, err := blocklist.NormalizeAll([]blocklist.Rule{rule}, now)
 	if err != nil {
 		return nil, err
 	}
 	rule = rules[0]
 	rules[0].CreatedAt, rules[0].UpdatedAt = now, now
-	err = f.rewrite(ctx, true, now, func(old Rule) (Rule, edit) {
+	err = f.rewrite(ctx, true, now, func(old blocklist.Rule) (blocklist.Rule, edit) {
 		// What has expired does not come here.
 		if old.String() == rule.String() {
 			standing = &old
 		}
 		return old, keep
-	}, func() []Rule {
+	}, func() []blocklist.Rule {
 		if standing != nil {
 			return nil
 		}
@@ -307,9 +331,9 @@ func (f *File) Add(ctx context.Context, rule Rule) (standing *Rule, err error) {
 	return standing, err
 }
 
-// Standing implements [Store].
-func (f *File) Standing(ctx context.Context, rules ...Rule) (standing []Rule, err error) {
-	names, err := normalizeNames(rules)
+// Standing implements [blocklist.Store].
+func (f *File) Standing(ctx context.Context, rules ...blocklist.Rule) (standing []blocklist.Rule, err error) {
+	names, err := blocklist.NormalizeNames(rules)
 	if err != nil {
 		return nil, err
 	}
@@ -323,16 +347,16 @@ func (f *File) Standing(ctx context.Context, rules ...Rule) (standing []Rule, er
 	}
 	now := time.Now()
 	for _, r := range all {
-		if wanted[r.String()] && stands(r, now) {
+		if wanted[r.String()] && r.Stands(now) {
 			standing = append(standing, r)
 		}
 	}
 	return standing, err
 }
 
-// Lift implements [Store].
-func (f *File) Lift(ctx context.Context, rules ...Rule) ([]Rule, error) {
-	names, err := normalizeNames(rules)
+// Lift implements [blocklist.Store].
+func (f *File) Lift(ctx context.Context, rules ...blocklist.Rule) ([]blocklist.Rule, error) {
+	names, err := blocklist.NormalizeNames(rules)
 	if err != nil {
 		return nil, err
 	}
@@ -342,18 +366,18 @@ func (f *File) Lift(ctx context.Context, rules ...Rule) ([]Rule, error) {
 	for _, name := range names {
 		wanted[name.String()] = true
 	}
-	err = f.rewrite(ctx, false, now, func(old Rule) (Rule, edit) {
+	err = f.rewrite(ctx, false, now, func(old blocklist.Rule) (blocklist.Rule, edit) {
 		if old.Deleted || !wanted[old.String()] {
 			return old, keep
 		}
 		found[old.String()] = true
-		old.Deleted, old.UpdatedAt, old.ExpiresAt = true, now, now.Add(liftedFor)
+		old.Deleted, old.UpdatedAt, old.ExpiresAt = true, now, now.Add(blocklist.LiftedFor)
 		return old, replace
-	}, func() []Rule { return nil })
+	}, func() []blocklist.Rule { return nil })
 	if err != nil {
 		return nil, err
 	}
-	var missing []Rule
+	var missing []blocklist.Rule
 	for _, name := range names {
 		if !found[name.String()] {
 			missing = append(missing, name)
@@ -362,17 +386,17 @@ func (f *File) Lift(ctx context.Context, rules ...Rule) ([]Rule, error) {
 	return missing, nil
 }
 
-// List implements [Store].
-func (f *File) List(ctx context.Context) (rules []Rule, skipped []DocumentError, err error) {
+// List implements [blocklist.Store].
+func (f *File) List(ctx context.Context) (rules []blocklist.Rule, skipped []blocklist.DocumentError, err error) {
 	file, err := f.open()
 	if err != nil {
 		return nil, nil, err
 	}
 	defer file.Close()
-	err = readLines(file, maxLine, func([]byte) error { return ctx.Err() }, func(d Document) {
+	err = readLines(file, maxLine, func([]byte) error { return ctx.Err() }, func(d blocklist.Document) {
 		r, err := d.Rule()
 		if err != nil {
-			skipped = append(skipped, DocumentError{Where: d.where(), Err: err})
+			skipped = append(skipped, blocklist.DocumentError{Where: d.Where, Err: err})
 		} else {
 			rules = append(rules, r)
 		}
@@ -400,7 +424,7 @@ var writers = make(chan struct{}, 1)
 // what rest returns. Rules that have expired are dropped, as Firestore drops
 // them. Lines that are no rules stay as they are. Whoever reads meanwhile sees
 // the old file or the new one, never half of it.
-func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change func(Rule) (Rule, edit), rest func() []Rule) (err error) {
+func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change func(blocklist.Rule) (blocklist.Rule, edit), rest func() []blocklist.Rule) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("writing the rules: %w", err)
@@ -449,12 +473,12 @@ func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change f
 		finish()
 		line = append(line, text...)
 		return errors.Join(lineErr, ctx.Err())
-	}, func(d Document) {
+	}, func(d blocklist.Document) {
 		r, err := d.Rule()
 		if err != nil {
 			return
 		}
-		if !r.ExpiresAt.IsZero() && !r.ExpiresAt.After(now) {
+		if r.Expired(now) {
 			// Its kind and value may be written anew.
 			line, changed = line[:0], true
 			return
@@ -463,7 +487,7 @@ func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change f
 		switch what {
 		case replace:
 			changed = true
-			line, err = r.AppendLine(line[:0])
+			line, err = AppendLine(line[:0], r)
 			line = bytes.TrimSuffix(line, []byte("\n"))
 			lineErr = errors.Join(lineErr, err)
 		case drop:
@@ -476,7 +500,7 @@ func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change f
 	finish()
 	for _, r := range rest() {
 		changed = true
-		if line, err = r.AppendLine(line[:0]); err != nil {
+		if line, err = AppendLine(line[:0], r); err != nil {
 			return err
 		}
 		out.Write(line)
