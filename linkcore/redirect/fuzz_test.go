@@ -180,15 +180,22 @@ func FuzzVerifyAgrees(f *testing.F) {
 	})
 }
 
-// FuzzOneClick: a body is accepted only if it holds both words, in whatever
-// encoding, and never panics.
+// FuzzOneClick: a body is accepted only if it is a form or the pair itself, never
+// as JSON, and nothing panics.
 func FuzzOneClick(f *testing.F) {
 	f.Add(urlencoded, oneClickBody)
 	f.Add(formData, multipartBody("List-Unsubscribe", "One-Click"))
 	f.Add(`multipart/form-data; boundary="b`, "--b\r\n\r\n--b--")
+	f.Add("text/plain;charset=UTF-8", oneClickBody+"\r\n")
+	f.Add("application/json", oneClickBody)
 	f.Add("application/x-www-form-urlencoded;;=", "List-Unsubscribe=One%2DClick")
 	f.Fuzz(func(t *testing.T, contentType, body string) {
-		if err := oneClick(contentType, []byte(body)); err == nil && len(body) < len("List-Unsubscribe=One-Click") {
+		if oneClick(contentType, []byte(body)) != nil {
+			return
+		}
+		lower := strings.ToLower(contentType)
+		form := lower == "" || strings.HasPrefix(strings.TrimSpace(lower), urlencoded) || strings.Contains(lower, "multipart/")
+		if len(body) < len(oneClickBody) || !form && strings.TrimSpace(strings.ToLower(body)) != strings.ToLower(oneClickBody) || strings.HasPrefix(lower, "application/json") {
 			t.Fatalf("accepted %q as %q", body, contentType)
 		}
 	})
