@@ -228,7 +228,7 @@ func (x *exchange) click(link *linkcore.Link) {
 		x.unavailable()
 		return
 	}
-	o := event.Outcome{Type: event.Click, Rule: d.Rule, Untracked: d.Untracked, Address: address}
+	o := event.Outcome{Type: event.Click, Rule: d.Rule, Untracked: d.Untracked, RulesUnknown: !known, Address: address}
 	location := link.Destination
 	switch d.Action {
 	case blocklist.Block:
@@ -265,7 +265,7 @@ func (x *exchange) open(link *linkcore.Link) {
 	}
 	x.opens.Add(1)
 	x.answer(&pixelAnswer, true)
-	x.record(link, event.Outcome{Type: event.Open, Rule: d.Rule, Untracked: d.Untracked, Address: address})
+	x.record(link, event.Outcome{Type: event.Open, Rule: d.Rule, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
 }
 
 func (x *exchange) unsubscribe(link *linkcore.Link) {
@@ -285,10 +285,10 @@ func (x *exchange) unsubscribe(link *linkcore.Link) {
 	x.began = time.Now()
 	address := x.o.Recorder.ClientAddress(x.r)
 	// No rule stands in the way of unsubscribing, so neither does their absence.
-	d, _ := x.decide(link, address)
+	d, known := x.decide(link, address)
 	x.unsubscribes.Add(1)
 	x.answer(&unsubscribedAnswer, true)
-	x.record(link, event.Outcome{Type: event.Unsubscribe, Rule: d.Rule, Untracked: d.Untracked, Address: address})
+	x.record(link, event.Outcome{Type: event.Unsubscribe, Rule: d.Rule, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
 }
 
 // decide asks the rules; known is false if they can't be asked.
