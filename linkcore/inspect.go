@@ -82,19 +82,12 @@ func (a *Anatomy) inspectBox(box string) {
 // SplitURL splits a URL into what a browser sends of it: the authority and the
 // request target. The fragment stays with the browser.
 func SplitURL(rawURL string) (authority, target string, err error) {
-	n := schemeLength(rawURL)
-	if n == 0 || !strings.HasPrefix(rawURL[n:], "://") {
+	rawURL, _, _ = strings.Cut(rawURL, "#")
+	authority, target, ok := splitAbsolute(rawURL)
+	if !ok {
 		return "", "", errors.New("a tracked URL begins with https:// or http://")
 	}
-	rest, _, _ := strings.Cut(rawURL[n+3:], "#")
-	i := strings.IndexAny(rest, "/?")
-	switch {
-	case i < 0:
-		return rest, "/", nil
-	case rest[i] == '?':
-		return rest[:i], "/" + rest[i:], nil
-	}
-	return rest[:i], rest[i:], nil
+	return authority, target, nil
 }
 
 // explainToken says why a target holds no token, part by part.

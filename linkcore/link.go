@@ -41,6 +41,12 @@ type Fields struct {
 	Sent time.Time
 }
 
+// Beginnings of [Fields.Link] that have a meaning for events (EVENTS.md).
+const (
+	AnonymousPrefix = "an_" // the link is the mailing's: it was made for nobody in particular
+	HoneypotPrefix  = "hp_" // the link is a trap, which people do not see
+)
+
 // A Repair is the step that was needed to read a link that was mangled on its
 // way; see FORMAT.md.
 type Repair string

@@ -316,7 +316,7 @@ func newLink() string {
 	for {
 		rand.Read(b[:])
 		s := base64.RawURLEncoding.EncodeToString(b[:])
-		if !strings.HasPrefix(s, "hp_") && !strings.HasPrefix(s, "an_") {
+		if !strings.HasPrefix(s, HoneypotPrefix) && !strings.HasPrefix(s, AnonymousPrefix) {
 			return s
 		}
 	}

@@ -214,9 +214,42 @@ func TestVerifyReasons(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 	}
-	for _, target := range []string{"http://links.example.com" + good, "HTTPS://evil.example" + good} {
-		if _, err := ring.Verify("links.example.com", target); err != nil {
-			t.Errorf("absolute form %s: %v", target, err)
+}
+
+// A target in absolute form names its own authority, whatever stands beside it.
+func TestAbsoluteTargets(t *testing.T) {
+	v, ring := loadVectors(t)
+	path, query := -1, -1
+	for i, c := range v.Valid {
+		switch {
+		case c.Kind == "c" && path < 0 && strings.HasPrefix(c.Target, "/c"):
+			path = i
+		case c.Kind == "c" && query < 0 && strings.HasPrefix(c.Target, "/?id="):
+			query = i
+		}
+	}
+	p, q := v.Valid[path], v.Valid[query]
+	for _, c := range []struct {
+		name, host, target, destination string // no destination: no link
+		err                             error
+	}{
+		{"path form", "", "http://" + p.Host + p.Target, p.Destination, nil},
+		{"upper-case scheme", "", "HTTPS://" + p.Host + p.Target, p.Destination, nil},
+		{"another authority beside it", "other.example", "http://" + p.Host + p.Target, p.Destination, nil},
+		{"another authority in it", p.Host, "http://other.example" + p.Target, "", ErrTag},
+		{"port and trailing dot", "", "http://" + strings.ToUpper(p.Host) + ".:8080" + p.Target, p.Destination, nil},
+		{"user information", p.Host, "http://user@" + p.Host + p.Target, "", ErrHost},
+		{"no authority", p.Host, "http://" + p.Target, "", ErrHost},
+		{"query form", "", "http://" + q.Host + q.Target, q.Destination, nil},
+		{"query form, no path", "", "http://" + q.Host + q.Target[1:], q.Destination, nil},
+		{"neither path nor query", q.Host, "http://" + q.Host, "", ErrNotLink},
+		{"another scheme", p.Host, "ftp://" + p.Host + p.Target, "", ErrNotLink},
+		{"a scheme that folds to https", p.Host, "http\u017f://" + p.Host + p.Target, "", ErrNotLink},
+		{"one slash", p.Host, "http:/" + p.Host + p.Target, "", ErrNotLink},
+	} {
+		link, err := ring.Verify(c.host, c.target)
+		if !errors.Is(err, c.err) || link.Destination != c.destination {
+			t.Errorf("%s: %s: %q, %v, want %q, %v", c.name, c.target, link.Destination, err, c.destination, c.err)
 		}
 	}
 }

@@ -14,7 +14,7 @@ const MaxTarget = 16384
 
 // Verify checks the tracked link that a request names and says what it holds.
 // The authority is the request's (net/http: Request.Host), the target its raw
-// request target (Request.RequestURI), in origin or absolute form: a library's
+// request target (Request.RequestURI), as [SplitTarget] reads it: a library's
 // re-encoding of either would change what was signed.
 //
 // A link that was mangled on its way is repaired as FORMAT.md says; that is
@@ -24,6 +24,10 @@ const MaxTarget = 16384
 func (r *KeyRing) Verify(authority, target string) (Link, error) {
 	if len(target) > MaxTarget {
 		return Link{}, ErrTooLong
+	}
+	authority, target, ok := SplitTarget(authority, target)
+	if !ok {
+		return Link{}, ErrNotLink
 	}
 	host, err := NormalizeHost(authority)
 	if err != nil {
@@ -77,10 +81,9 @@ type request struct {
 	consuming string // what is left of the query if whole was the destination
 }
 
-// parseTarget finds the token in a request target by its syntax alone.
+// parseTarget finds the token in a target in origin form by its syntax alone.
 func parseTarget(target string) (q request, ok bool) {
-	target, ok = originForm(target)
-	if !ok || strings.HasPrefix(target, "/-/") {
+	if strings.HasPrefix(target, "/-/") {
 		return q, false
 	}
 	path, query, hasQuery := strings.Cut(target, "?")
@@ -105,21 +108,33 @@ func parseTarget(target string) (q request, ok bool) {
 	return parseQueryForm(path[1:], query)
 }
 
-// originForm returns the path and query of a request target in origin or
-// absolute form (RFC 9112, section 3.2).
-func originForm(target string) (string, bool) {
+// SplitTarget reads the request target of an HTTP request (RFC 9112, section
+// 3.2): the raw bytes, with what the request names as its authority beside it. It
+// returns the target in origin form, and the authority that counts: of a target
+// in absolute form, its own. ok is false for any other form, such as *.
+func SplitTarget(authority, target string) (_, origin string, ok bool) {
 	if strings.HasPrefix(target, "/") {
-		return target, true
+		return authority, target, true
 	}
-	n := schemeLength(target)
-	if n == 0 || !strings.HasPrefix(target[n:], "://") {
-		return "", false
+	return splitAbsolute(target)
+}
+
+// splitAbsolute splits an http or https URL. Where it has no path, the path is a
+// slash.
+func splitAbsolute(url string) (authority, origin string, ok bool) {
+	n := schemeLength(url)
+	if n == 0 || !strings.HasPrefix(url[n:], "://") {
+		return "", "", false
 	}
-	target = target[n+3:]
-	if i := strings.IndexByte(target, '/'); i >= 0 && !strings.Contains(target[:i], "?") {
-		return target[i:], true
+	rest := url[n+3:]
+	i := strings.IndexAny(rest, "/?")
+	switch {
+	case i < 0:
+		return rest, "/", true
+	case rest[i] == '?':
+		return rest[:i], "/" + rest[i:], true
 	}
-	return "", false
+	return rest[:i], rest[i:], true
 }
 
 // parseQueryForm finds id and url, the first of each, and what else there is.

@@ -173,7 +173,8 @@ resource "google_bigquery_table" "unique_clicks" {
   view {
     use_legacy_sql = false
     # Where a link names no recipient, the link itself is one's own. An untracked
-    # click has neither, so it is counted beside the recipients.
+    # click has no recipient, and at most a link of the whole mailing, so it is
+    # counted beside the recipients.
     query = <<-SQL
       WITH clicks AS (
         SELECT
@@ -187,7 +188,7 @@ resource "google_bigquery_table" "unique_clicks" {
         campaign,
         destination,
         COUNTIF(NOT automated) AS clicks,
-        COUNT(DISTINCT IF(automated, NULL, COALESCE(recipient, link))) AS unique_clicks,
+        COUNT(DISTINCT IF(automated OR IFNULL(untracked, FALSE), NULL, COALESCE(recipient, link))) AS unique_clicks,
         COUNTIF(NOT automated AND IFNULL(untracked, FALSE)) AS untracked_clicks,
         COUNTIF(IFNULL(automation = 'suspect', FALSE) AND NOT automated) AS suspect_clicks,
         COUNTIF(automated) AS automated_clicks,

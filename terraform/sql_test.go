@@ -247,6 +247,9 @@ func history(r *rand.Rand, n int) (events []*event.Event) {
 			e.Untracked = true
 		case 7:
 			e.Untracked, e.Recipient, e.Link = true, "", ""
+			if r.IntN(2) == 0 {
+				e.Link = fmt.Sprint("an_", r.IntN(4))
+			}
 		}
 		// A trap says so itself, but for a defect.
 		if e.Link != "" && step == 20*time.Second && r.IntN(8) == 0 {
@@ -445,7 +448,7 @@ func TestViewsFollowTheRule(t *testing.T) {
 		if want[e.ID].automation == event.Suspect {
 			c.suspect++
 		}
-		if person := cmp.Or(e.Recipient, e.Link); person != "" {
+		if person := cmp.Or(e.Recipient, e.Link); person != "" && !e.Untracked {
 			people[k][person] = true
 		}
 		c.people = float64(len(people[k]))

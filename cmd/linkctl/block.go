@@ -21,7 +21,8 @@ func (t *tool) blockCommand() *cobra.Command {
 		Long: `Writes a rule for each KIND:VALUE: links that it matches are not followed. With
 --redirect they lead to another URL instead. With --untracked the recipient is
 sent on as ever and nothing of the person is recorded: for people who object to
-tracking. That is for these kinds: ` + strings.Join(untrackedKinds(), ", ") + `.
+tracking. Only an unsubscribe still names whose it is. That is for these kinds:
+` + strings.Join(untrackedKinds(), ", ") + `.
 
 Rules are given as arguments or, without any, on standard input, one a line;
 blank lines and lines that begin with # are skipped. All are checked before any

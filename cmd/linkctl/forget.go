@@ -24,7 +24,8 @@ func (t *tool) forgetCommand() *cobra.Command {
 
   - writes the rule recipient:CUSTOMER/RECIPIENT, not tracked: also the links in
     mails that were sent already work as ever, and events no longer say who follows
-    them. A recipient without a customer is written /RECIPIENT;
+    them. Only an unsubscribe still names the person, who could never unsubscribe
+    otherwise. A recipient without a customer is written /RECIPIENT;
   - deletes the person's rows in BigQuery (--bigquery) and lines in events files
     (--events), verdicts about them included. Recipients of the same name that
     other customers have stay, and so does what was recorded without a person;
@@ -437,7 +438,7 @@ What stays, or cannot be seen from here:
 - what the CRM and other subscribers have stored;
 - exports, reports and copies of events, replayed files, and backups of any of them;
 - logs outside of the project's own, and those of the level debug;
-- the mails themselves, whose links name the recipient; a click on one is recorded without the person.
+- the mails themselves, whose links name the recipient; a click on one is recorded without the person, an unsubscribe with.
 `)
 	if len(errs) == 0 && !f.dryRun {
 		fmt.Fprintf(f.t.stdout, "\nEndpoints follow the rule within seconds. An event from before may be on its way: run this again on %s.\n", until(max(d["crm_retention_days"], watch, 1)))

@@ -107,9 +107,16 @@ func clicksFlag(c *cobra.Command) {
 }
 
 var (
-	eventTypes        = []string{string(event.Click), string(event.Open), string(event.Unsubscribe), string(event.Blocked), string(event.Verdict)}
+	eventTypes        = textOf(event.Types())
 	automationClasses = []string{string(event.Human), string(event.Suspect), string(event.Automated)}
 )
+
+func textOf(types []event.Type) (list []string) {
+	for _, t := range types {
+		list = append(list, string(t))
+	}
+	return list
+}
 
 // An eventFilter says which events are wanted: those that have one of the values
 // in each list that is not empty.
@@ -358,6 +365,9 @@ func (v *tailView) line(e *event.Event, width int) string {
 	}
 	if e.Untracked {
 		notes = append(notes, "untracked")
+	}
+	if e.RulesUnknown {
+		notes = append(notes, "rules unknown")
 	}
 	if e.About != "" {
 		notes = append(notes, "about "+e.About)

@@ -40,7 +40,7 @@ type Decision struct {
 	Action    Action // Block, Redirect, or "" for nothing
 	Rule      string // "kind:value" of the rule that says so, or of the one that says Untracked; "" if none does
 	Target    string // where to, for Redirect
-	Untracked bool   // nothing of the person is recorded, whatever Action is
+	Untracked bool   // the person is not to be tracked, whatever Action is
 
 	// NamesPerson says that Rule itself tells something of the person: whose
 	// link it is, the address or the user agent. What records nothing of the

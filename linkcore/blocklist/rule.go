@@ -19,7 +19,7 @@ type Action string
 const (
 	Block     Action = "block"     // the link is not followed
 	Redirect  Action = "redirect"  // the recipient is sent to the rule's target
-	Untracked Action = "untracked" // nothing of the person is recorded
+	Untracked Action = "untracked" // nothing of the person is recorded, but whose an unsubscribe is
 )
 
 // Limits on the strings of a rule, in bytes.

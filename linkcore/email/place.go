@@ -164,7 +164,7 @@ func (m *mail) addTraps(edits []edit, p *page) ([]edit, error) {
 	o := &m.w.o
 	top, end := "", ""
 	if o.Honeypot != "" && o.Tracking == Full && !m.findings.honeypot {
-		tracked, err := m.sign(o.Signer, linkcore.Click, "hp_"+m.random, o.Honeypot, "")
+		tracked, err := m.sign(o.Signer, linkcore.Click, linkcore.HoneypotPrefix+m.random, o.Honeypot, "")
 		if err != nil {
 			return nil, fmt.Errorf("honeypot: %w", err)
 		}

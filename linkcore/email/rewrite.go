@@ -24,7 +24,7 @@ const (
 
 	// Anonymous links say which link was clicked and not by whom: they have no
 	// recipient and no time sent, and each is the same in every mail of the
-	// mailing. Events of such links hold nothing of the person.
+	// mailing. Events of such links name the link, and nothing of the person.
 	Anonymous Tracking = "anonymous"
 
 	// Off tracks nothing: no link, no pixel, no honeypot.
@@ -366,7 +366,7 @@ func (m *mail) notice(url string) {
 		return
 	}
 	switch {
-	case strings.HasPrefix(link.Fields.Link, "hp_"):
+	case strings.HasPrefix(link.Fields.Link, linkcore.HoneypotPrefix):
 		m.findings.honeypot = true
 	case !isLinkID(link.Fields.Link):
 		return
@@ -556,12 +556,12 @@ func (m *mail) linkID(position int, destination string) string {
 		return id + m.random
 	}
 	sum := sha256.Sum256([]byte(m.fields.Customer + "\n" + m.fields.Campaign + "\n" + id + "\n" + destination))
-	return "an_" + id + base64.RawURLEncoding.EncodeToString(sum[:8])
+	return linkcore.AnonymousPrefix + id + base64.RawURLEncoding.EncodeToString(sum[:8])
 }
 
 // isLinkID tells whether a link was named by linkID.
 func isLinkID(id string) bool {
-	id = strings.TrimPrefix(id, "an_")
+	id = strings.TrimPrefix(id, linkcore.AnonymousPrefix)
 	digits, random, ok := strings.Cut(id, "-")
 	if !ok || digits == "" || len(random) != 11 {
 		return false

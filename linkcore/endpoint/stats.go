@@ -66,7 +66,7 @@ var measures = []measure{
 		causes: func(c *counts) map[string]uint64 { return c.answers.InvalidCauses }},
 	{name: "unavailable", help: "Requests that were answered with 503.",
 		count: func(c *counts) uint64 { return c.answers.Unavailable }},
-	{name: "untracked", help: "Events that hold nothing of the person.",
+	{name: "untracked", help: "Events of people and links that are not to be tracked.",
 		count: func(c *counts) uint64 { return c.answers.Untracked }},
 	{name: "recovered", help: "Events of links that had to be repaired.",
 		count: func(c *counts) uint64 { return c.answers.Recovered }},

@@ -33,8 +33,6 @@ const (
 	// HTTPS.
 	chromeSecFetch  = 80
 	firefoxSecFetch = 90
-
-	honeypotPrefix = "hp_"
 )
 
 // A classifier tells by which signs a machine made a request. It never changes.
@@ -124,7 +122,7 @@ func (c *classifier) signals(r *http.Request, received time.Time, link *linkcore
 	if o.Address.IsValid() && c.networks.Contains(o.Address.Unmap().WithZone("")) {
 		s |= SignalScannerNetwork
 	}
-	if strings.HasPrefix(link.Link, honeypotPrefix) {
+	if strings.HasPrefix(link.Link, linkcore.HoneypotPrefix) {
 		s |= SignalHoneypot
 	}
 

@@ -113,6 +113,8 @@ func (e *Event) set(name, value []byte) error {
 		return setSignals(&e.Signals, value)
 	case "about":
 		return setString(&e.About, value)
+	case "rules_unknown":
+		return setBool(&e.RulesUnknown, value)
 	}
 	return nil
 }

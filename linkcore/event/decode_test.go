@@ -32,7 +32,7 @@ func asRead(e *Event) *Event {
 
 func TestUnmarshalJSON(t *testing.T) {
 	events := map[string]*Event{"least": {ID: "1", Type: Click, OccurredAt: occurred}}
-	for _, typ := range []Type{Click, Open, Unsubscribe, Blocked, Verdict} {
+	for _, typ := range Types() {
 		events["full "+string(typ)] = fullEvent(typ)
 	}
 	for i := range signalNames {
@@ -100,6 +100,7 @@ func TestUnmarshalJSONRefuses(t *testing.T) {
 		`{` + least + `,"sealed":"true"}`,
 		`{` + least + `,"sealed":null}`,
 		`{` + least + `,"untracked":1}`,
+		`{` + least + `,"rules_unknown":"true"}`,
 		`{` + least + `,"seconds_since_sent":"1"}`,
 		`{` + least + `,"seconds_since_sent":null}`,
 		`{` + least + `,"sent_at":"2026-05-04"}`,

@@ -22,6 +22,9 @@ const (
 	Verdict     Type = "verdict" // what was found out later of another event: see NewVerdict
 )
 
+// Types returns all types, in the order of EVENTS.md.
+func Types() []Type { return []Type{Click, Open, Unsubscribe, Blocked, Verdict} }
+
 // An Event is what is told of one request, or, of the type [Verdict], of another
 // event; EVENTS.md says what each field means. Empty fields are left out. It is
 // not changed once it is made.
@@ -55,6 +58,7 @@ type Event struct {
 	Automation     Automation
 	Signals        Signals
 	About          string // of a verdict: the ID of the event that it speaks of
+	RulesUnknown   bool   // the request was answered without the rules, which had not been read
 }
 
 const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
@@ -110,6 +114,7 @@ func (e *Event) AppendJSON(dst []byte) []byte {
 	o.string("automation", string(e.Automation))
 	o.signals("signals", e.Signals)
 	o.string("about", e.About)
+	o.true("rules_unknown", e.RulesUnknown)
 	return append(o.buffer, '}')
 }
 

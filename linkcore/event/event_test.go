@@ -26,7 +26,7 @@ func fullEvent(t Type) *Event {
 		Rule: "host:example.com", Label: "préis", Recovered: "double-encoding", Method: "GET", UserAgent: `a "b" \c`,
 		Referer: "https://mail.example/", AcceptLanguage: "de-CH,de;q=0.9", Query: "utm_source=x", Country: "CH",
 		PrivacySignal: "gpc", Untracked: true, IP: "203.0.113.7", Automation: Automated, Signals: SignalHead | SignalBurst,
-		About: "019aa5c2-b5c3-7000-8000-000000000002",
+		About: "019aa5c2-b5c3-7000-8000-000000000002", RulesUnknown: true,
 	}
 }
 
@@ -40,6 +40,7 @@ var fullMembers = map[string]any{
 	"method": "GET", "user_agent": `a "b" \c`, "referer": "https://mail.example/", "accept_language": "de-CH,de;q=0.9",
 	"query": "utm_source=x", "country": "CH", "privacy_signal": "gpc", "untracked": true, "ip": "203.0.113.7",
 	"automation": "automated", "signals": []any{"head", "burst"}, "about": "019aa5c2-b5c3-7000-8000-000000000002",
+	"rules_unknown": true,
 }
 
 func decode(t testing.TB, data []byte) map[string]any {
@@ -57,7 +58,7 @@ func decode(t testing.TB, data []byte) map[string]any {
 }
 
 func TestJSON(t *testing.T) {
-	for _, typ := range []Type{Click, Open, Unsubscribe, Blocked, Verdict} {
+	for _, typ := range Types() {
 		t.Run(string(typ), func(t *testing.T) {
 			want := maps.Clone(fullMembers)
 			want["event_type"] = string(typ)
@@ -182,7 +183,7 @@ func TestCut(t *testing.T) {
 }
 
 func TestAttributes(t *testing.T) {
-	for _, typ := range []Type{Click, Open, Unsubscribe, Blocked, Verdict} {
+	for _, typ := range Types() {
 		want := map[string]string{
 			"ce-specversion": "1.0", "ce-id": "019aa5c2-b5c3-7000-8000-000000000001", "ce-type": "linktracker." + string(typ) + ".v1",
 			"ce-source": "//links.example.com", "ce-time": "2026-11-21T08:30:15.123456Z", "content-type": "application/json",

@@ -147,6 +147,7 @@ type Outcome struct {
 	Rule         string     // "kind:value" of the rule that matched
 	RedirectedTo string     // where that rule sent the recipient instead
 	Untracked    bool       // a rule says that the person is not to be tracked
+	RulesUnknown bool       // the rules could not be asked, so neither Rule nor Untracked is known
 	Address      netip.Addr // as ClientAddress returned it
 	Secure       bool       // the client spoke HTTPS; false where that is not known
 }
@@ -155,23 +156,36 @@ type Outcome struct {
 // made it. Received is when the request came.
 func (rc *Recorder) Record(r *http.Request, received time.Time, link *linkcore.Link, o Outcome) *Event {
 	e := &Event{
-		ID:           newID(received),
-		Type:         o.Type,
-		OccurredAt:   received.UTC(),
-		KeyID:        link.Key,
-		Host:         link.Host,
-		Customer:     link.Customer,
-		Campaign:     link.Campaign,
-		SentAt:       link.Sent,
-		Sealed:       link.Sealed,
-		Destination:  link.Destination,
-		RedirectedTo: o.RedirectedTo,
-		Rule:         o.Rule,
-		Method:       cut(r.Method, maxString),
+		ID:             newID(received),
+		Type:           o.Type,
+		OccurredAt:     received.UTC(),
+		KeyID:          link.Key,
+		Host:           link.Host,
+		Customer:       link.Customer,
+		Campaign:       link.Campaign,
+		Recipient:      link.Recipient,
+		Link:           link.Link,
+		SentAt:         link.Sent,
+		Sealed:         link.Sealed,
+		Metadata:       link.Metadata,
+		Destination:    link.Destination,
+		RedirectedTo:   o.RedirectedTo,
+		Rule:           o.Rule,
+		Label:          cut(link.Label, maxString),
+		Method:         cut(r.Method, maxString),
+		UserAgent:      cut(first(r, "User-Agent"), maxString),
+		Referer:        cut(first(r, "Referer"), maxString),
+		AcceptLanguage: cut(first(r, "Accept-Language"), maxString),
+		Query:          cut(link.Query, maxString),
+		IP:             rc.ip(o.Address),
+		RulesUnknown:   o.RulesUnknown,
 	}
 	rc.classify(e, r, received, link, &o)
 	if link.Repair != linkcore.RepairNone {
 		e.Recovered = string(link.Repair)
+	}
+	if rc.o.CountryHeader != "" {
+		e.Country = cut(first(r, rc.o.CountryHeader), maxString)
 	}
 	switch {
 	case first(r, "Sec-Gpc") == "1":
@@ -179,37 +193,12 @@ func (rc *Recorder) Record(r *http.Request, received time.Time, link *linkcore.L
 	case first(r, "Dnt") == "1":
 		e.PrivacySignal = "dnt"
 	}
-	e.Untracked = o.Untracked || strings.HasPrefix(link.Link, "an_") ||
+	e.Untracked = o.Untracked || strings.HasPrefix(link.Link, linkcore.AnonymousPrefix) ||
 		o.Type == Open && e.PrivacySignal != "" && rc.o.PrivacySignals == AnonymiseSignals
 	if e.Untracked {
-		if namesPerson(e.Rule) {
-			e.Rule = ""
-		}
-		return e
+		*e = e.untracked()
 	}
-	e.Recipient = link.Recipient
-	e.Link = link.Link
-	e.Metadata = link.Metadata
-	e.Label = cut(link.Label, maxString)
-	e.Query = cut(link.Query, maxString)
-	e.UserAgent = cut(first(r, "User-Agent"), maxString)
-	e.Referer = cut(first(r, "Referer"), maxString)
-	e.AcceptLanguage = cut(first(r, "Accept-Language"), maxString)
-	if rc.o.CountryHeader != "" {
-		e.Country = cut(first(r, rc.o.CountryHeader), maxString)
-	}
-	e.IP = rc.ip(o.Address)
 	return e
-}
-
-// namesPerson tells whether a rule says of itself whose it is.
-func namesPerson(rule string) bool {
-	for _, kind := range [...]string{"recipient:", "link:", "ip:"} {
-		if strings.HasPrefix(rule, kind) {
-			return true
-		}
-	}
-	return false
 }
 
 // first returns the first value of a header given in canonical form.

@@ -129,10 +129,13 @@ func TestRecord(t *testing.T) {
 		AcceptLanguage: "de", Query: "utm_source=x", Country: "CH", IP: "203.0.113.7", Automation: Human,
 	}
 	// Exactly these are absent where the person is not to be tracked.
-	untracked := func(e *Event) {
+	noDevice := func(e *Event) {
 		e.Untracked = true
-		e.Recipient, e.Link, e.IP, e.UserAgent, e.Referer, e.AcceptLanguage = "", "", "", "", "", ""
-		e.Query, e.Label, e.Metadata, e.Country = "", "", "", ""
+		e.IP, e.UserAgent, e.Referer, e.AcceptLanguage, e.Query, e.Label, e.Country = "", "", "", "", "", "", ""
+	}
+	untracked := func(e *Event) {
+		noDevice(e)
+		e.Recipient, e.Link, e.Metadata = "", "", ""
 	}
 	for _, test := range []struct {
 		name    string
@@ -204,7 +207,26 @@ func TestRecord(t *testing.T) {
 			r.Header["User-Agent"] = []string{"curl/8.5.0"}
 			o.Untracked = true
 		}, func(e *Event) { untracked(e); e.Automation, e.Signals = Automated, SignalScannerAgent }},
-		{"made for nobody", Options{}, func(_ *http.Request, l *linkcore.Link, _ *Outcome) { l.Link = "an_x" }, untracked},
+		{"an unsubscribe of somebody who objected", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
+			o.Type, o.Untracked, o.Rule = Unsubscribe, true, "recipient:acme/r83jf"
+		}, func(e *Event) { e.Type, e.Rule = Unsubscribe, "recipient:acme/r83jf"; noDevice(e) }},
+		{"an unsubscribe where a customer is not to be tracked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
+			o.Type, o.Untracked, o.Rule = Unsubscribe, true, "customer:acme"
+		}, func(e *Event) { e.Type, e.Rule = Unsubscribe, "customer:acme"; noDevice(e) }},
+		{"an untracked unsubscribe from an address that is blocked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
+			o.Type, o.Untracked, o.Rule = Unsubscribe, true, "ip:203.0.113.7"
+		}, func(e *Event) { e.Type = Unsubscribe; noDevice(e) }},
+		{"rules that nobody knows", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) { o.RulesUnknown = true },
+			func(e *Event) { e.RulesUnknown = true }},
+		{"made for nobody", Options{}, func(_ *http.Request, l *linkcore.Link, _ *Outcome) { l.Link = "an_x" },
+			func(e *Event) { untracked(e); e.Link = "an_x" }},
+		{"made for nobody, rules unknown", Options{}, func(_ *http.Request, l *linkcore.Link, o *Outcome) { l.Link, o.RulesUnknown = "an_x", true },
+			func(e *Event) { untracked(e); e.Link, e.RulesUnknown = "an_x", true }},
+		{"made for nobody, and blocked", Options{}, func(_ *http.Request, l *linkcore.Link, o *Outcome) {
+			l.Link, o.Type, o.Rule = "an_x", Blocked, "link:acme/an_x"
+		}, func(e *Event) { untracked(e); e.Type, e.Link, e.Rule = Blocked, "an_x", "link:acme/an_x" }},
+		{"made for nobody, opened", Options{}, func(_ *http.Request, l *linkcore.Link, o *Outcome) { l.Link, o.Type = "an_x", Open },
+			func(e *Event) { untracked(e); e.Type, e.Link = Open, "an_x" }},
 		{"nearly for nobody", Options{}, func(_ *http.Request, l *linkcore.Link, _ *Outcome) { l.Link = "AN_x" },
 			func(e *Event) { e.Link = "AN_x" }},
 	} {

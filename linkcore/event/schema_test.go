@@ -105,6 +105,7 @@ var contract = []struct{ name, kind, column string }{
 	{"automation", "string", "STRING"},
 	{"signals", "repeated string", "STRING"},
 	{"about", "string", "STRING"},
+	{"rules_unknown", "bool", "BOOLEAN"},
 }
 
 func TestSchemaIsTheContract(t *testing.T) {
@@ -192,7 +193,7 @@ func TestSchemaReadsEveryEvent(t *testing.T) {
 	events := map[string]*Event{"nothing but what every event has": {ID: "1", Type: Click, OccurredAt: occurred}}
 
 	// Each type, with all there is.
-	for _, typ := range []Type{Click, Open, Unsubscribe, Blocked, Verdict} {
+	for _, typ := range Types() {
 		events["full "+string(typ)] = fullEvent(typ)
 	}
 	// Each field alone, and all but it.

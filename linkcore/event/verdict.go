@@ -12,7 +12,7 @@ import "crypto/sha256"
 // same event with the same id, and counts once.
 func NewVerdict(about *Event, signals Signals) *Event {
 	hash := sha256.Sum256([]byte("verdict\x00" + about.ID + "\x00" + signals.String()))
-	return &Event{
+	v := &Event{
 		ID:         formatID(about.OccurredAt, [16]byte(hash[:])),
 		Type:       Verdict,
 		OccurredAt: about.OccurredAt,
@@ -23,9 +23,12 @@ func NewVerdict(about *Event, signals Signals) *Event {
 		Recipient:  about.Recipient,
 		Link:       about.Link,
 		SentAt:     about.SentAt,
-		Untracked:  about.Untracked,
 		Automation: Automated,
 		Signals:    signals,
 		About:      about.ID,
 	}
+	if about.Untracked {
+		*v = v.untracked()
+	}
+	return v
 }

@@ -97,35 +97,36 @@ func TestAnswers(t *testing.T) {
 		event   event.Type // "": none
 		rule    string
 		to      string // redirected_to
-		person  bool   // the event names the recipient
+
+		untracked bool // the event says so
 	}{
-		{"click", "GET", c, plain, "", 302, location(destination), nil, event.Click, "", "", true},
-		{"click", "HEAD", c, plain, "", 302, location(destination), nil, event.Click, "", "", true},
+		{"click", "GET", c, plain, "", 302, location(destination), nil, event.Click, "", "", false},
+		{"click", "HEAD", c, plain, "", 302, location(destination), nil, event.Click, "", "", false},
 		{"click", "POST", c, plain, "", 405, pageHeaders("Allow", "GET, HEAD"), methodPage, "", "", "", false},
 		{"click", "OPTIONS", c, plain, "", 405, pageHeaders("Allow", "GET, HEAD"), methodPage, "", "", "", false},
 		{"click", "get", c, plain, "", 405, pageHeaders("Allow", "GET, HEAD"), methodPage, "", "", "", false},
-		{"blocked click", "GET", c, bad, "", 410, html, blockedPage, event.Blocked, "customer:bad", "", true},
-		{"blocked click", "HEAD", c, bad, "", 410, html, nil, event.Blocked, "customer:bad", "", true},
+		{"blocked click", "GET", c, bad, "", 410, html, blockedPage, event.Blocked, "customer:bad", "", false},
+		{"blocked click", "HEAD", c, bad, "", 410, html, nil, event.Blocked, "customer:bad", "", false},
 		{"blocked click", "PUT", c, bad, "", 405, pageHeaders("Allow", "GET, HEAD"), methodPage, "", "", "", false},
-		{"redirected click", "GET", c, moved, "", 302, location(elsewhere), nil, event.Click, "customer:moved", elsewhere, true},
-		{"redirected click", "HEAD", c, moved, "", 302, location(elsewhere), nil, event.Click, "customer:moved", elsewhere, true},
-		{"untracked click", "GET", c, objected, "", 302, location(destination), nil, event.Click, "", "", false},
+		{"redirected click", "GET", c, moved, "", 302, location(elsewhere), nil, event.Click, "customer:moved", elsewhere, false},
+		{"redirected click", "HEAD", c, moved, "", 302, location(elsewhere), nil, event.Click, "customer:moved", elsewhere, false},
+		{"untracked click", "GET", c, objected, "", 302, location(destination), nil, event.Click, "", "", true},
 
-		{"open", "GET", o, plain, "", 200, gif, pixel, event.Open, "", "", true},
+		{"open", "GET", o, plain, "", 200, gif, pixel, event.Open, "", "", false},
 		{"open", "HEAD", o, plain, "", 200, gif, nil, "", "", "", false},
 		{"open", "POST", o, plain, "", 405, pageHeaders("Allow", "GET, HEAD"), methodPage, "", "", "", false},
-		{"blocked open", "GET", o, bad, "", 200, gif, pixel, event.Open, "customer:bad", "", true},
-		{"redirected open", "GET", o, moved, "", 200, gif, pixel, event.Open, "customer:moved", "", true},
-		{"untracked open", "GET", o, objected, "", 200, gif, pixel, event.Open, "", "", false},
+		{"blocked open", "GET", o, bad, "", 200, gif, pixel, event.Open, "customer:bad", "", false},
+		{"redirected open", "GET", o, moved, "", 200, gif, pixel, event.Open, "customer:moved", "", false},
+		{"untracked open", "GET", o, objected, "", 200, gif, pixel, event.Open, "", "", true},
 
 		{"unsubscribe", "GET", u, plain, "", 200, html, unsubscribePage, "", "", "", false},
 		{"unsubscribe", "HEAD", u, plain, "", 200, html, nil, "", "", "", false},
-		{"unsubscribe", "POST", u, plain, "", 200, html, unsubscribedPage, event.Unsubscribe, "", "", true},
+		{"unsubscribe", "POST", u, plain, "", 200, html, unsubscribedPage, event.Unsubscribe, "", "", false},
 		{"unsubscribe", "DELETE", u, plain, "", 405, pageHeaders("Allow", "GET, HEAD, POST"), methodPage, "", "", "", false},
 		{"blocked unsubscribe", "GET", u, bad, "", 200, html, unsubscribePage, "", "", "", false},
-		{"blocked unsubscribe", "POST", u, bad, "", 200, html, unsubscribedPage, event.Unsubscribe, "customer:bad", "", true},
-		{"redirected unsubscribe", "POST", u, moved, "", 200, html, unsubscribedPage, event.Unsubscribe, "customer:moved", "", true},
-		{"untracked unsubscribe", "POST", u, objected, "", 200, html, unsubscribedPage, event.Unsubscribe, "", "", false},
+		{"blocked unsubscribe", "POST", u, bad, "", 200, html, unsubscribedPage, event.Unsubscribe, "customer:bad", "", false},
+		{"redirected unsubscribe", "POST", u, moved, "", 200, html, unsubscribedPage, event.Unsubscribe, "customer:moved", "", false},
+		{"untracked unsubscribe", "POST", u, objected, "", 200, html, unsubscribedPage, event.Unsubscribe, "recipient:acme/objected", "", true},
 
 		{"nothing", "GET", 0, plain, "/nothing", 404, html, invalidPage, "", "", "", false},
 		{"nothing", "HEAD", 0, plain, "/nothing", 404, html, nil, "", "", "", false},
@@ -196,11 +197,17 @@ func TestAnswers(t *testing.T) {
 				if e.Type != test.event || e.Rule != test.rule || e.RedirectedTo != test.to || e.Method != test.method {
 					t.Errorf("event %s of %s with rule %q to %q, want %s, %q, %q", e.Type, e.Method, e.Rule, e.RedirectedTo, test.event, test.rule, test.to)
 				}
-				if e.Untracked == test.person {
+				if e.Untracked != test.untracked {
 					t.Errorf("untracked is %v", e.Untracked)
 				}
-				if person := e.Recipient + e.Link + e.IP + e.UserAgent; (person != "") != test.person {
-					t.Errorf("the event holds %q of the person", person)
+				if named := e.Recipient + e.Link; (named != "") == (test.untracked && e.Type != event.Unsubscribe) {
+					t.Errorf("the event names %q", named)
+				}
+				if device := e.IP + e.UserAgent; (device != "") == test.untracked {
+					t.Errorf("the event holds %q of the device", device)
+				}
+				if e.RulesUnknown {
+					t.Error("the event says that the rules are unknown")
 				}
 			})
 		}
@@ -344,7 +351,13 @@ func TestUnavailableRules(t *testing.T) {
 		response := conn.receive(t, test.method)
 		body, err := io.ReadAll(response.Body)
 		check(t, err)
-		if response.StatusCode != test.status || len(p.sink.take()) != test.events {
+		events := p.sink.take()
+		for _, e := range events {
+			if !e.RulesUnknown || e.Untracked || e.Rule != "" {
+				t.Errorf("%s %s: the event is %+v", test.method, test.kind, e)
+			}
+		}
+		if response.StatusCode != test.status || len(events) != test.events {
 			t.Errorf("%s %s with deny %v: %d, want %d and %d events", test.method, test.kind, test.deny, response.StatusCode, test.status, test.events)
 		}
 		if test.status == 503 {

@@ -153,7 +153,10 @@ func (x *exchange) serve() {
 		x.invalid(linkcore.ErrTooLong)
 		return
 	}
-	target, ok := x.target(x.r.RequestURI)
+	authority, target, ok := linkcore.SplitTarget(x.r.Host, x.r.RequestURI)
+	if ok {
+		target, ok = x.unprefixed(target)
+	}
 	if !ok {
 		x.invalid(linkcore.ErrNotLink)
 		return
@@ -164,7 +167,7 @@ func (x *exchange) serve() {
 		x.fixed(path)
 		return
 	}
-	link, err := x.verify(target)
+	link, err := x.verify(authority, target)
 	switch {
 	case err == nil:
 		x.link(&link)
@@ -175,28 +178,13 @@ func (x *exchange) serve() {
 	}
 }
 
-// target returns what stands behind the handler's prefix in a request target of
-// origin or absolute form (RFC 9112, section 3.2), byte for byte. It always
-// begins with a slash.
-func (h *Handler) target(uri string) (string, bool) {
-	if !strings.HasPrefix(uri, "/") {
-		scheme, rest, ok := strings.Cut(uri, "://")
-		if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
-			return "", false
-		}
-		i := strings.IndexAny(rest, "/?")
-		if i < 0 {
-			i = len(rest)
-		}
-		uri = rest[i:]
-		if !strings.HasPrefix(uri, "/") {
-			uri = "/" + uri
-		}
-	}
+// unprefixed returns what stands behind the handler's prefix in a target of
+// origin form, byte for byte. It always begins with a slash.
+func (h *Handler) unprefixed(target string) (string, bool) {
 	if h.prefix == "" {
-		return uri, true
+		return target, true
 	}
-	rest, ok := strings.CutPrefix(uri, h.prefix)
+	rest, ok := strings.CutPrefix(target, h.prefix)
 	switch {
 	case !ok:
 		return "", false
@@ -207,12 +195,12 @@ func (h *Handler) target(uri string) (string, bool) {
 }
 
 // verify checks the link.
-func (x *exchange) verify(target string) (linkcore.Link, error) {
-	link, err := x.o.Keys.Verify(x.r.Host, target)
+func (x *exchange) verify(authority, target string) (linkcore.Link, error) {
+	link, err := x.o.Keys.Verify(authority, target)
 	if errors.Is(err, linkcore.ErrUnknownKey) {
 		if done := x.o.Keys.RefreshIfDue(); done != nil {
 			wait(done, newKeyWait)
-			return x.o.Keys.Verify(x.r.Host, target)
+			return x.o.Keys.Verify(authority, target)
 		}
 	}
 	return link, err
@@ -240,7 +228,7 @@ func (x *exchange) click(link *linkcore.Link) {
 		x.unavailable()
 		return
 	}
-	o := event.Outcome{Type: event.Click, Rule: d.Rule, Untracked: d.Untracked, Address: address}
+	o := event.Outcome{Type: event.Click, Rule: d.Rule, Untracked: d.Untracked, RulesUnknown: !known, Address: address}
 	location := link.Destination
 	switch d.Action {
 	case blocklist.Block:
@@ -277,7 +265,7 @@ func (x *exchange) open(link *linkcore.Link) {
 	}
 	x.opens.Add(1)
 	x.answer(&pixelAnswer, true)
-	x.record(link, event.Outcome{Type: event.Open, Rule: d.Rule, Untracked: d.Untracked, Address: address})
+	x.record(link, event.Outcome{Type: event.Open, Rule: d.Rule, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
 }
 
 func (x *exchange) unsubscribe(link *linkcore.Link) {
@@ -297,10 +285,10 @@ func (x *exchange) unsubscribe(link *linkcore.Link) {
 	x.began = time.Now()
 	address := x.o.Recorder.ClientAddress(x.r)
 	// No rule stands in the way of unsubscribing, so neither does their absence.
-	d, _ := x.decide(link, address)
+	d, known := x.decide(link, address)
 	x.unsubscribes.Add(1)
 	x.answer(&unsubscribedAnswer, true)
-	x.record(link, event.Outcome{Type: event.Unsubscribe, Rule: d.Rule, Untracked: d.Untracked, Address: address})
+	x.record(link, event.Outcome{Type: event.Unsubscribe, Rule: d.Rule, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
 }
 
 // decide asks the rules; known is false if they can't be asked.

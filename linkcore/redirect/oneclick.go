@@ -9,7 +9,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
-	"slices"
+	"strings"
 	"time"
 )
 
@@ -66,9 +66,18 @@ const (
 	oneClickValue = "One-Click"
 )
 
-// oneClick checks the body of RFC 8058, section 3.1. A body without a media
-// type is read as urlencoded: to refuse it would help nobody.
+// oneClick checks the body of RFC 8058, section 3.1. The RFC has it sent as a
+// form; a body that is nothing but the pair counts under any media type but
+// JSON's, since what is meant is clear and whoever sent it shows success.
 func oneClick(contentType string, body []byte) error {
+	named, _, _ := strings.Cut(contentType, ";")
+	if strings.Contains(strings.ToLower(named), "json") {
+		return errors.New("its media type is JSON")
+	}
+	text := trimSpace(string(body))
+	if equalFold(text, oneClickName+"="+oneClickValue) {
+		return nil
+	}
 	mediaType, parameters := "application/x-www-form-urlencoded", map[string]string(nil)
 	if contentType != "" {
 		var err error
@@ -76,14 +85,18 @@ func oneClick(contentType string, body []byte) error {
 			return err
 		}
 	}
-	switch mediaType {
-	case "application/x-www-form-urlencoded":
+	switch {
+	case mediaType == "application/x-www-form-urlencoded":
 		// What is wrong elsewhere in the body does not matter.
-		values, _ := url.ParseQuery(string(body))
-		if slices.Contains(values[oneClickName], oneClickValue) {
-			return nil
+		values, _ := url.ParseQuery(text)
+		for name, list := range values {
+			for _, value := range list {
+				if isOneClick(name, value) {
+					return nil
+				}
+			}
 		}
-	case "multipart/form-data":
+	case strings.HasPrefix(mediaType, "multipart/"):
 		parts := multipart.NewReader(bytes.NewReader(body), parameters["boundary"])
 		for {
 			part, err := parts.NextPart()
@@ -97,12 +110,21 @@ func oneClick(contentType string, body []byte) error {
 			if err != nil {
 				return err
 			}
-			if part.FormName() == oneClickName && string(value) == oneClickValue {
+			if isOneClick(part.FormName(), string(value)) {
 				return nil
 			}
 		}
-	default:
-		return fmt.Errorf("its media type is neither urlencoded nor multipart")
 	}
 	return errors.New("the field is missing")
 }
+
+// isOneClick tells whether a form's field says what RFC 8058 has it say.
+func isOneClick(name, value string) bool {
+	return equalFold(trimSpace(name), oneClickName) && equalFold(trimSpace(value), oneClickValue)
+}
+
+func trimSpace(s string) string { return strings.Trim(s, " \t\r\n") }
+
+// equalFold compares with a word in ASCII, ignoring the case of ASCII letters:
+// what folds to them from beyond ASCII takes more bytes.
+func equalFold(s, word string) bool { return len(s) == len(word) && strings.EqualFold(s, word) }

@@ -66,3 +66,61 @@ func TestRulesAndEventsSeeTheRequest(t *testing.T) {
 		})
 	}
 }
+
+// TestUntrackedUnsubscribe: whoever is not to be tracked can still unsubscribe,
+// and a click or open under the same rule names nobody.
+func TestUntrackedUnsubscribe(t *testing.T) {
+	for _, rule := range []string{"customer:acme", "campaign:acme/spring26", "recipient:acme/r1", "link:acme/l1"} {
+		kind, value, _ := strings.Cut(rule, ":")
+		p := newParts(t, event.Hold, func(_ *parts, o *Options) {
+			o.Rules = rulesOf(t, `{"kind":"`+kind+`","value":"`+value+`","action":"untracked"}`)
+		})
+		for _, sealed := range []bool{false, true} {
+			for _, link := range []linkcore.Kind{linkcore.Click, linkcore.Open, linkcore.Unsubscribe} {
+				fields := linkcore.Fields{Customer: "acme", Campaign: "spring26", Recipient: "r1", Link: "l1"}
+				sign, to, metadata := p.signer.Sign, "", ""
+				if link == linkcore.Click {
+					to = destination
+				}
+				if sealed {
+					sign, metadata = p.signer.Seal, `{"a":1}`
+				}
+				tracked, err := sign(fields, to, linkcore.Options{Kind: link, Metadata: metadata})
+				check(t, err)
+				method, body := "GET", ""
+				if link == linkcore.Unsubscribe {
+					method, body = "POST", oneClickBody
+				}
+				r := httptest.NewRequest(method, "http://"+host+"/", strings.NewReader(body))
+				r.RequestURI = strings.TrimPrefix(tracked.URL, "https://"+host) + "?q=1"
+				r.Header.Set("X-Forwarded-For", "192.0.2.77")
+				for _, name := range []string{"User-Agent", "Referer", "Accept-Language"} {
+					r.Header.Set(name, "device")
+				}
+				p.ServeHTTP(httptest.NewRecorder(), r)
+				events := p.sink.take()
+				if len(events) != 1 {
+					t.Fatalf("%s: %d events of %s", rule, len(events), link)
+				}
+				e := events[0]
+				if device := e.IP + e.UserAgent + e.Referer + e.AcceptLanguage + e.Query; !e.Untracked || device != "" {
+					t.Errorf("%s: the event of %s is untracked %v and holds %q of the device", rule, link, e.Untracked, device)
+				}
+				want := linkcore.Fields{Customer: "acme", Campaign: "spring26"}
+				wantRule := rule
+				switch {
+				case link == linkcore.Unsubscribe:
+					want = fields
+				case kind == "recipient" || kind == "link":
+					wantRule, metadata = "", ""
+				default:
+					metadata = ""
+				}
+				got := linkcore.Fields{Customer: e.Customer, Campaign: e.Campaign, Recipient: e.Recipient, Link: e.Link}
+				if got != want || e.Metadata != metadata || e.Rule != wantRule {
+					t.Errorf("%s: the event of %s has %+v, metadata %q and rule %q, want %+v, %q and %q", rule, link, got, e.Metadata, e.Rule, want, metadata, wantRule)
+				}
+			}
+		}
+	}
+}

@@ -19,7 +19,7 @@ type Stats struct {
 	Invalid      uint64 // answered with 404
 	Unavailable  uint64 // answered with 503: no rules to ask, or a panic
 
-	Untracked uint64 // events that hold nothing of the person
+	Untracked uint64 // events of people and links that are not to be tracked
 	Recovered uint64 // events of links that had to be repaired
 
 	// InvalidCauses divides Invalid by cause: not_link, too_long, host,

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/event"
 )
 
@@ -18,8 +19,6 @@ const (
 	burstLinks   = 3               // so many different links of one recipient and mailing
 	burstWithin  = 2 * time.Second // from the first to the last of them
 	honeypotNear = time.Minute     // of the trap
-
-	trapPrefix = "hp_"
 )
 
 // So many clicks of one recipient and mailing are looked at, and so many records
@@ -99,7 +98,7 @@ func (j *Judge) Add(e *event.Event) []*event.Event {
 	if e.Automation == event.Automated {
 		now.flags |= flagJudged
 	}
-	if strings.HasPrefix(e.Link, trapPrefix) {
+	if strings.HasPrefix(e.Link, linkcore.HoneypotPrefix) {
 		now.flags |= flagTrap | flagJudged
 	}
 

@@ -144,8 +144,13 @@ func (w *Watcher) shareOf(e *event.Event, at int64, alerts []Alert) []Alert {
 	if e.Type == event.Blocked && (e.Rule == "" || strings.HasPrefix(e.Rule, "ip:") || strings.HasPrefix(e.Rule, "agent:")) {
 		return alerts
 	}
-	// All that no link names count as one: one person clicks as often as he likes.
-	recipient := w.hash(cmp.Or(e.Recipient, e.Link))
+	// All that no link names count as one: one person clicks as often as he likes,
+	// also on all links of a mailing that is the same for everybody.
+	person := cmp.Or(e.Recipient, e.Link)
+	if e.Untracked {
+		person = ""
+	}
+	recipient := w.hash(person)
 	minute := at / 60
 
 	campaignStands := false

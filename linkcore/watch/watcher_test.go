@@ -210,6 +210,9 @@ func TestNoAlert(t *testing.T) {
 		"blocked, but not who": func(i int, e *event.Event) {
 			e.Recipient, e.Link, e.Type, e.Rule = "", "", event.Blocked, "host:x.example"
 		},
+		"blocked, all links of an anonymous mailing": func(i int, e *event.Event) {
+			e.Untracked, e.Recipient, e.Link, e.Type, e.Rule = true, "", fmt.Sprint("an_", i), event.Blocked, "host:x.example"
+		},
 		"no destination host": func(i int, e *event.Event) { e.Customer, e.Destination = fmt.Sprint(i), "javascript:0" },
 		"destinations of nobody": func(i int, e *event.Event) {
 			e.Customer, e.Recipient, e.Link, e.Destination = "", fmt.Sprint(i), fmt.Sprint(i), "https://x.example"

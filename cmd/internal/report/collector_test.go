@@ -88,17 +88,18 @@ func TestClasses(t *testing.T) {
 		click(13, 1000, func(e *event.Event) { e.Recipient = "" }), // the link is a person of its own
 		click(14, 1000, func(e *event.Event) { e.Customer = "_probe" }),
 		click(15, 1000, func(e *event.Event) { e.Type = "later" }),
+		click(16, 1100, func(e *event.Event) { e.Untracked = true; e.Recipient, e.Link = "", "an_1" }), // is nobody
 	))
-	if want := (Counts{Human: 5, Suspect: 1, Automated: 3, Untracked: 1}); r.Clicks != want {
+	if want := (Counts{Human: 5, Suspect: 1, Automated: 3, Untracked: 2}); r.Clicks != want {
 		t.Errorf("clicks %+v, not %+v", r.Clicks, want)
 	}
 	if r.Opens != (Counts{Human: 1}) || r.Unsubscribes != (Counts{Human: 1}) || r.Blocked != (Counts{Human: 1}) {
 		t.Errorf("opens %+v, unsubscribes %+v, blocked %+v", r.Opens, r.Unsubscribes, r.Blocked)
 	}
-	if r.Clicks.People() != 7 || r.Clicks.Total() != 10 {
+	if r.Clicks.People() != 8 || r.Clicks.Total() != 11 {
 		t.Errorf("%d people of %d", r.Clicks.People(), r.Clicks.Total())
 	}
-	if r.Redirected != 1 || r.Unclassed != 1 || r.Overruled != 0 || r.Untracked != 2 || r.Input.Probes != 1 || r.Input.OtherTypes != 1 || r.Input.Events != 15 {
+	if r.Redirected != 1 || r.Unclassed != 1 || r.Overruled != 0 || r.Untracked != 3 || r.Input.Probes != 1 || r.Input.OtherTypes != 1 || r.Input.Events != 16 {
 		t.Errorf("%+v", r)
 	}
 	// r1 twice, r2, r3, r8 and the link l13.
@@ -108,7 +109,7 @@ func TestClasses(t *testing.T) {
 	if len(r.Rules.Rows) != 2 || r.Rules.Rows[0].Rule != "campaign:acme/spring26" || r.Rules.Rows[1].Rule != "host:phish.example" {
 		t.Errorf("rules %+v", r.Rules.Rows)
 	}
-	if r.Links.Rowless != 2 || len(r.Links.Rows) != 8 {
+	if r.Links.Rowless != 2 || len(r.Links.Rows) != 9 {
 		t.Errorf("%d links, and %d clicks without", len(r.Links.Rows), r.Links.Rowless)
 	}
 	if r.Delay.Unknown != 1 {
@@ -122,7 +123,7 @@ func TestClasses(t *testing.T) {
 			t.Errorf("bin %v: %+v", bin.From, bin.Clicks)
 		}
 	}
-	if !r.First.Equal(sentAt.Add(time.Second)) || !r.Last.Equal(sentAt.Add(1000*time.Second)) {
+	if !r.First.Equal(sentAt.Add(time.Second)) || !r.Last.Equal(sentAt.Add(1100*time.Second)) {
 		t.Errorf("from %v to %v", r.First, r.Last)
 	}
 }

@@ -404,7 +404,7 @@ func (r *Report) notes(p *page) {
 			}
 			add("Human:", text)
 		case "untracked":
-			add("Not tracked:", "people who objected to tracking, and links that are the same for a whole mailing. Their clicks are counted, and nothing is recorded of the person: no recipient, link, address or browser, so they are in no count of recipients and in no list of links.")
+			add("Not tracked:", "people who objected to tracking, and links that are the same for a whole mailing. Their clicks are counted, and nothing is recorded of the person: no recipient, no link of the person's own, no address or browser. So they are in no count of recipients.")
 		case "suspect":
 			add("Suspect:", "one sign of a machine, such as a click within two seconds of sending. They count as clicks by people, and are shown apart.")
 		case "automated":
@@ -421,8 +421,8 @@ func (r *Report) notes(p *page) {
 	if r.Opens.Total() > 0 {
 		add("Opens:", "a poor measure. Many mail programs load no pictures, and some load all of them unasked: compare mailings by clicks.")
 	}
-	add("Privacy:", fmt.Sprintf("%s of %s %s of people or links that are not to be tracked, and %s nothing of a person. This page names links, each of which may have gone to one recipient, and destinations as they were signed: keep it as carefully as the mails.",
-		count(r.Untracked), plural(r.Clicks.Total()+r.Opens.Total()+r.Unsubscribes.Total()+r.Blocked.Total(), "event"), verb(r.Untracked, "is", "are"), verb(r.Untracked, "holds", "hold")))
+	add("Privacy:", fmt.Sprintf("%s of %s %s of people or links that are not to be tracked: of these, only unsubscribes name anybody. This page names links, each of which may have gone to one recipient, and destinations as they were signed: keep it as carefully as the mails.",
+		count(r.Untracked), plural(r.Clicks.Total()+r.Opens.Total()+r.Unsubscribes.Total()+r.Blocked.Total(), "event"), verb(r.Untracked, "is", "are")))
 }
 
 func (r *Report) read(p *page) {

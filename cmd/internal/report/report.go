@@ -9,6 +9,7 @@ import (
 	"sort"
 	"time"
 
+	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/event"
 	"example.com/linktracker/linkcore/watch"
 )
@@ -57,7 +58,7 @@ type Report struct {
 	Redirected int64 `json:"redirected"` // clicks that a rule sent elsewhere
 	Unclassed  int64 `json:"unclassed"`  // clicks that say nothing of automation, counted as people's
 	Overruled  int64 `json:"overruled"`  // clicks that became automated by a verdict
-	Untracked  int64 `json:"untracked"`  // events of all types that hold nothing of a person
+	Untracked  int64 `json:"untracked"`  // events of all types of people and links that are not to be tracked
 	Recipients int64 `json:"recipients"` // people who clicked, automated clicks left out
 
 	Series Series `json:"series"`
@@ -272,7 +273,7 @@ func (n *counter) count(e *stored, verdict bool) error {
 	if untracked {
 		r.Untracked++
 	}
-	automated := e.class == storedAutomated || bytes.HasPrefix(e.link, []byte("hp_"))
+	automated := e.class == storedAutomated || bytes.HasPrefix(e.link, []byte(linkcore.HoneypotPrefix))
 	class := classHuman
 	switch {
 	case automated || verdict:
@@ -330,10 +331,11 @@ func (n *counter) count(e *stored, verdict bool) error {
 		n.links.rowless++
 	}
 
-	// A link that names no recipient is a person of its own.
+	// A link that names no recipient is a person of its own, but for those of a
+	// whole mailing.
 	var person uint64
 	switch {
-	case class == classAutomated:
+	case class == classAutomated || untracked:
 		return nil
 	case len(e.recipient) > 0:
 		person = n.hash('p', e.customer, e.recipient)

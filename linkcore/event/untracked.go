@@ -1,0 +1,59 @@
+package event
+
+import (
+	"strings"
+
+	"example.com/linktracker/linkcore"
+)
+
+// untracked returns what is left of the event of somebody who is not to be
+// tracked. It alone decides that, by what the event is for; EVENTS.md has it as a
+// table. A field that is not named here is left out.
+func (e *Event) untracked() Event {
+	left := Event{
+		ID:            e.ID,
+		Type:          e.Type,
+		OccurredAt:    e.OccurredAt,
+		KeyID:         e.KeyID,
+		Host:          e.Host,
+		Customer:      e.Customer,
+		Campaign:      e.Campaign,
+		SentAt:        e.SentAt,
+		Sealed:        e.Sealed,
+		Destination:   e.Destination,
+		RedirectedTo:  e.RedirectedTo,
+		Recovered:     e.Recovered,
+		Method:        e.Method,
+		PrivacySignal: e.PrivacySignal,
+		Untracked:     true,
+		Automation:    e.Automation,
+		Signals:       e.Signals,
+		About:         e.About,
+		RulesUnknown:  e.RulesUnknown,
+	}
+	if strings.HasPrefix(e.Link, linkcore.AnonymousPrefix) {
+		left.Link = e.Link
+	}
+	if e.Type == Unsubscribe {
+		// Nobody can follow a wish without knowing whose it is.
+		left.Recipient, left.Link, left.Metadata = e.Recipient, e.Link, e.Metadata
+	}
+	if left.mayName(e.Rule) {
+		left.Rule = e.Rule
+	}
+	return left
+}
+
+// mayName tells whether a rule, "kind:value", says nothing that the event leaves
+// out.
+func (e *Event) mayName(rule string) bool {
+	switch kind, _, _ := strings.Cut(rule, ":"); kind {
+	case "url", "prefix", "host", "customer", "campaign", "key":
+		return true
+	case "recipient":
+		return e.Recipient != ""
+	case "link":
+		return e.Link != ""
+	}
+	return false // of the device, or of a kind that is not known here
+}
