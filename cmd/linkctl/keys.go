@@ -13,7 +13,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,7 +94,7 @@ Manager is to hold; the number of the version made there is then the key's id.`,
 		if err != nil {
 			return err
 		}
-		if c.Flag("id").Changed && !keyID.MatchString(*id) {
+		if c.Flag("id").Changed && !linkcore.ValidKeyID(*id) {
 			return usagef("--id %q: a key's id is 1 to 16 of a-z 0-9", *id)
 		}
 		name, err := makeKey(dir, *id)
@@ -108,9 +107,6 @@ Manager is to hold; the number of the version made there is then the key's id.`,
 	}
 	return c
 }
-
-// keyID is the syntax of a key's id, as link-format has it.
-var keyID = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
 
 // newSecret returns a secret as a key file holds it.
 func newSecret() string {
@@ -147,7 +143,7 @@ func makeKey(dir, id string) (string, error) {
 			return "", err
 		}
 		id := strconv.FormatUint(highest+1, 10)
-		if !keyID.MatchString(id) {
+		if !linkcore.ValidKeyID(id) {
 			return "", usagef("the key ring has no number left after %d: give --id", highest)
 		}
 		if err := setLast(dir, id); err != nil {
@@ -174,7 +170,7 @@ func highestID(dir string) (uint64, error) {
 	}
 	var highest uint64
 	for _, entry := range entries {
-		if !keyID.MatchString(entry.Name()) {
+		if !linkcore.ValidKeyID(entry.Name()) {
 			continue
 		}
 		if n, err := strconv.ParseUint(entry.Name(), 10, 64); err == nil {

@@ -132,7 +132,7 @@ func (d *doctor) countRules(ctx context.Context) (n, skipped int, err error) {
 	defer store.Close()
 	rules, documents, err := store.List(ctx)
 	for _, r := range rules {
-		if !r.Deleted && (r.ExpiresAt.IsZero() || r.ExpiresAt.After(d.now())) {
+		if r.Stands(d.now()) {
 			n++
 		}
 	}
