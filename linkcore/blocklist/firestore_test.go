@@ -285,13 +285,10 @@ func TestFirestoreRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	var book logBook
-	c := NewCache(store, Options{Log: book.logger()})
+	const wait = 10 * time.Minute
+	c := NewCache(store, Options{Wait: wait, Log: book.logger()})
 	defer c.Close()
-	start := time.Now()
 	<-c.RefreshIfDue()
-	if d := time.Since(start); d > 5*time.Second {
-		t.Errorf("it took %v to find out", d)
-	}
 	if c.Stats().RefreshFailures != 1 {
 		t.Errorf("stats %+v", c.Stats())
 	}
@@ -300,8 +297,8 @@ func TestFirestoreRefuses(t *testing.T) {
 		t.Errorf("logged %s", book.b.String())
 	}
 	book.mu.Unlock()
-	start = time.Now()
-	if _, err := c.Index(t.Context()); err != ErrUnavailable || time.Since(start) > 50*time.Millisecond {
+	start := time.Now()
+	if _, err := c.Index(t.Context()); err != ErrUnavailable || time.Since(start) >= wait {
 		t.Errorf("Index: %v after %v", err, time.Since(start))
 	}
 	if err := store.Put(t.Context(), ruleOf(t, "host:a.example")); err == nil || !strings.Contains(err.Error(), "connection refused") {
@@ -337,7 +334,6 @@ func TestFirestoreHangs(t *testing.T) {
 	}()
 	t.Setenv("FIRESTORE_EMULATOR_HOST", l.Addr().String())
 
-	start := time.Now()
 	source, err := OpenSource("firestore://project/(default)/blocklist")
 	if err != nil {
 		t.Fatal(err)
@@ -346,11 +342,8 @@ func TestFirestoreHangs(t *testing.T) {
 	c := NewCache(source, Options{Log: book.logger()})
 	c.quiet = 1
 	c.Start(t.Context())
-	if d := time.Since(start); d > 100*time.Millisecond {
-		t.Errorf("to open and start took %v", d)
-	}
-	start = time.Now()
-	if _, err := c.Index(t.Context()); err != ErrUnavailable || time.Since(start) < DefaultWait || time.Since(start) > DefaultWait+100*time.Millisecond {
+	start := time.Now()
+	if _, err := c.Index(t.Context()); err != ErrUnavailable || time.Since(start) < DefaultWait {
 		t.Errorf("Index: %v after %v", err, time.Since(start))
 	}
 	<-c.Ready() // it is given up
@@ -362,13 +355,11 @@ func TestFirestoreHangs(t *testing.T) {
 		t.Errorf("logged %s", book.b.String())
 	}
 	book.mu.Unlock()
-	start = time.Now()
-	if _, err := c.Index(t.Context()); err != ErrUnavailable || time.Since(start) > 50*time.Millisecond {
-		t.Errorf("Index: %v after %v", err, time.Since(start))
+	if _, err := c.Index(t.Context()); err != ErrUnavailable {
+		t.Errorf("Index: %v", err)
 	}
-	start = time.Now()
-	if err := c.Close(); err != nil || time.Since(start) > time.Second {
-		t.Errorf("Close: %v after %v", err, time.Since(start))
+	if err := c.Close(); err != nil {
+		t.Errorf("Close: %v", err)
 	}
 }
 
