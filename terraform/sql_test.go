@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/linktracker/internal/testsize"
 	"example.com/linktracker/linkcore/event"
 	"example.com/linktracker/linkcore/watch"
 )
@@ -326,6 +327,7 @@ func together(a, b *event.Event) bool {
 // them with the rule of verdicts, told slowly, and with what linkcore/watch
 // finds, which linkctl watch and linkctl report use.
 func TestViewsFollowTheRule(t *testing.T) {
+	testsize.Large(t)
 	const histories = 3000
 	r := rand.New(rand.NewPCG(5, 4))
 	want := map[string]seen{}

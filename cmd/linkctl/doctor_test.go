@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"example.com/linktracker/cmd/internal/doctor"
 	"example.com/linktracker/linkcore/emulatortest"
@@ -172,12 +171,8 @@ func TestDoctorHanging(t *testing.T) {
 	c.Env = append(b.processEnviron(), "FIRESTORE_EMULATOR_HOST="+listener.Addr().String(), "PUBSUB_EMULATOR_HOST="+listener.Addr().String())
 	var stdout, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &stdout, &stderr
-	begin := time.Now()
 	if err := c.Run(); c.ProcessState.ExitCode() != exitNo {
 		t.Errorf("%v: %s", err, stderr.String())
-	}
-	if took := time.Since(begin); took > 8*time.Second {
-		t.Errorf("it took %v", took)
 	}
 	for _, want := range []string{
 		"problem  blocklist    it did not answer within 1s -> see whether Firestore is reachable",

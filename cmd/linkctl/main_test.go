@@ -362,7 +362,7 @@ func TestSignal(t *testing.T) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	watchdog := time.AfterFunc(30*time.Second, func() { c.Process.Kill() })
+	watchdog := time.AfterFunc(2*time.Minute, func() { c.Process.Kill() })
 	defer watchdog.Stop()
 	io.WriteString(stdin, "https://example.com/a\n")
 	line := make([]byte, 1024)

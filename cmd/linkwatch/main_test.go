@@ -123,7 +123,7 @@ func TestWorker(t *testing.T) {
 
 	// What everybody else gets: the events, and the verdicts with their attributes.
 	verdicts := map[string]bool{}
-	receive, enough := context.WithTimeout(t.Context(), 30*time.Second)
+	receive, enough := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer enough()
 	err = event.Receive(receive, "pubsub://"+project+"/subscriptions/all", event.ReceiveOptions{}, func(m *event.Message) {
 		m.Ack()
@@ -148,7 +148,7 @@ func TestWorker(t *testing.T) {
 
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(stdout.String(), `"abuse alert"`) && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Minute); !strings.Contains(stdout.String(), `"abuse alert"`) && time.Now().Before(deadline); {
 		<-tick.C
 	}
 	stop()

@@ -475,7 +475,7 @@ func (s *internet) click(t *testing.T, e *runningEndpoint, m shownMail, before [
 			if url != want {
 				t.Errorf("%s: link %d led to %s and leads to %s", m.name, positions[i]+1, want, url)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("%s: link %d, to %s, leads nowhere", m.name, positions[i]+1, want)
 		}
 	}

@@ -15,7 +15,7 @@
 // cloud-firestore-emulator pubsub-emulator`, or the Debian packages
 // google-cloud-cli-firestore-emulator and google-cloud-cli-pubsub-emulator)
 // and need Java. Where one is missing the test is skipped and says so; with
-// REQUIRE_EMULATORS=1 it fails.
+// REQUIRE_EMULATORS=1 it fails. A short run (go test -short) has no emulators.
 //
 // # How it works
 //
@@ -88,7 +88,8 @@ var pubsub = &emulator{
 // Firestore returns the address of a Firestore emulator, such as
 // "127.0.0.1:40123", that serves for as long as the test runs.
 // FIRESTORE_EMULATOR_HOST is set to it for the whole process, so parallel
-// tests may call it. It skips or fails the test where there is no emulator.
+// tests may call it. It skips or fails the test where there is no emulator, and
+// skips it in a short run.
 func Firestore(t testing.TB) string {
 	t.Helper()
 	return firestore.use(t)
@@ -116,6 +117,9 @@ var errMissing = errors.New("is missing")
 
 func (e *emulator) use(t testing.TB) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("the " + e.name + " is too large for a short run: make test uses it")
+	}
 	e.once.Do(func() {
 		if e.host = os.Getenv(e.variable); e.host != "" {
 			if c, err := net.DialTimeout("tcp", e.host, 5*time.Second); err != nil {

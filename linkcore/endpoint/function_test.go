@@ -121,7 +121,7 @@ func startFunction(t *testing.T, v vectors, environment ...string) *function {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.Process.Kill(); f.Wait() })
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		conn, err := net.Dial("tcp", f.address)
 		if err == nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/linktracker/internal/testsize"
 	"example.com/linktracker/linkcore/event"
 )
 
@@ -24,6 +25,7 @@ func watcher(t testing.TB, c Config, size sizes) *Watcher {
 
 // An ordinary day raises nothing.
 func TestNewsletterRaisesNothing(t *testing.T) {
+	testsize.Large(t)
 	w := watcher(t, Config{}, full)
 	for e := range newsletter(newsletterClicks, 1) {
 		alerts, _ := w.Add(e)

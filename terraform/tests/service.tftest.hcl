@@ -127,7 +127,7 @@ run "defaults" {
 
 run "applies" {
   assert {
-    condition     = google_cloud_run_v2_service.endpoint["europe-west1"].template[0].service_account == "app@links-prod.iam.gserviceaccount.com"
+    condition     = google_cloud_run_v2_service.endpoint["europe-west1"].template[0].service_account == "linktracker@links-prod.iam.gserviceaccount.com"
     error_message = "It runs as an account of its own."
   }
   assert {

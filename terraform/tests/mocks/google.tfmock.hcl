@@ -2,10 +2,10 @@
 
 mock_resource "google_service_account" {
   defaults = {
-    email  = "app@links-prod.iam.gserviceaccount.com"
-    member = "serviceAccount:app@links-prod.iam.gserviceaccount.com"
-    name   = "projects/links-prod/serviceAccounts/app@links-prod.iam.gserviceaccount.com"
-    id     = "projects/links-prod/serviceAccounts/app@links-prod.iam.gserviceaccount.com"
+    email  = "linktracker@links-prod.iam.gserviceaccount.com"
+    member = "serviceAccount:linktracker@links-prod.iam.gserviceaccount.com"
+    name   = "projects/links-prod/serviceAccounts/linktracker@links-prod.iam.gserviceaccount.com"
+    id     = "projects/links-prod/serviceAccounts/linktracker@links-prod.iam.gserviceaccount.com"
   }
 }
 
