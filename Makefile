@@ -32,9 +32,9 @@ test: ## run all tests, with the official emulators where they are installed
 	$(GO) test $(RACE) ./...
 
 .PHONY: test-large
-test-large: ## what make test does in small: every mail's picture, a thousand clicks a second, ten thousand connections, a click's allocations
+test-large: ## what make test does in small: every mail's picture, a thousand clicks a second, ten thousand connections, large headers, a click's allocations
 	PICTURES=all $(GO) test -count 1 -run Picture ./linkcore/email
-	$(GO) test -count 1 -run 'Places|Idle' ./cmd/linktracker
+	$(GO) test -count 1 -run 'Places|Idle|LargeHeaders' ./cmd/linktracker
 	$(GO) test -count 1 -run Allocations ./linkcore/redirect
 
 .PHONY: lint
