@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ import (
 
 	"cloud.google.com/go/firestore"
 
-	"example.com/linktracker/internal/testsize"
+	"example.com/linktracker/linkcore/testsize"
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
@@ -393,6 +394,45 @@ func TestIdleConnections(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
 	t.Logf("with %d idle connections: goroutines, heap KiB, resident KiB, files: %s", idle, lines[len(lines)-1])
 	l.wantAll(t, 400, s, quiet)
+}
+
+// Whoever opens more connections than the process may have, and keeps them, keeps
+// nobody else out; and the log says what to do.
+func TestMoreConnectionsThanDescriptors(t *testing.T) {
+	keys, ring := keyFolder(t)
+	s := startCommand(t, func(s *server) {
+		s.Args = append([]string{"sh", "-c", `ulimit -n 100 && exec "$@"`, "sh", s.Path}, s.Args[1:]...)
+		s.Path = "/bin/sh"
+	}, "LINK_KEYS="+keys, "CLICKS=stdout", "BLOCKLIST=none")
+	target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+	for i := range 130 {
+		conn, err := net.Dial("tcp", s.address)
+		if err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		defer conn.Close()
+		// Where none was closed for it, nobody answers the 101st.
+		conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		fmt.Fprintf(conn, "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || response.StatusCode != http.StatusNotFound {
+			t.Fatalf("connection %d: %v, %v", i, response, err)
+		}
+	}
+	if status, _ := s.get(t, target); status != http.StatusFound {
+		t.Errorf("a click gets %d", status)
+	}
+	found := 0
+	s.mu.Lock()
+	for _, line := range s.lines {
+		if message, _ := line["message"].(string); line["severity"] == "ERROR" && strings.Contains(message, "LimitNOFILE") {
+			found++
+		}
+	}
+	s.mu.Unlock()
+	if found == 0 {
+		t.Error("the log does not say what to do")
+	}
 }
 
 // Clients that write their request or read their answer a byte at a time keep

@@ -128,8 +128,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		}
 	}
 	served := make(chan error, 1)
-	swept := sweepDeadlines(ctx, listener.(*net.TCPListener), sweepInterval)
-	go func() { served <- server.Serve(swept) }()
+	idle := closeIdle(sweepDeadlines(ctx, listener.(*net.TCPListener), sweepInterval), e.Log)
+	server.ConnState = idle.connState
+	go func() { served <- server.Serve(idle) }()
 	select {
 	case err := <-served:
 		e.Stop(e.Drain)

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/linktracker/internal/testsize"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 func TestEmulatorsAnswer(t *testing.T) {

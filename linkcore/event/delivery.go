@@ -65,15 +65,22 @@ type DeliveryOptions struct {
 }
 
 // A Delivery takes events to a sink, and spills what the sink does not take in
-// time: it writes the whole event as one structured log line, from which it is
-// replayed later. So each event is delivered or spilled; one whose
-// acknowledgement comes too late is both, and is counted as spilled.
+// time: it writes the event as one structured log line of at most 8,192 bytes,
+// from which it is replayed later; EVENTS.md says what is cut in it. So each event
+// is delivered or spilled; one whose acknowledgement comes too late is both, and
+// is counted as spilled.
 //
 // While the last deliveries failed or timed out, events are spilled without an
 // attempt, except for one a second that tries the sink. In mode [Hold] they are
 // also spilled while as many responses are held as there may be, in mode
 // [Background] while 10,000 events are under way, and in both while events of 32
-// MiB are.
+// MiB are. An event counts with the memory that it takes while it is under way,
+// what a sink makes of it to send it included.
+//
+// Once three quarters of the places are taken, each link from one address may
+// have an eighth of all: what comes in excess is spilled, unsubscribes excepted.
+// So one holder of one link leaves places to others. Only events that a
+// [Recorder] made are told apart.
 //
 // Events that come at about the same time share a call of the sink, where the
 // sink gains by it. Its methods may be called from any number of goroutines.
@@ -96,6 +103,8 @@ type Delivery struct {
 	loggedAt atomic.Int64 // nanoseconds since start; 0: that it works is known
 	refusals notice
 	losses   notice
+	excesses notice
+	taken    fairness
 
 	ctx   context.Context // ends when what is under way is to be spilled
 	abort context.CancelFunc
@@ -181,18 +190,20 @@ func (d *Delivery) Timeout() time.Duration { return d.o.Timeout }
 // second where the event is spilled. Spilling goes on after that.
 func (d *Delivery) Deliver(e *Event) {
 	w := waiting{event: e, since: d.now()}
-	size, most := e.size(), maxBackground
+	size := d.size(e)
 	if d.Hold() {
 		w.done = make(chan struct{}, 1)
-		most = d.o.HoldMax
 	}
+	taken := d.taken.add(e, size)
 	d.mu.Lock()
 	reason := ""
 	switch {
 	case d.closed:
 		reason = "stopping"
-	case d.underWay >= most || d.bytes+size > maxBytes:
+	case d.underWay >= d.places() || d.bytes+size > maxBytes:
 		reason = "too many under way"
+	case taken > max(size, fairShare) && d.bytes+size > nearlyFull:
+		reason = inExcess
 	case !d.admits(w.since):
 		reason = "deliveries fail"
 	}
@@ -202,6 +213,10 @@ func (d *Delivery) Deliver(e *Event) {
 			d.begin()
 		}
 		d.mu.Unlock()
+		d.taken.add(e, -size)
+		if reason == inExcess && d.excesses.due(d.now(), problemInterval) {
+			d.o.Log.Warn("one link from one address takes more than its share of the places: its events are spilled; logged once a minute", "event_id", e.ID)
+		}
 		d.spillBeside(e, reason, closed)
 		return
 	}
@@ -215,6 +230,22 @@ func (d *Delivery) Deliver(e *Event) {
 		<-w.done
 	}
 }
+
+// inExcess is the reason of an event whose link and address have more than their
+// share.
+const inExcess = "too many of one link and address"
+
+// places returns how many events may be under way.
+func (d *Delivery) places() int {
+	if d.Hold() {
+		return d.o.HoldMax
+	}
+	return maxBackground
+}
+
+// size is what an event takes of the shared places in bytes: at least one of
+// them.
+func (d *Delivery) size(e *Event) int { return max(e.size(), maxBytes/d.places()) }
 
 // spillBeside spills an event, and returns when it is safe or has had its time.
 func (d *Delivery) spillBeside(e *Event, reason string, closed bool) {
@@ -288,7 +319,7 @@ func (d *Delivery) run() {
 		}
 		n, size := 0, 0
 		for n < len(d.queue) && n < d.batch.count && size < d.batch.bytes {
-			size += d.queue[n].event.size()
+			size += d.queue[n].event.messageSize()
 			n++
 		}
 		batch = append(batch[:0], d.queue[:n]...)
@@ -296,14 +327,20 @@ func (d *Delivery) run() {
 		// Others may take the rest at the same time.
 		d.schedule()
 		d.mu.Unlock()
-		d.deliver(batch, size)
+		d.deliver(batch)
 		clear(batch)
 	}
 }
 
-// deliver delivers a batch of this size, or spills what of it is not taken.
-func (d *Delivery) deliver(batch []waiting, size int) {
+// deliver delivers a batch, or spills what of it is not taken.
+func (d *Delivery) deliver(batch []waiting) {
 	err := d.publish(batch)
+	size := 0
+	for _, w := range batch {
+		n := d.size(w.event)
+		d.taken.add(w.event, -n)
+		size += n
+	}
 	d.mu.Lock()
 	// Before anything is spilled: events that are being spilled must not keep
 	// out the one that tries the sink.
@@ -479,24 +516,6 @@ func (d *Delivery) spill(e *Event, reason string) {
 	} else if d.losses.due(d.now(), problemInterval) {
 		d.o.Log.Error("event lost: it could not even be spilled; further ones are logged once a minute", "event_id", e.ID, "error", err.Error())
 	}
-}
-
-// appendSpilled appends the line of an event that was not delivered. It is far
-// shorter than the 256 KiB that Cloud Logging takes: what a stranger writes into
-// an event is cut, and the rest is bounded by the link's own length.
-func appendSpilled(dst []byte, e *Event, now time.Time, reason string) []byte {
-	dst = append(dst, `{"severity":"WARNING","time":"`...)
-	dst = appendTime(dst, now)
-	dst = append(dst, `","message":"event spilled","reason":`...)
-	dst = appendString(dst, reason)
-	dst = append(dst, `,"event":`...)
-	dst = e.AppendJSON(dst)
-	dst = append(dst, `,"attributes":{`...)
-	o := object{buffer: dst, start: len(dst)}
-	for name, value := range e.attributes {
-		o.string(name, value)
-	}
-	return append(o.buffer, "}}\n"...)
 }
 
 // Stats returns the counters and the state.

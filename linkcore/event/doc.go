@@ -8,7 +8,7 @@
 //
 // A [Delivery] takes events to a [Sink] after the answer has left: Pub/Sub, a file
 // or standard output as [OpenSink] opens them, or one of your own. What the sink
-// does not take in time is spilled: written whole as one structured log line, from
+// does not take in time is spilled: written as one structured log line, from
 // which it can be replayed.
 //
 //	sink, err := event.OpenSink(ctx, "pubsub://my-project/clicks", event.SinkOptions{})

@@ -59,6 +59,34 @@ type Event struct {
 	Signals        Signals
 	About          string // of a verdict: the ID of the event that it speaks of
 	RulesUnknown   bool   // the request was answered without the rules, which had not been read
+
+	origin uint64 // see [originOf]; 0: not known
+}
+
+// texts are the fields that may be of any length.
+func (e *Event) texts() [19]*string {
+	return [...]*string{
+		&e.KeyID, &e.Host, &e.Customer, &e.Campaign, &e.Recipient, &e.Link, &e.Metadata, &e.Destination, &e.RedirectedTo,
+		&e.Rule, &e.Label, &e.Method, &e.UserAgent, &e.Referer, &e.AcceptLanguage, &e.Query, &e.Country, &e.IP, &e.About,
+	}
+}
+
+// own gives the event its ID, and one piece of memory for all of its texts: a
+// string that was cut out of a request keeps all of its headers alive.
+func (e *Event) own(id [36]byte) {
+	texts := e.texts()
+	var b strings.Builder
+	b.Grow(len(id) + e.textSize())
+	b.Write(id[:])
+	for _, text := range texts {
+		b.WriteString(*text)
+	}
+	all := b.String()
+	e.ID, all = all[:len(id)], all[len(id):]
+	for _, text := range texts {
+		n := len(*text)
+		*text, all = all[:n], all[n:]
+	}
 }
 
 const timeFormat = "2006-01-02T15:04:05.000000Z07:00"
@@ -118,10 +146,32 @@ func (e *Event) AppendJSON(dst []byte) []byte {
 	return append(o.buffer, '}')
 }
 
-// size is about what the event takes of memory, in bytes.
+// Beside its texts an event takes so much of memory, in bytes, and so much again
+// as a message: the names in it, what its attributes repeat, and what buffers are
+// larger than their content.
+const (
+	eventSize    = 768
+	messageNames = 1024
+)
+
+// textSize is how long the event's texts are together, in bytes.
+func (e *Event) textSize() (n int) {
+	for _, text := range e.texts() {
+		n += len(*text)
+	}
+	return n
+}
+
+// messageSize is about the length of the message that is made of the event, in
+// bytes.
+func (e *Event) messageSize() int { return messageNames + e.textSize() }
+
+// size is what the event takes of memory while it is under way, in bytes: itself
+// and two messages, one in the sink and one in what that sends with, in which an
+// escape may make two bytes of one.
 func (e *Event) size() int {
-	return 512 + len(e.Destination) + len(e.Metadata) + len(e.RedirectedTo) + len(e.Rule) + len(e.Label) +
-		len(e.UserAgent) + len(e.Referer) + len(e.AcceptLanguage) + len(e.Query)
+	n := e.textSize()
+	return eventSize + n + 2*(messageNames+2*n)
 }
 
 // MarshalJSON is [Event.AppendJSON], for encoding/json.
@@ -291,7 +341,7 @@ func (e *Event) attributes(yield func(name, value string) bool) {
 // newID makes a UUID version 7 (RFC 9562) of a time and 74 random bits. They
 // only have to be different ones each time, for which the runtime's ChaCha8 is
 // good enough; it costs a tenth of the operating system's.
-func newID(t time.Time) string {
+func newID(t time.Time) [36]byte {
 	var b [16]byte
 	binary.LittleEndian.PutUint64(b[:], rand.Uint64())
 	binary.LittleEndian.PutUint64(b[8:], rand.Uint64())
@@ -299,14 +349,13 @@ func newID(t time.Time) string {
 }
 
 // formatID makes a UUID version 7 of a time and 74 of the bits in b.
-func formatID(t time.Time, b [16]byte) string {
+func formatID(t time.Time, b [16]byte) (s [36]byte) {
 	ms := uint64(t.UnixMilli())
 	for i := range 6 {
 		b[i] = byte(ms >> (40 - 8*i))
 	}
 	b[6] = b[6]&0x0F | 0x70
 	b[8] = b[8]&0x3F | 0x80
-	var s [36]byte
 	hex.Encode(s[:8], b[:4])
 	s[8] = '-'
 	hex.Encode(s[9:13], b[4:6])
@@ -316,7 +365,7 @@ func formatID(t time.Time, b [16]byte) string {
 	hex.Encode(s[19:23], b[8:10])
 	s[23] = '-'
 	hex.Encode(s[24:], b[10:])
-	return string(s[:])
+	return s
 }
 
 // maxString is where a stranger's words are cut, in bytes.

@@ -43,6 +43,17 @@ var fullMembers = map[string]any{
 	"rules_unknown": true,
 }
 
+// fieldsTold is how many fields of an event are told. Those that never leave the
+// process stand behind them.
+var fieldsTold = func() (n int) {
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Event]()) {
+		if f.IsExported() {
+			n++
+		}
+	}
+	return n
+}()
+
 func decode(t testing.TB, data []byte) map[string]any {
 	t.Helper()
 	if !utf8.Valid(data) {
@@ -68,7 +79,7 @@ func TestJSON(t *testing.T) {
 		})
 	}
 	// A field that is added is added to the test.
-	if fields, members := reflect.TypeFor[Event]().NumField(), len(fullMembers)+1; members != fields+1 { // seconds_since_sent has no field
+	if fields, members := fieldsTold, len(fullMembers)+1; members != fields+1 { // seconds_since_sent has no field
 		t.Errorf("the event has %d fields and the test %d members", fields, members)
 	}
 }
@@ -214,7 +225,8 @@ func TestID(t *testing.T) {
 	previous := ""
 	for i := range 1000 {
 		at := time.UnixMilli(1_790_000_000_000 + int64(i))
-		id := newID(at)
+		bytes := newID(at)
+		id := string(bytes[:])
 		if !form.MatchString(id) {
 			t.Fatalf("%q is no UUID version 7", id)
 		}
@@ -228,19 +240,70 @@ func TestID(t *testing.T) {
 	}
 }
 
-// The longest event that a request can make fits into one line of a log.
-func TestSpilledLineFits(t *testing.T) {
-	e := fullEvent(Click)
-	worst := strings.Repeat("\x01", maxString)
-	e.Label, e.Method, e.UserAgent, e.Referer, e.AcceptLanguage, e.Query, e.Country = worst, worst, worst, worst, worst, worst, worst
-	e.Metadata = `{"` + strings.Repeat(`\`, 508) + `"}`
-	e.Destination = "https://example.com/" + strings.Repeat(`"`, 16384)
-	e.RedirectedTo, e.Rule = e.Destination, "url:"+e.Destination
-	line := appendSpilled(nil, e, time.Now(), "failed")
-	if len(line) > 256<<10 {
-		t.Errorf("the line has %d bytes", len(line))
+// Whatever a request, a link and a rule hold, the line of its event is short, and
+// says where something was cut.
+func TestSpilledLineIsShort(t *testing.T) {
+	id := strings.Repeat("i", 64)
+	for _, test := range []struct {
+		name                           string
+		words, destination, redirected string
+		metadata, rule                 string
+		whole                          bool // of destination, redirected and rule
+	}{
+		{"ordinary", "Mozilla/5.0", "https://example.com/", "", `{"a":1}`, "", true},
+		{"quotation marks", strings.Repeat(`"`, maxString), "https://example.com/?" + strings.Repeat(`"`, 1500), "", `{"a":1}`, "", true},
+		{"line separators", strings.Repeat("\u2028", maxString/3), "https://example.com/" + strings.Repeat("x", 3000), "", "", "host:example.com", true},
+		{"control characters", strings.Repeat("\x01", maxString), "https://example.com/", "", "", "", true},
+		{"letters of two bytes", strings.Repeat("é", maxString/2), "https://example.com/", "", "", "", true},
+		{"not UTF-8", strings.Repeat("\xff", maxString), "https://example.com/", "", "", "", true},
+		{"a long destination", "", "https://example.com/" + strings.Repeat("x", 16000), "", "", "", false},
+		{"a long destination of quotation marks", "", "https://example.com/?" + strings.Repeat(`"`, 16000), "", "", "", false},
+		{"all there is", strings.Repeat(`"`, maxString), "https://example.com/?" + strings.Repeat(`"`, 16000), "https://example.org/?" + strings.Repeat(`"`, 16000),
+			`{"` + strings.Repeat("\x7f", 506) + `":1}`, "prefix:https://example.com/?" + strings.Repeat(`"`, 2000), false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := fullEvent(Click)
+			e.Host = strings.Repeat("h", 253)
+			e.KeyID, e.Customer, e.Campaign, e.Recipient, e.Link, e.IP = id[:16], id, id, id, id, "2001:db8:1111:2222:3333:4444:5555:6666"
+			e.Signals = 1<<len(signalNames) - 1
+			e.Destination, e.RedirectedTo, e.Rule, e.Metadata = test.destination, test.redirected, test.rule, test.metadata
+			strangers := []*string{&e.Label, &e.Method, &e.UserAgent, &e.Referer, &e.AcceptLanguage, &e.Query, &e.Country}
+			for _, s := range strangers {
+				*s = test.words
+			}
+			before := *e
+			line := appendSpilled([]byte("before"), e, occurred, "too many of one link and address")[len("before"):]
+			if len(line) > 8<<10 {
+				t.Errorf("the line has %d bytes", len(line))
+			}
+			if !reflect.DeepEqual(*e, before) {
+				t.Error("the event was changed, which may still be published")
+			}
+			spilled, err := ParseSpilled(line)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := spilled.Event
+			for i, s := range []string{got.Label, got.Method, got.UserAgent, got.Referer, got.AcceptLanguage, got.Query, got.Country} {
+				written := len(appendString(nil, s)) - 2
+				begin, cut := strings.CutSuffix(s, "…")
+				// So near to the limit that no further character would have fitted.
+				if written > 256 || cut && written < 250 || !cut && s != test.words || !strings.HasPrefix(strings.ToValidUTF8(test.words, "\uFFFD"), begin[:min(3, len(begin))]) {
+					t.Errorf("string %d of %d bytes is cut to %d: %q", i, len(test.words), written, s)
+				}
+			}
+			whole := got.Destination == test.destination && got.RedirectedTo == test.redirected && got.Rule == test.rule
+			if whole != test.whole {
+				t.Errorf("whole is %v: %d bytes of the destination, %d of the target, %d of the rule", whole, len(got.Destination), len(got.RedirectedTo), len(got.Rule))
+			}
+			if !whole && (!strings.HasSuffix(got.Destination, "…") || len(line) < 8<<10-8) {
+				t.Errorf("the line has %d bytes and the destination %d, ending in %q", len(line), len(got.Destination), got.Destination[len(got.Destination)-3:])
+			}
+			if got.Metadata != test.metadata || got.Recipient != id || got.Link != id || !reflect.DeepEqual(spilled.Attributes, e.Attributes()) {
+				t.Errorf("a replay gets %+v with %v", got, spilled.Attributes)
+			}
+		})
 	}
-	decode(t, line)
 }
 
 func FuzzJSON(f *testing.F) {

@@ -9,7 +9,9 @@ import (
 
 	"cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
+	"github.com/googleapis/gax-go/v2"
 	"google.golang.org/api/option"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -168,7 +170,9 @@ func (s *pubsubSink) call(ctx context.Context, batch messages) error {
 	request := &pubsubpb.PublishRequest{Topic: s.topic}
 	// What protobuf has not decoded it sends as it is.
 	request.ProtoReflect().SetUnknown(batch.encoded)
-	_, err := s.client.TopicAdminClient.Publish(ctx, request)
+	// gRPC would keep its copy of a small batch until the answer comes, in a
+	// buffer of up to 1 MiB, to send it again by itself. The client does that.
+	_, err := s.client.TopicAdminClient.Publish(ctx, request, gax.WithGRPCOptions(grpc.MaxRetryRPCBufferSize(0)))
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -153,10 +153,20 @@ type Outcome struct {
 }
 
 // Record makes the event of a request for a link, and tells whether a machine
-// made it. Received is when the request came.
+// made it. Received is when the request came. The event keeps no memory of the
+// request or the link.
 func (rc *Recorder) Record(r *http.Request, received time.Time, link *linkcore.Link, o Outcome) *Event {
+	e := rc.describe(r, received, link, &o)
+	e.origin = originOf(link, o.Address)
+	e.own(newID(received))
+	rc.classify(e, r, received, link, &o)
+	return e
+}
+
+// describe makes the event without its ID and its class. Its strings are the
+// request's and the link's.
+func (rc *Recorder) describe(r *http.Request, received time.Time, link *linkcore.Link, o *Outcome) *Event {
 	e := &Event{
-		ID:             newID(received),
 		Type:           o.Type,
 		OccurredAt:     received.UTC(),
 		KeyID:          link.Key,
@@ -180,7 +190,6 @@ func (rc *Recorder) Record(r *http.Request, received time.Time, link *linkcore.L
 		IP:             rc.ip(o.Address),
 		RulesUnknown:   o.RulesUnknown,
 	}
-	rc.classify(e, r, received, link, &o)
 	if link.Repair != linkcore.RepairNone {
 		e.Recovered = string(link.Repair)
 	}

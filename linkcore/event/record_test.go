@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"example.com/linktracker/linkcore"
 )
@@ -250,7 +251,7 @@ func TestRecord(t *testing.T) {
 			if got.ID == "" {
 				t.Error("no id")
 			}
-			got.ID = ""
+			got.ID, got.origin = "", 0
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("got  %+v\nwant %+v", got, want)
 			}
@@ -274,6 +275,51 @@ func TestRecordCuts(t *testing.T) {
 	for i, s := range []string{e.Method, e.Label, e.Query, e.UserAgent, e.Referer, e.AcceptLanguage, e.Country} {
 		if s != strings.Repeat("é", 1024) {
 			t.Errorf("string %d has %d bytes", i, len(s))
+		}
+	}
+}
+
+// A string that was cut out of a request's would keep all of its headers alive, as
+// long as the event is under way.
+func TestRecordKeepsNothingOfTheRequest(t *testing.T) {
+	rc, err := NewRecorder(Options{CountryHeader: "X-Country"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, long := range []string{"", strings.Repeat("x", 55_000)} {
+		// What a server has read, in one piece.
+		read := strings.Repeat("GET https://example.com/ ", 100) + long
+		part := func(s string) string {
+			i := strings.Index(read, s)
+			return read[i : i+len(s)]
+		}
+		r := &http.Request{Method: part("GET"), RequestURI: read, Host: part("example.com"), Header: http.Header{}}
+		for _, name := range []string{"User-Agent", "Referer", "Accept-Language", "X-Country"} {
+			r.Header[name] = []string{read}
+		}
+		l := &linkcore.Link{
+			Kind: linkcore.Click, Key: part("a"), Host: part("example.com"),
+			Fields:      linkcore.Fields{Customer: part("ex"), Campaign: part("am"), Recipient: part("le"), Link: part("com")},
+			Destination: part("https://example.com/"), Metadata: part("GET"), Label: read, Query: read,
+		}
+		for _, untracked := range []bool{false, true} {
+			e := rc.Record(r, occurred, l, Outcome{Type: Blocked, Address: address, Rule: part("http"), RedirectedTo: part("https://example.com/"), Untracked: untracked})
+			begin := uintptr(unsafe.Pointer(unsafe.StringData(read)))
+			v := reflect.ValueOf(*e)
+			kept := 0
+			for i := range v.NumField() {
+				if v.Field(i).Kind() != reflect.String {
+					continue
+				}
+				s := v.Field(i).String()
+				kept += len(s)
+				if p := uintptr(unsafe.Pointer(unsafe.StringData(s))); s != "" && p >= begin && p < begin+uintptr(len(read)) {
+					t.Errorf("%s is a part of the request", v.Type().Field(i).Name)
+				}
+			}
+			if e.size() < kept {
+				t.Errorf("counts as %d bytes, and its strings alone have %d", e.size(), kept)
+			}
 		}
 	}
 }

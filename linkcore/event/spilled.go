@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
+	"unicode/utf8"
 )
 
 // A Spilled is an event that was spilled, to be published again.
@@ -98,4 +101,72 @@ func (s *Spilled) Publish(ctx context.Context, sink Sink) error {
 		return errors.New("this sink takes no spilled events")
 	}
 	return raw.publishRaw(ctx, s.Data, s.Attributes)
+}
+
+const (
+	// The line of a spilled event has at most so many bytes, with its end. Whoever
+	// can have events spilled can have that much written to the log.
+	maxSpilled = 8 << 10
+
+	// To so many bytes of JSON the strangers' words are cut in it, and, where it
+	// would be longer than that all the same, the longest of what the sender
+	// and the operators wrote.
+	maxSpilledWords = 256
+
+	// cutMark stands where something was cut.
+	cutMark = "…"
+)
+
+// appendSpilled appends the line of an event that was not delivered.
+func appendSpilled(dst []byte, e *Event, now time.Time, reason string) []byte {
+	short := *e
+	for _, s := range [...]*string{&short.Label, &short.Method, &short.UserAgent, &short.Referer, &short.AcceptLanguage, &short.Query, &short.Country} {
+		*s = shorten(*s, maxSpilledWords)
+	}
+	line := appendSpilledEvent(dst, &short, now, reason)
+	long := [...]*string{&short.Destination, &short.RedirectedTo, &short.Rule}
+	slices.SortFunc(long[:], func(a, b *string) int { return len(*b) - len(*a) })
+	for _, s := range long {
+		excess := len(line) - len(dst) - maxSpilled
+		if excess <= 0 {
+			break
+		}
+		*s = shorten(*s, max(len(appendString(nil, *s))-len(`""`)-excess, maxSpilledWords))
+		line = appendSpilledEvent(dst, &short, now, reason)
+	}
+	return line
+}
+
+func appendSpilledEvent(dst []byte, e *Event, now time.Time, reason string) []byte {
+	dst = append(dst, `{"severity":"WARNING","time":"`...)
+	dst = appendTime(dst, now)
+	dst = append(dst, `","message":"`+spilledMessage+`","reason":`...)
+	dst = appendString(dst, reason)
+	dst = append(dst, `,"event":`...)
+	dst = e.AppendJSON(dst)
+	dst = append(dst, `,"attributes":{`...)
+	o := object{buffer: dst, start: len(dst)}
+	for name, value := range e.attributes {
+		o.string(name, value)
+	}
+	return append(o.buffer, "}}\n"...)
+}
+
+// shorten cuts a text so that JSON has at most limit bytes of it, with a mark
+// where it was cut.
+func shorten(s string, limit int) string {
+	var character [len(`"\u2028"`)]byte
+	end, length := 0, 0
+	for i := 0; i < len(s); {
+		_, size := utf8.DecodeRuneInString(s[i:])
+		length += len(appendString(character[:0], s[i:i+size])) - len(`""`)
+		if length > limit {
+			return s[:end] + cutMark
+		}
+		i += size
+		if length <= limit-len(cutMark) {
+			end = i
+		}
+	}
+	return s
 }

@@ -12,8 +12,9 @@ import "crypto/sha256"
 // same event with the same id, and counts once.
 func NewVerdict(about *Event, signals Signals) *Event {
 	hash := sha256.Sum256([]byte("verdict\x00" + about.ID + "\x00" + signals.String()))
+	id := formatID(about.OccurredAt, [16]byte(hash[:]))
 	v := &Event{
-		ID:         formatID(about.OccurredAt, [16]byte(hash[:])),
+		ID:         string(id[:]),
 		Type:       Verdict,
 		OccurredAt: about.OccurredAt,
 		KeyID:      about.KeyID,

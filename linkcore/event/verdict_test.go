@@ -45,7 +45,8 @@ func TestNewVerdict(t *testing.T) {
 	// Another event and another reason have their own.
 	ids := map[string]bool{about.ID: true, got.ID: true}
 	other := *about
-	other.ID = newID(time.Now())
+	id := newID(time.Now())
+	other.ID = string(id[:])
 	for _, v := range []*Event{NewVerdict(about, SignalHoneypot), NewVerdict(about, SignalBurst|SignalHoneypot), NewVerdict(&other, SignalBurst)} {
 		if ids[v.ID] {
 			t.Errorf("%s twice", v.ID)

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/linktracker/internal/testsize"
+	"example.com/linktracker/linkcore/testsize"
 	"example.com/linktracker/linkcore/event"
 )
 
