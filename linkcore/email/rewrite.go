@@ -2,7 +2,6 @@ package email
 
 import (
 	"cmp"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -311,9 +310,7 @@ func (w *Rewriter) newMail(f linkcore.Fields) (*mail, error) {
 		m.fields.Recipient = ""
 		m.fields.Sent = time.Time{} // to the second, it could tell mails apart
 	} else {
-		var b [8]byte
-		rand.Read(b[:])
-		m.random = base64.RawURLEncoding.EncodeToString(b[:])
+		m.random = linkcore.NewLinkID("")
 	}
 	return m, nil
 }
@@ -577,7 +574,7 @@ func (m *mail) visibleURL(text, host string) string {
 func (m *mail) sign(signer *linkcore.Signer, kind linkcore.Kind, id, destination, label string) (linkcore.Tracked, error) {
 	f := m.fields
 	f.Link = id
-	o := linkcore.Options{Kind: kind, Form: m.w.o.Form, Label: label}
+	o := linkcore.Options{Kind: kind, Form: m.w.o.Form, Label: label, ExactLink: true}
 	if m.w.o.Sealed {
 		return signer.Seal(f, destination, o)
 	}
