@@ -21,7 +21,8 @@ func exampleRing() *linkcore.KeyRing {
 	return ring
 }
 
-// A backend makes a link for one recipient of a mailing.
+// A backend makes a link for one recipient of a mailing. Its link is exact here,
+// so that the output is; leave Link and ExactLink out, and each link is new.
 func Example() {
 	signer, err := exampleRing().Signer("https://links.example.com", "1")
 	if err != nil {
@@ -30,7 +31,7 @@ func Example() {
 	link, err := signer.Sign(linkcore.Fields{
 		Customer: "acme", Campaign: "spring26", Recipient: "r83jf", Link: "a1b2c3d4e5f",
 		Sent: time.Date(2026, 3, 20, 8, 0, 0, 0, time.UTC),
-	}, "https://example.com/pricing?a=1", linkcore.Options{})
+	}, "https://example.com/pricing?a=1", linkcore.Options{ExactLink: true})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -82,7 +83,7 @@ func ExampleSigner_Sign_unsubscribe() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	link, err := signer.Sign(linkcore.Fields{Customer: "acme", Recipient: "r83jf", Link: "u9dKe03mVxQ"}, "", linkcore.Options{Kind: linkcore.Unsubscribe})
+	link, err := signer.Sign(linkcore.Fields{Customer: "acme", Recipient: "r83jf", Link: "u9dKe03mVxQ"}, "", linkcore.Options{Kind: linkcore.Unsubscribe, ExactLink: true})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -136,7 +136,8 @@ func NewKeyRing(secrets map[string][]byte) (*KeyRing, error) {
 // key's id, its content the secret in base64 (standard or URL alphabet, padded
 // or not; white space around it is ignored). Names that begin with a dot are
 // skipped. A file that cannot be read or understood is skipped too, logged and
-// counted: the error is for a directory in which no key loads.
+// counted: the error is for a directory in which no key loads. If the group or
+// others can write to the directory or to a key's file, a warning is logged.
 //
 // A log of nil logs nothing.
 func OpenKeyRing(directory string, log *slog.Logger) (*KeyRing, error) {
@@ -147,6 +148,15 @@ func OpenKeyRing(directory string, log *slog.Logger) (*KeyRing, error) {
 	r.keys.Store(&map[string]*key{})
 	if err := r.Refresh(); err != nil {
 		return nil, err
+	}
+	paths := []string{directory}
+	for _, id := range r.IDs() {
+		paths = append(paths, filepath.Join(directory, id))
+	}
+	for _, path := range paths {
+		if mode, ok := writableByOthers(path); ok {
+			log.Warn("others can write to the key ring, and so sign links: chmod go-w "+path, "path", path, "mode", mode.String())
+		}
 	}
 	return r, nil
 }

@@ -33,7 +33,9 @@ type Fields struct {
 	Recipient string
 
 	// Link tells the link from every other: 1 to 64 bytes of A-Z a-z 0-9 _ -.
-	// A signer that is given none makes a random one.
+	// A [Signer] takes what it is given for a name, at most 64 bytes of these or
+	// empty, and makes the link of it with [NewLinkID], unless
+	// [Options].ExactLink says that it is the link.
 	Link string
 
 	// Sent is when the mail was sent, in whole seconds since 1970, at least 1;

@@ -133,6 +133,15 @@ type Options struct {
 	Form  Form   // default PathForm
 	Label string // cosmetic, not authenticated; at most 128 bytes of UTF-8
 
+	// ExactLink signs [Fields].Link as it stands, without random characters
+	// behind it. Where several mails share such a link, an event without a
+	// recipient does not say whose mail it was, a rule about the link,
+	// untracked ones included, is about all of them, and nobody can tell a link
+	// that was passed on from many recipients who click theirs. It is for a link
+	// that the sender's system has made sure to use once, and for the links of
+	// an anonymous mailing, which begin with an_.
+	ExactLink bool
+
 	// Metadata is the sender's own, carried to the event: a JSON object of at
 	// most 512 bytes. Sealed links only.
 	Metadata string
@@ -141,7 +150,7 @@ type Options struct {
 // Tracked is a link that was made.
 type Tracked struct {
 	URL      string
-	Fields   Fields // as signed: with the link that was made where none was given
+	Fields   Fields // as signed: with the whole link
 	Warnings []Warning
 }
 
@@ -159,8 +168,8 @@ func (s *Signer) Seal(f Fields, destination string, o Options) (Tracked, error) 
 }
 
 // SignAll makes a link for each destination, or none: the error is of the first
-// that can't be made. Since a link is never used twice, f.Link must be empty if
-// there are several destinations.
+// that can't be made. Since a link is never used twice, o.ExactLink is for one
+// destination only.
 func (s *Signer) SignAll(f Fields, destinations []string, o Options) ([]Tracked, error) {
 	return s.makeAll(f, destinations, o, false)
 }
@@ -171,8 +180,8 @@ func (s *Signer) SealAll(f Fields, destinations []string, o Options) ([]Tracked,
 }
 
 func (s *Signer) makeAll(f Fields, destinations []string, o Options, sealed bool) ([]Tracked, error) {
-	if len(destinations) > 1 && f.Link != "" {
-		return nil, &FieldError{Field: "link", Problem: "is given once for several destinations: leave it out, and each gets its own"}
+	if len(destinations) > 1 && o.ExactLink {
+		return nil, &FieldError{Field: "link", Problem: "is exact and would be used for several destinations: leave ExactLink out, and each gets its own"}
 	}
 	all := make([]Tracked, 0, len(destinations))
 	for i, destination := range destinations {
@@ -201,6 +210,11 @@ func (s *Signer) make(f Fields, destination string, o Options, sealed bool) (t T
 	}
 	if err := checkFields(&f); err != nil {
 		return t, err
+	}
+	if !o.ExactLink {
+		f.Link = NewLinkID(f.Link)
+	} else if f.Link == "" {
+		return t, &FieldError{Field: "link", Problem: "is empty, and is to be exact"}
 	}
 	fields := appendFields(nil, &f)
 
@@ -285,7 +299,7 @@ func checkOptions(o Options, destination string, sealed bool) (string, error) {
 	return "", &FieldError{Field: "kind", Problem: "must be click, open or unsubscribe"}
 }
 
-// checkFields checks the fields, and makes a link where none is given.
+// checkFields checks the fields, and cuts the time sent to whole seconds.
 func checkFields(f *Fields) error {
 	for _, field := range [...]struct{ name, value string }{
 		{"customer", f.Customer}, {"campaign", f.Campaign}, {"recipient", f.Recipient}, {"link", f.Link},
@@ -303,21 +317,25 @@ func checkFields(f *Fields) error {
 			return &FieldError{Field: "sent", Problem: "must be a time after 1970-01-01T00:00:00Z and before the year 4453; leave it out where it is not known"}
 		}
 	}
-	if f.Link == "" {
-		f.Link = newLink()
-	}
 	return nil
 }
 
-// newLink draws a link at random: 11 characters. Beginnings that have a
-// meaning for events are not given away by chance.
-func newLink() string {
+// NewLinkID makes the identifier of a link that is used once: 11 random
+// characters, behind the name and a hyphen if there is a name. Of a name only
+// the first 52 bytes are taken, so that an identifier has 64 at most. hp_ and
+// an_ at its beginning, which have a meaning for events, come from the name
+// alone, never by chance.
+func NewLinkID(name string) string {
+	const random = 11
+	if name != "" {
+		name = name[:min(len(name), maxIdentifier-random-len("-"))] + "-"
+	}
 	var b [8]byte
 	for {
 		rand.Read(b[:])
 		s := base64.RawURLEncoding.EncodeToString(b[:])
 		if !strings.HasPrefix(s, HoneypotPrefix) && !strings.HasPrefix(s, AnonymousPrefix) {
-			return s
+			return name + s
 		}
 	}
 }

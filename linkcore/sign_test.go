@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -41,6 +42,8 @@ func TestSignRefuses(t *testing.T) {
 		{"recipient", "recipient", Fields{Recipient: "a@b"}, good, Options{}, true},
 		{"link", "link", Fields{Link: "a b"}, good, Options{}, false},
 		{"link's length", "link", Fields{Link: long}, good, Options{}, true},
+		{"exact link", "link", Fields{Link: "a b"}, good, Options{ExactLink: true}, false},
+		{"no exact link", "link", Fields{}, good, Options{ExactLink: true}, true},
 		{"sent of 0", "sent", Fields{Sent: time.Unix(0, 0)}, good, Options{}, false},
 		{"sent below a second", "sent", Fields{Sent: time.Unix(0, 999)}, good, Options{}, false},
 		{"sent before 1970", "sent", Fields{Sent: time.Unix(-1, 0)}, good, Options{}, false},
@@ -81,17 +84,19 @@ func TestSignRefuses(t *testing.T) {
 		})
 	}
 	for _, make := range []func(Fields, []string, Options) ([]Tracked, error){signer.SignAll, signer.SealAll} {
-		if _, err := make(Fields{Link: "x"}, []string{good, good}, Options{}); err == nil || !strings.Contains(err.Error(), "link") {
+		if _, err := make(Fields{Link: "x"}, []string{good, good}, Options{ExactLink: true}); err == nil || !strings.Contains(err.Error(), "link") {
 			t.Errorf("one link for two destinations: %v", err)
 		}
 		if _, err := make(Fields{}, []string{good, "x"}, Options{}); err == nil || !strings.Contains(err.Error(), "destination 2") {
 			t.Errorf("a second destination that is none: %v", err)
 		}
-		all, err := make(Fields{}, []string{good, good}, Options{})
-		if err != nil || len(all) != 2 || all[0].Fields.Link == all[1].Fields.Link {
-			t.Errorf("two destinations: %+v, %v", all, err)
+		for _, name := range []string{"", "cta"} {
+			all, err := make(Fields{Link: name}, []string{good, good}, Options{})
+			if err != nil || len(all) != 2 || all[0].Fields.Link == all[1].Fields.Link {
+				t.Errorf("two destinations, link %q: %+v, %v", name, all, err)
+			}
 		}
-		if all, err := make(Fields{Link: "x"}, []string{good}, Options{}); err != nil || all[0].Fields.Link != "x" {
+		if all, err := make(Fields{Link: "x"}, []string{good}, Options{ExactLink: true}); err != nil || all[0].Fields.Link != "x" {
 			t.Errorf("a link for its only destination: %v", err)
 		}
 	}
@@ -143,6 +148,7 @@ func TestSignThenVerify(t *testing.T) {
 		} {
 			for _, o := range []Options{{}, {Kind: Open}, {Kind: Unsubscribe}, {Label: "Größe/5 €."}, {Form: QueryForm}, {Form: QueryForm, Label: "x?id=y"}, {Form: QueryForm, Kind: Open, Label: "p.gif"}} {
 				for _, seal := range []bool{false, true} {
+					o.ExactLink = f.Link != ""
 					make, destination := signer.Sign, "https://example.com/?a=1&b=(2).-_~"
 					if seal {
 						make = signer.Seal
@@ -216,14 +222,56 @@ func TestSignUnderPrefix(t *testing.T) {
 	}
 }
 
-func TestNewLink(t *testing.T) {
-	seen := map[string]bool{}
-	for range 1000 {
-		l := newLink()
-		if len(l) != 11 || len(word(l)) != 11 || seen[l] {
-			t.Fatal(l)
+func TestNewLinkID(t *testing.T) {
+	for _, c := range []struct{ name, before string }{
+		{"", ""},
+		{"cta", "cta-"},
+		{"7", "7-"},
+		{"hp_trap", "hp_trap-"},
+		{"an_", "an_-"},
+		{"a-", "a--"},
+		{strings.Repeat("n", 52), strings.Repeat("n", 52) + "-"},
+		{strings.Repeat("n", 53), strings.Repeat("n", 52) + "-"},
+		{strings.Repeat("n", 64), strings.Repeat("n", 52) + "-"},
+	} {
+		seen := map[string]bool{}
+		for range 200 {
+			id := NewLinkID(c.name)
+			random, ok := strings.CutPrefix(id, c.before)
+			if !ok || len(random) != 11 || len(word(id)) != len(id) || len(id) > maxIdentifier || seen[id] {
+				t.Fatalf("%q: %s", c.name, id)
+			}
+			seen[id] = true
 		}
-		seen[l] = true
+	}
+}
+
+// What a signer is given is a name, or the whole link if it says so.
+func TestSignNames(t *testing.T) {
+	signer := testSigner(t, "https://links.example.com")
+	ring := &KeyRing{}
+	ring.keys.Store(&map[string]*key{"1": signer.key})
+	for _, make := range []func(Fields, string, Options) (Tracked, error){signer.Sign, signer.Seal} {
+		for _, kind := range []Kind{Click, Open, Unsubscribe} {
+			destination := ""
+			if kind == Click {
+				destination = "https://example.com/"
+			}
+			for exact, pattern := range map[bool]string{false: `^an_cta-[A-Za-z0-9_-]{11}$`, true: `^an_cta$`} {
+				tracked, err := make(Fields{Link: "an_cta"}, destination, Options{Kind: kind, ExactLink: exact})
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, target, err := SplitURL(tracked.URL)
+				if err != nil {
+					t.Fatal(err)
+				}
+				link, err := ring.Verify("links.example.com", target)
+				if err != nil || link.Fields != tracked.Fields || !regexp.MustCompile(pattern).MatchString(link.Fields.Link) {
+					t.Errorf("%s, exact %t: %+v, %v", kind, exact, link.Fields, err)
+				}
+			}
+		}
 	}
 }
 
@@ -241,7 +289,7 @@ func TestNewLinkDrawsAgain(t *testing.T) {
 	reader := rand.Reader
 	defer func() { rand.Reader = reader }()
 	rand.Reader = bytes.NewReader(draws)
-	if l := newLink(); l != "hq_AAAAAAAA" {
+	if l := NewLinkID(""); l != "hq_AAAAAAAA" {
 		t.Errorf("made %s, want hq_AAAAAAAA", l)
 	}
 }
@@ -249,7 +297,7 @@ func TestNewLinkDrawsAgain(t *testing.T) {
 func TestInspect(t *testing.T) {
 	signer := testSigner(t, "https://links.example.com")
 	f := Fields{Customer: "acme", Campaign: "spring26", Recipient: "r1", Link: "x", Sent: time.Unix(1767225600, 0)}
-	clear, err := signer.Sign(f, "https://example.com/?a=1", Options{Form: QueryForm, Label: "sale"})
+	clear, err := signer.Sign(f, "https://example.com/?a=1", Options{Form: QueryForm, Label: "sale", ExactLink: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +305,7 @@ func TestInspect(t *testing.T) {
 	if err != nil || len(a.Problems) != 0 || a.Form != QueryForm || a.Kind != Click || a.Key != "1" || a.Fields != clear.Fields || a.Destination != "https://example.com/?a=1" || a.Label != "sale" || a.Query != "utm=1" || a.Host != "links.example.com" || len(a.Tag) != 22 {
 		t.Errorf("%+v, %v", a, err)
 	}
-	sealed, err := signer.Seal(f, "https://example.com/", Options{Label: "sale"})
+	sealed, err := signer.Seal(f, "https://example.com/", Options{Label: "sale", ExactLink: true})
 	if err != nil {
 		t.Fatal(err)
 	}

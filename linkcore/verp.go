@@ -87,21 +87,15 @@ func (r *KeyRing) ReturnPathSigner(mailbox, keyID string) (*ReturnPathSigner, er
 // Sign makes the return path of one mail: at most 64 bytes before the @, in
 // letters of one case, so that it survives mail systems that change case. It
 // carries the fields readably where they are in lower case; FORMAT.md says how
-// else. Unlike for tracked links, no f.Link is made where none is given: it is
-// worth its bytes where it is the identifier that the mail's links share.
+// else. Unlike for tracked links, f.Link is taken as it stands, and none is made:
+// it is worth its bytes where it is the identifier that the mail's links share.
 //
 // An error is a [*FieldError]: for fields that need more than 64 bytes
 // together, it names the longest.
 func (s *ReturnPathSigner) Sign(f Fields) (address string, err error) {
-	link := f.Link
-	if link == "" {
-		f.Link = "-" // to be checked like the others, not made
-	}
 	if err := checkFields(&f); err != nil {
 		return "", err
 	}
-	f.Link = link
-
 	signed := append(append([]byte{returnPathLetter}, s.key.id...), '.')
 	names := [...]string{"customer", "campaign", "recipient", "link"}
 	longest, longestBytes := "", 0

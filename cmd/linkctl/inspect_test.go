@@ -196,7 +196,7 @@ func TestInspect(t *testing.T) {
 
 func TestInspectSealed(t *testing.T) {
 	b := newBench(t)
-	sealed := strings.TrimSpace(b.succeed("", "seal", "--customer", "acme", "--recipient", "r83jf", "--link", "l", "--sent", "2026-07-31T09:00:00Z",
+	sealed := strings.TrimSpace(b.succeed("", "seal", "--customer", "acme", "--recipient", "r83jf", "--link", "l", "--exact-link", "--sent", "2026-07-31T09:00:00Z",
 		"--metadata", `{"variant": "b"}`, "--label", "sale", "https://example.com/pricing"))
 	const box = "  box          67 bytes of content\n  label        sale\n"
 	b.want(outcome{code: exitYes, stdout: sealed + `

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -108,15 +107,19 @@ func (t *table) writeTo(w io.Writer) error {
 func (t *tool) writeJSON(v any) error { return encodeJSON(t.stdout, v, "") }
 
 func encodeJSON(w io.Writer, v any, indent string) error {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
+	e := json.NewEncoder(jsonWriter{w})
 	e.SetEscapeHTML(false) // URLs are for eyes too
 	e.SetIndent("", indent)
-	if err := e.Encode(v); err != nil {
-		return err
-	}
-	_, err := w.Write(escapeJSON(b.Bytes()))
-	return err
+	return e.Encode(v)
+}
+
+// A jsonWriter passes JSON on as escapeJSON makes it. Every write holds whole
+// characters.
+type jsonWriter struct{ io.Writer }
+
+func (w jsonWriter) Write(data []byte) (int, error) {
+	_, err := w.Writer.Write(escapeJSON(data))
+	return len(data), err
 }
 
 // escapeJSON escapes in JSON what is not printable, but for line ends, which

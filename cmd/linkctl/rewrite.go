@@ -29,8 +29,9 @@ The mail is a message (.eml), HTML or plain text, told by its content; --type sa
 which where that fails. Without FILE, or with -, it is read from standard input.
 
 Left alone are other schemes (mailto:, tel:), fragments, URLs with placeholders of
-a template, links that are tracked already, and links that opt out by an attribute
-such as clicktracking="off" or data-notrack. linkcore/email/EMAIL.md has it all.
+a template, links that are tracked already, those of the mail's List-Unsubscribe,
+and links that opt out by an attribute such as clicktracking="off" or
+data-notrack. linkcore/email/EMAIL.md has it all.
 
 Nothing is written before everything is done: if the mail cannot be rewritten,
 nothing is printed, and the file that --output names is what it was. That file may
@@ -70,6 +71,7 @@ func (t *tool) rewriteCommand() *cobra.Command {
 	flags.StringArray("skip-host", nil, "leave links to `HOST` or *.HOST alone (repeatable)")
 	flags.StringArray("only-host", nil, "track links to `HOST` or *.HOST only (repeatable)")
 	flags.StringArray("skip-url", nil, "leave URLs that fit `PATTERN` alone, in which * is any text (repeatable)")
+	flags.StringArray("unsubscribe-url", nil, "leave the sender's own unsubscribe links alone: those that fit `PATTERN`, likewise, and all of the message's List-Unsubscribe (repeatable)")
 	flags.Bool("placeholders", false, "track URLs with a template's placeholders too, as they stand")
 	flags.String("visible-url", "track", "`WHAT` to do with a link whose text is another URL: track, skip or refuse")
 	flags.String("shorteners", "track", "`WHAT` to do with link shorteners, likewise")
@@ -198,6 +200,7 @@ func (t *tool) rewriter(c *cobra.Command) (*email.Rewriter, error) {
 		SkipHosts:         list("skip-host"),
 		OnlyHosts:         list("only-host"),
 		SkipURLs:          list("skip-url"),
+		UnsubscribeURLs:   list("unsubscribe-url"),
 		Placeholders:      value("placeholders") == "true",
 		Pixel:             email.Pixel(value("pixel")),
 		Honeypot:          value("honeypot"),

@@ -104,6 +104,7 @@ func TestRewriteOptions(t *testing.T) {
 		{args: "--utm utm_source=news --utm utm_medium=e,mail", html: `<a href="https://example.com/?utm_medium=x">x</a>`, has: `%3Futm_medium%3Dx%26utm_source%3Dnews`, hasNot: `e%2Cmail|e%252Cmail`},
 		{args: "--skip-host example.org --skip-host *.example.net", html: `<a href="https://example.org/">x</a><a href="https://a.example.net/">x</a><a href="https://example.com/">x</a>`, has: `"https://example.org/".*"https://a.example.net/".*"https://links\.`},
 		{args: "--only-host example.org", html: `<a href="https://example.org/">x</a><a href="https://example.com/">x</a>`, has: `"https://links\..*"https://example.com/"`},
+		{args: "--unsubscribe-url https://example.com/u?id=* --unsubscribe-url https://example.com/stop --utm utm_source=n", html: `<a href="https://example.com/u?id=1">x</a><a href="https://example.com/stop">x</a><a href="https://example.com/b">x</a>`, has: `"https://example.com/u\?id=1".*"https://example.com/stop".*"https://links\.`},
 		{args: "--skip-url https://example.com/a*", html: `<a href="https://example.com/abc">x</a><a href="https://example.com/b">x</a>`, has: `"https://example.com/abc".*"https://links\.`},
 		{html: `<a href="https://example.com/{{name}}">x</a>`, has: `"https://example.com/{{name}}"`},
 		{args: "--placeholders", html: `<a href="https://example.com/{{name}}">x</a>`, has: `"https://links\.example\.com/.*name`},

@@ -69,7 +69,7 @@ exit code is 1 if no rule fits it.`,
 					if err != nil {
 						return err
 					}
-					if _, err := t.stdout.Write(line); err != nil {
+					if _, err := t.stdout.Write(escapeJSON(line)); err != nil {
 						return err
 					}
 				}

@@ -30,8 +30,16 @@ for it, the others are signed all the same, and the exit code is 1. Blank lines
 are skipped. What may become a nuisance, such as a link longer than a mail's
 line, is a warning on standard error and changes nothing else.
 
-Without --link each link gets a random id of its own. An id that is given names
-one link, so it is refused for several destinations.
+Each link gets a random id of its own. --link NAME puts a name before it, such as
+the link's place in the template, which is then in the events: NAME-xr1YhNga3Cc.
+A name is cut to 52 characters. hp_ and an_ at its beginning have a meaning:
+linkcore/event/EVENTS.md.
+
+--exact-link takes the value of --link for the whole id. If several mails have that
+id, an event without a recipient does not say whose mail it was, a rule about the
+link is about everybody who got it, an untracked one included, and a link that was
+passed on cannot be told from one that many recipients have. It names one link, so
+it is refused for several destinations.
 
 With --kind open or unsubscribe there is no destination: the one link that is
 printed is the picture's, or the unsubscribe page's.`
@@ -43,6 +51,7 @@ func (t *tool) signCommand() *cobra.Command {
 		Long:  signHelp,
 		Example: `  linkctl sign https://example.com/pricing
   linkctl sign --customer acme --campaign spring26 --recipient r83jf --sent now https://example.com/pricing?a=1
+  linkctl sign --recipient r83jf --link cta https://example.com/pricing
   linkctl sign --form query --label sale https://example.com/
   linkctl sign --kind unsubscribe --customer acme --recipient r83jf
   printf '%s\n' https://example.com/a https://example.com/b | linkctl sign --customer acme`,
@@ -79,7 +88,8 @@ func (t *tool) makingCommand(c *cobra.Command, link makeLink) *cobra.Command {
 	signingFlags(flags)
 	flags.String("base-url", "", "`URL` where the links begin: https://links.example.com (LINK_BASE_URL)")
 	fieldFlags(flags)
-	flags.String("link", "", "`ID` of the link, likewise (default random)")
+	flags.String("link", "", "`NAME` of the link, likewise: random characters follow it")
+	flags.Bool("exact-link", false, "--link is the whole id, with nothing behind it")
 	flags.String("label", "", "cosmetic `TEXT` in the link, not signed")
 	flags.String("kind", "click", "`KIND` of link: click, open or unsubscribe")
 	flags.String("form", "path", "`FORM` of the URL: path or query")
@@ -131,7 +141,7 @@ func (t *tool) makeLinks(c *cobra.Command, args []string, link makeLink) error {
 		args = []string{""}
 	}
 	items := t.items(c.Context(), args, "destinations", false)
-	if fields.Link != "" {
+	if options.ExactLink {
 		items = single(items)
 	}
 
@@ -183,7 +193,7 @@ func (t *tool) linkFlags(c *cobra.Command) (linkcore.Fields, linkcore.Options, e
 		}
 		return "" // sign has no --metadata
 	}
-	options := linkcore.Options{Label: value("label"), Metadata: value("metadata")}
+	options := linkcore.Options{Label: value("label"), Metadata: value("metadata"), ExactLink: value("exact-link") == "true"}
 	fields, err := t.fields(c)
 	if err != nil {
 		return fields, options, err
@@ -191,6 +201,9 @@ func (t *tool) linkFlags(c *cobra.Command) (linkcore.Fields, linkcore.Options, e
 	// A variable that was not set must not become a random id.
 	if fields.Link = value("link"); fields.Link == "" && c.Flag("link").Changed {
 		return fields, options, usagef("--link is empty: leave it out for a random id")
+	}
+	if options.ExactLink && fields.Link == "" {
+		return fields, options, usagef("--exact-link is about --link: give --link too")
 	}
 	var ok bool
 	if options.Kind, ok = kinds[value("kind")]; !ok {
@@ -262,7 +275,7 @@ func aboutFlag(c *cobra.Command, err error) bool {
 }
 
 // single passes on a list of one item. Of a longer one nothing is passed on but
-// an error: an id that is given names one link.
+// an error: a whole id names one link.
 func single(items iter.Seq2[item, error]) iter.Seq2[item, error] {
 	return func(yield func(item, error) bool) {
 		var first item
@@ -270,7 +283,7 @@ func single(items iter.Seq2[item, error]) iter.Seq2[item, error] {
 		n := 0
 		for it, err := range items {
 			if n++; n == 2 {
-				yield(item{}, usagef("--link names one link, and there are several destinations: leave it out, or sign them one by one"))
+				yield(item{}, usagef("--exact-link names one link, and there are several destinations: leave it out, or sign them one by one"))
 				return
 			}
 			first, firstErr = it, err

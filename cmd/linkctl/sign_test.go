@@ -35,11 +35,11 @@ func TestSign(t *testing.T) {
 
 	// All that is given, as an independent implementation signs it.
 	b.want(outcome{code: exitYes, stdout: "https://links.example.com/c1.acme...xr1YhNga3Cc.1.w9Eo8A3Fu8geDoBb-3m91A/https%3A%2F%2Fexample.com\n"},
-		"", "sign", "--customer", "acme", "--link", "xr1YhNga3Cc", "--sent", "1970-01-01T01:00:01+01:00", "https://example.com")
+		"", "sign", "--customer", "acme", "--link", "xr1YhNga3Cc", "--exact-link", "--sent", "1970-01-01T01:00:01+01:00", "https://example.com")
 	b.want(outcome{code: exitYes, stdout: "https://links.example.com/sale?id=c1.acme...xr1YhNga3Cc.1.w9Eo8A3Fu8geDoBb-3m91A&url=https%3A%2F%2Fexample.com\n"},
-		"", "sign", "--form", "query", "--label", "sale", "--customer", "acme", "--link", "xr1YhNga3Cc", "--sent", "1970-01-01T00:00:01Z", "https://example.com")
+		"", "sign", "--form", "query", "--label", "sale", "--customer", "acme", "--link", "xr1YhNga3Cc", "--exact-link", "--sent", "1970-01-01T00:00:01Z", "https://example.com")
 	b.want(outcome{code: exitYes, stdout: "https://links.example.com/o1.acme...xr1YhNga3Cc.1.ZgV-0yAPz62m--xRW7uvzw/p.gif\n"},
-		"", "sign", "--kind", "open", "--label", "p.gif", "--customer", "acme", "--link", "xr1YhNga3Cc", "--sent", "1970-01-01T00:00:01Z")
+		"", "sign", "--kind", "open", "--label", "p.gif", "--customer", "acme", "--link", "xr1YhNga3Cc", "--exact-link", "--sent", "1970-01-01T00:00:01Z")
 
 	// Every field reaches its place; a destination for people is made one for
 	// machines.
@@ -104,11 +104,26 @@ func TestSignList(t *testing.T) {
 
 	// One id for several destinations: nothing is signed.
 	for _, stdin := range []string{"https://example.com/a\nhttps://example.com/b\n", "ftp://x\nhttps://example.com/b"} {
-		b.want(outcome{exitUsage, "", "linkctl: --link names one link, and there are several destinations: leave it out, or sign them one by one (linkctl sign --help explains)\n"},
-			stdin, "sign", "--link", "a")
+		b.want(outcome{exitUsage, "", "linkctl: --exact-link names one link, and there are several destinations: leave it out, or sign them one by one (linkctl sign --help explains)\n"},
+			stdin, "sign", "--link", "a", "--exact-link")
 	}
-	if link := verify(t, b, b.succeed("\nhttps://example.com/a\n", "seal", "--link", "a")); link.Link != "a" {
+	if link := verify(t, b, b.succeed("\nhttps://example.com/a\n", "seal", "--link", "a", "--exact-link")); link.Link != "a" {
 		t.Errorf("link %q", link.Link)
+	}
+
+	// A name is no id: a template that numbers its links has no two the same.
+	ids := map[string]bool{}
+	for range 3 {
+		for line := range strings.Lines(b.succeed("https://example.com/a\nhttps://example.com/b\n", "sign", "--recipient", "r1", "--link", "cta")) {
+			link := verify(t, b, line)
+			if name, random, _ := strings.Cut(link.Link, "-"); name != "cta" || len(random) != 11 {
+				t.Errorf("link %q", link.Link)
+			}
+			ids[link.Link] = true
+		}
+	}
+	if len(ids) != 6 {
+		t.Errorf("six links have the ids %v", ids)
 	}
 }
 

@@ -301,17 +301,13 @@ func (v *tailView) show(m *event.Message) {
 	v.err = v.t.stdout.Flush()
 }
 
-// jsonLine returns the data in one line; on a terminal with what is not
-// printable escaped as JSON does it.
+// jsonLine returns the data in one line, with what is not printable escaped.
 func (v *tailView) jsonLine(data []byte) []byte {
 	if bytes.ContainsAny(data, "\r\n") {
 		var line bytes.Buffer
 		if json.Compact(&line, data) == nil {
 			data = line.Bytes()
 		}
-	}
-	if !v.terminal {
-		return data
 	}
 	return escapeJSON(data)
 }

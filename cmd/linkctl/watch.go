@@ -128,7 +128,7 @@ there already.`,
 			v.json = *asJSON
 		}
 		v.color = width != nil && t.getenv("NO_COLOR") == "" && t.getenv("TERM") != "dumb"
-		v.log = endpoint.NewLog(t.stdout, slog.LevelInfo)
+		v.log = endpoint.NewLog(jsonWriter{t.stdout}, slog.LevelInfo)
 
 		o := guard.Options{
 			Watch: config, Alert: v.alert, Warn: v.warn,

@@ -20,15 +20,23 @@ const (
 )
 
 // devEnvironment makes what is missing under the folder and returns an
-// environment in which every required variable has a default.
-func devEnvironment(getenv func(string) string) (func(string) string, error) {
+// environment that reaches nothing else: variables that may be production's, and
+// point to keys, rules or a topic, are ignored, each with a line.
+func devEnvironment(getenv func(string) string, stderr io.Writer) (func(string) string, error) {
 	keys := filepath.Join(devFolder, "keys")
+	own := map[string]string{
+		"LINK_KEYS": keys,
+		"BLOCKLIST": "file:" + filepath.Join(devFolder, "rules.jsonl"),
+		"CLICKS":    "file:" + filepath.Join(devFolder, "clicks.jsonl"),
+	}
 	defaults := map[string]string{
-		"LINK_KEYS":         keys,
-		"BLOCKLIST":         "file:" + filepath.Join(devFolder, "rules.jsonl"),
-		"CLICKS":            "file:" + filepath.Join(devFolder, "clicks.jsonl"),
 		"BLOCKLIST_REFRESH": "1s",
 		"TRUSTED_PROXIES":   "0",
+	}
+	for _, variable := range []string{"LINK_KEYS", "BLOCKLIST", "CLICKS"} {
+		if getenv(variable) != "" {
+			fmt.Fprintf(stderr, "linktracker: --dev ignores %s and uses %s\n", variable, own[variable])
+		}
 	}
 	if err := os.MkdirAll(keys, 0o700); err != nil {
 		return nil, err
@@ -50,6 +58,9 @@ func devEnvironment(getenv func(string) string) (func(string) string, error) {
 		}
 	}
 	return func(variable string) string {
+		if value, ok := own[variable]; ok {
+			return value
+		}
 		if value := getenv(variable); value != "" {
 			return value
 		}

@@ -88,7 +88,7 @@ func TestEndToEnd(t *testing.T) {
 	}
 	const destination = "https://shop.example.com/cart?id=42&lang=en"
 	tracked, err := signer.Seal(linkcore.Fields{Customer: "acme", Campaign: "spring26", Recipient: "r1", Link: "x1", Sent: sent}, destination,
-		linkcore.Options{Label: "sale", Metadata: `{"deal":7}`})
+		linkcore.Options{Label: "sale", Metadata: `{"deal":7}`, ExactLink: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,8 @@
 //
 // With --dev it needs no configuration: it makes a key ring, a rules file and a
 // clicks file under ./.linktracker/ where they are missing, listens on
-// 127.0.0.1:$PORT and prints a tracked link to click.
+// 127.0.0.1:$PORT and prints a tracked link to click. It ignores LINK_KEYS,
+// BLOCKLIST and CLICKS, which may be production's, and says so.
 package main
 
 import (
@@ -54,7 +55,8 @@ const usage = `Linktracker is the click endpoint as a server of its own.
   linktracker          configured by environment variables
   linktracker --dev    needs nothing: makes keys, rules and a clicks file under
                        ./.linktracker/ where they are missing, listens on
-                       127.0.0.1:$PORT and prints a tracked link to click
+                       127.0.0.1:$PORT and prints a tracked link to click;
+                       ignores LINK_KEYS, BLOCKLIST and CLICKS, and says so
 
 Required: LINK_KEYS (a directory), BLOCKLIST (firestore://PROJECT/DATABASE/COLLECTION,
 file:PATH or none), CLICKS (pubsub://PROJECT/TOPIC, file:PATH or stdout).
@@ -91,7 +93,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	host := ""
 	if *dev {
 		var err error
-		if getenv, err = devEnvironment(getenv); err != nil {
+		if getenv, err = devEnvironment(getenv, stderr); err != nil {
 			return fail(1, err)
 		}
 		host = "127.0.0.1"

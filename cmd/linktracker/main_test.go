@@ -278,6 +278,54 @@ func TestDev(t *testing.T) {
 	}
 }
 
+// A shell with production's variables must neither sign with its key, nor follow
+// its rules, nor publish to its topic.
+func TestDevIgnoresProduction(t *testing.T) {
+	keys, ring := keyFolder(t)
+	production := t.TempDir()
+	clicks, rules := filepath.Join(production, "clicks.jsonl"), filepath.Join(production, "rules.jsonl")
+	if err := os.WriteFile(rules, []byte(`{"kind":"host","value":"example.com","action":"block"}`+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, []string{"--dev"}, "LINK_KEYS="+keys, "BLOCKLIST=file:"+rules, "CLICKS=file:"+clicks)
+	var found []string
+	waitFor(t, "the link", func() bool {
+		found = regexp.MustCompile(`http://localhost:\d+(/c1\S+)\n`).FindStringSubmatch(s.stderr.String())
+		return found != nil
+	})
+	if _, err := ring.Verify("localhost", found[1]); err == nil {
+		t.Error("the link is signed with production's key")
+	}
+	request, _ := http.NewRequest("GET", "http://"+s.address, nil)
+	request.URL.Opaque = found[1]
+	request.Host = "localhost"
+	response, err := httpClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusFound {
+		t.Errorf("production's rule is followed: %s", response.Status)
+	}
+	if code, _ := s.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if content, err := os.ReadFile(clicks); len(content) > 0 {
+		t.Errorf("production got %s, %v", content, err)
+	}
+	if content, err := os.ReadFile(filepath.Join(s.folder, devFolder, "clicks.jsonl")); len(content) == 0 {
+		t.Errorf("the click is nowhere: %v", err)
+	}
+	for _, variable := range []string{"LINK_KEYS", "BLOCKLIST", "CLICKS"} {
+		if strings.Count(s.stderr.String(), "linktracker: --dev ignores "+variable+" and uses ") != 1 {
+			t.Errorf("no line about %s:\n%s", variable, s.stderr.String())
+		}
+	}
+	if strings.Contains(s.stderr.String(), production) {
+		t.Errorf("a command for production is shown:\n%s", s.stderr.String())
+	}
+}
+
 // What can't be understood stops the start: exit code 2, one line.
 func TestRefusesToStart(t *testing.T) {
 	keys, _ := keyFolder(t)

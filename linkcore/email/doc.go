@@ -30,11 +30,13 @@
 // # What is left alone
 //
 // Other schemes (mailto:, tel:, data:, …), fragments, URLs with a template's
-// placeholders, links that are tracked already, and links that say so with an
-// attribute: clicktracking="off", data-pm-no-track, disable-tracking,
-// data-skip-click, or data-notrack, which is removed from the mail since it
-// speaks to this package only. [Options] has more: hosts, patterns, one-time
-// links. Each link that is left alone is in the report with its reason.
+// placeholders, links that are tracked already, the URLs of the message's
+// List-Unsubscribe (RFC 2369), and links that say so with an attribute:
+// clicktracking="off", data-pm-no-track, disable-tracking, data-skip-click, or
+// data-notrack, which is removed from the mail since it speaks to this package
+// only. [Options] has more: hosts, patterns, unsubscribe links of HTML and
+// text, one-time links. Each link that is left alone is in the report with its
+// reason.
 //
 // Rewriting a mail that has been rewritten changes nothing: its tracked links
 // are recognised by the key ring, and where they are of the same customer,

@@ -552,6 +552,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"skip hosts", func(o *Options) { o.SkipHosts = []string{"e.com/*"} }},
 		{"only hosts", func(o *Options) { o.OnlyHosts = []string{"*."} }},
 		{"skip URLs", func(o *Options) { o.SkipURLs = []string{"e.com/x"} }},
+		{"unsubscribe URLs", func(o *Options) { o.UnsubscribeURLs = []string{"e.com/x"} }},
 		{"honeypot", func(o *Options) { o.Honeypot = "e.com" }},
 	} {
 		o := good

@@ -3,9 +3,12 @@ package email
 import (
 	"bytes"
 	"fmt"
+	"mime"
 	"net/textproto"
 	"slices"
 	"strings"
+
+	"golang.org/x/net/html"
 
 	"example.com/linktracker/linkcore"
 )
@@ -47,6 +50,7 @@ func (w *Rewriter) Message(f linkcore.Fields, src []byte) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	m.leaving = unsubscribeURLs(src, &root.header)
 	m.lookAheadAll(bodies)
 	var edits []edit
 	for _, b := range bodies {
@@ -330,6 +334,64 @@ func (b *body) declare(src []byte, eol string) []edit {
 		text = "MIME-Version: 1.0" + eol + text
 	}
 	return []edit{{b.header.end, b.header.end, text}}
+}
+
+// unsubscribeURLs returns the URLs by which a message says how to unsubscribe
+// (RFC 2369): as they stand and canonical. Beyond the RFC it reads what some
+// programs write: encoded words, no angle brackets, HTML's character references.
+func unsubscribeURLs(src []byte, h *header) map[string]bool {
+	all := map[string]bool{}
+	for _, f := range h.fields {
+		if f.name != "List-Unsubscribe" {
+			continue
+		}
+		value := string(src[f.colon+1 : f.end])
+		if decoded, err := new(mime.WordDecoder).DecodeHeader(value); err == nil {
+			value = decoded
+		}
+		for _, url := range bracketed(value) {
+			for _, url := range []string{url, html.UnescapeString(url)} {
+				all[url], all[canonicalURL(url)] = true, true
+			}
+		}
+	}
+	return all
+}
+
+// bracketed returns what stands in angle brackets, outside of comments, and
+// without the white space within; where there are none, what commas part.
+func bracketed(value string) (all []string) {
+	clean := func(s string) string {
+		return strings.Map(func(c rune) rune {
+			if c <= ' ' {
+				return -1
+			}
+			return c
+		}, s)
+	}
+	if !strings.Contains(value, "<") {
+		all = strings.Split(clean(value), ",")
+		return append(all, clean(value)) // a URL may hold one
+	}
+	comment := 0
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case c == '\\' && comment > 0:
+			i++
+		case c == '(':
+			comment++
+		case c == ')':
+			comment = max(0, comment-1)
+		case c == '<' && comment == 0:
+			n := strings.IndexByte(value[i:], '>')
+			if n < 0 {
+				return all
+			}
+			all = append(all, clean(value[i+1:i+n]))
+			i += n
+		}
+	}
+	return all
 }
 
 // listUnsubscribe returns the edit that adds the fields for unsubscribing in

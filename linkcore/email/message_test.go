@@ -805,6 +805,100 @@ func TestListUnsubscribe(t *testing.T) {
 	}
 }
 
+// TestOwnUnsubscribeLinks leaves the links alone by which the sender's own pages
+// unsubscribe, so that neither a rule of the blocklist nor a parameter is in
+// anybody's way.
+func TestOwnUnsubscribeLinks(t *testing.T) {
+	const own = "https://shop.example/u?id=1&t=ab"
+	for _, c := range []struct {
+		header string
+		base   string
+		href   string // as it stands in the HTML
+		left   bool
+	}{
+		{"<" + own + ">", "", "https://shop.example/u?id=1&amp;t=ab", true},
+		{"<" + own + ">", "", own, true},
+		{"<" + own + ">", "", "https&#58;//shop.example&#x2F;u?id=1&amp;t=ab", true},
+		{"<" + own + ">", "", " HTTPS://Shop.Example:443/u?id=%31&amp;t=ab#now ", true},
+		{"<" + own + ">", "", "https://shop.example/x/../u?id=1&amp;t=ab", true},
+		{"<" + own + ">", "https://shop.example/2026/", "../u?id=1&amp;t=ab", true},
+		{"<" + own + ">", "https://shop.example/2026/", "//shop.example/u?id=1&amp;t=ab", true},
+		{"<" + own + ">", "https://other.example/", "/u?id=1&amp;t=ab", false},
+		{"<" + own + ">", "", "https://shop.example/u?id=2&amp;t=ab", false},
+		{"<" + own + ">", "", "https://shop.example/U?id=1&amp;t=ab", false},
+		{"<" + own + ">", "", "https://shop.example/u?id=1%26t=ab", false},
+		{"<" + own + ">", "", "http://shop.example/u?id=1&amp;t=ab", false},
+		{"<https://shop.example/ü nter?a={b}>", "", "https://shop.example/%c3%bcnter?a=%7Bb%7D", true},
+		{"<https://shop.example>", "", "https://shop.example/", true},
+		{"<https://bücher.example/u>", "", "https://xn--bcher-kva.example/u", true},
+		{"<mailto:u@shop.example?subject=x>,\n <" + own + ">", "", own, true},
+		{"<https://a.example/u>, <" + own + ">", "", own, true},
+		{"(by mail \\) <https://shop.example/>) <mailto:u@shop.example>,\n\t(on the web (now)) <" + own + ">", "", own, true},
+		{"(see <https://shop.example/>) <" + own + ">", "", "https://shop.example/", false},
+		{"<https://shop.example\n /u?id=1\n &t=ab>", "", own, true},
+		{"<https://shop.example/a(b,c)>, <" + own + ">", "", "https://shop.example/a(b,c)", true},
+		{own, "", own, true},
+		{"https://a.example/u, " + own, "", own, true},
+		{"=?utf-8?q?=3Chttps=3A//shop=2Eexample/u=3F?=\n =?utf-8?q?id=3D1=26t=3Dab=3E?=", "", own, true},
+		{"<https://shop.example/u?id=1&amp;t=ab>", "", own, true},
+		{"<%unsubscribe_url%>", "https://shop.example/", "%unsubscribe_url%", true},
+		{"<{{unsubscribe}}>", "", "{{unsubscribe}}", true},
+		{"<mailto:u@shop.example>", "", own, false},
+		{"<https://shop.example/open", "", own, false},
+		{"<" + own + ">\nList-Unsubscribe: <https://a.example/u>", "", "https://a.example/u", true},
+	} {
+		base := ""
+		if c.base != "" {
+			base = `<base href="` + c.base + `">`
+		}
+		body := base + `<a href="` + c.href + `">stop</a> <a href="https://shop.example/news">news</a>` + "\n"
+		src := crlf("From: a@shop.example\nList-Unsubscribe: " + c.header + "\nMIME-Version: 1.0\nContent-Type: text/html; charset=utf-8\n\n" + body)
+		for _, o := range []Options{{}, {UTM: []Parameter{{"utm_source", "n"}}, Placeholders: true, ListUnsubscribe: true}} {
+			r := rewriteMessage(t, o, src)
+			l := r.Links[0]
+			if left := l.Action == ActionSkipped && strings.Contains(l.Reason, "List-Unsubscribe"); left != c.left {
+				t.Errorf("%q, %q: %s, %q", c.header, c.href, l.Action, l.Reason)
+			}
+			if c.left && !strings.Contains(string(r.Output), `<a href="`+c.href+`">`) {
+				t.Errorf("%q: %q was changed: %s", c.header, c.href, r.Output)
+			}
+			if r.Links[1].Action != ActionTracked {
+				t.Errorf("%q: %+v", c.header, r.Links[1])
+			}
+		}
+	}
+
+	// In text, and in HTML that is no message.
+	r := rewriteMessage(t, Options{}, crlf("From: a@shop.example\nList-Unsubscribe: <"+own+">\n\nNews: https://shop.example/news\nStop: https://shop.example/u?id=1&t=ab.\n"))
+	if len(r.Links) != 2 || r.Links[0].Action != ActionTracked || !strings.Contains(r.Links[1].Reason, "List-Unsubscribe") {
+		t.Errorf("%+v", r.Links)
+	}
+	w := mailing(t, Options{UnsubscribeURLs: []string{"https://Shop.example:443/u?id=*", "*{stop}", "https://*.shop.example/out"}, UTM: []Parameter{{"utm_source", "n"}}})
+	for _, c := range []struct {
+		href string
+		left bool
+	}{
+		{"https://shop.example/u?id=1", true},
+		{"https://shop.example/%75?id=%22a%22#x", true},
+		{"u?id=7", true},
+		{"{stop}", true},
+		{"https://www.shop.example/out", true},
+		{"https://shop.example/u", false},
+		{"https://shop.example/news", false},
+	} {
+		r, err := w.HTML(testFields, []byte(`<base href="https://shop.example/"><a href="`+c.href+`">x</a>`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l := r.Links[0]; (l.Action == ActionSkipped && strings.Contains(l.Reason, "the sender's own unsubscribe link")) != c.left {
+			t.Errorf("%s: %+v", c.href, l)
+		}
+	}
+	if r, err := w.Text(testFields, []byte("https://shop.example/u?id=1 https://shop.example/news")); err != nil || r.Links[0].Action != ActionSkipped || r.Links[1].Action != ActionTracked {
+		t.Errorf("%+v, %v", r.Links, err)
+	}
+}
+
 func TestRewriteTells(t *testing.T) {
 	const html, text, mail = "html", "text", "text/plain 1"
 	w := mailing(t, Options{})

@@ -2,7 +2,6 @@ package email
 
 import (
 	"cmp"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -88,6 +87,14 @@ type Options struct {
 	// Scheme and host match in any case.
 	SkipURLs []string
 
+	// UnsubscribeURLs are patterns, as those of SkipURLs, of the links by which
+	// the sender's own pages unsubscribe. They are left alone: no rule of the
+	// blocklist may stand between a person and them. A URL is matched as it
+	// stands in the mail, and in the form that all URLs have that a browser
+	// takes for the same. The URLs of a message's List-Unsubscribe need not be
+	// named here.
+	UnsubscribeURLs []string
+
 	// Placeholders also tracks URLs that hold a template's placeholders. The
 	// placeholder becomes part of the signed destination as it is written, so
 	// this is for mails in which it is meant literally.
@@ -132,7 +139,8 @@ type Rewriter struct {
 	skip     hosts
 	only     hosts
 	patterns []pattern
-	site     string // of the signer's host
+	leaving  []pattern // of UnsubscribeURLs, in canonical form
+	site     string    // of the signer's host
 }
 
 // New returns a rewriter. The error says which option is wrong.
@@ -191,12 +199,14 @@ func New(o Options) (*Rewriter, error) {
 	if w.only, err = newHosts("only hosts", o.OnlyHosts); err != nil {
 		return nil, err
 	}
-	for _, s := range o.SkipURLs {
-		p, err := newPattern(s)
-		if err != nil {
-			return nil, err
-		}
-		w.patterns = append(w.patterns, p)
+	if w.patterns, err = newPatterns("skip URLs", o.SkipURLs); err != nil {
+		return nil, err
+	}
+	if w.leaving, err = newPatterns("unsubscribe URLs", o.UnsubscribeURLs); err != nil {
+		return nil, err
+	}
+	for i := range w.leaving {
+		w.leaving[i].pieces = strings.Split(canonicalURL(strings.Join(w.leaving[i].pieces, "*")), "*")
 	}
 	if o.Honeypot != "" {
 		if w.o.Honeypot, err = linkcore.NormalizeDestination(o.Honeypot); err != nil {
@@ -281,6 +291,7 @@ type mail struct {
 	report   Result
 	findings earlier
 	optOuts  map[string]string // by URL, what an HTML part opts out with
+	leaving  map[string]bool   // the URLs of List-Unsubscribe, as they stand and canonical
 }
 
 // earlier is what the mail turned out to hold of an earlier run.
@@ -299,9 +310,7 @@ func (w *Rewriter) newMail(f linkcore.Fields) (*mail, error) {
 		m.fields.Recipient = ""
 		m.fields.Sent = time.Time{} // to the second, it could tell mails apart
 	} else {
-		var b [8]byte
-		rand.Read(b[:])
-		m.random = base64.RawURLEncoding.EncodeToString(b[:])
+		m.random = linkcore.NewLinkID("")
 	}
 	return m, nil
 }
@@ -446,6 +455,9 @@ func (m *mail) destination(f *found, l *Link) (destination, reason string, err e
 	if url == "" {
 		return "", "it is empty", nil
 	}
+	if reason := m.unsubscribes(f.base, url); reason != "" {
+		return "", reason, nil
+	}
 	if p := placeholder(url); p != "" && !o.Placeholders {
 		return "", "it holds the placeholder " + p, nil
 	}
@@ -511,6 +523,27 @@ func (m *mail) destination(f *found, l *Link) (destination, reason string, err e
 	return addParameters(destination, o.UTM), "", nil
 }
 
+// unsubscribes says why a link is one by which the sender unsubscribes people,
+// or returns "".
+func (m *mail) unsubscribes(base, url string) string {
+	if len(m.leaving) == 0 && len(m.w.leaving) == 0 {
+		return ""
+	}
+	canonical := url
+	if full, problem := absolute(base, url); problem == "" {
+		canonical = canonicalURL(full)
+	}
+	if m.leaving[url] || m.leaving[canonical] {
+		return "it is the mail's own unsubscribe link, by its List-Unsubscribe"
+	}
+	for _, p := range m.w.leaving {
+		if p.match(url) || p.match(canonical) {
+			return "it is the sender's own unsubscribe link, by the pattern " + p.written
+		}
+	}
+	return ""
+}
+
 func (m *mail) oneTime(destination string) string {
 	sign := oneTime(destination)
 	if sign == "" {
@@ -541,7 +574,7 @@ func (m *mail) visibleURL(text, host string) string {
 func (m *mail) sign(signer *linkcore.Signer, kind linkcore.Kind, id, destination, label string) (linkcore.Tracked, error) {
 	f := m.fields
 	f.Link = id
-	o := linkcore.Options{Kind: kind, Form: m.w.o.Form, Label: label}
+	o := linkcore.Options{Kind: kind, Form: m.w.o.Form, Label: label, ExactLink: true}
 	if m.w.o.Sealed {
 		return signer.Seal(f, destination, o)
 	}

@@ -2,6 +2,7 @@ package email
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"example.com/linktracker/linkcore"
@@ -359,11 +360,16 @@ type pattern struct {
 	pieces  []string // what stands between the asterisks
 }
 
-func newPattern(s string) (pattern, error) {
-	if !strings.HasPrefix(s, "*") && !isHTTP(schemeOf(s)) {
-		return pattern{}, fmt.Errorf("skip URLs: %q is no pattern of a whole URL: begin it with https:// or *", s)
+// newPatterns reads the patterns of an option.
+func newPatterns(option string, written []string) ([]pattern, error) {
+	var all []pattern
+	for _, s := range written {
+		if !strings.HasPrefix(s, "*") && !isHTTP(schemeOf(s)) {
+			return nil, fmt.Errorf("%s: %q is no pattern of a whole URL: begin it with https:// or *", option, s)
+		}
+		all = append(all, pattern{s, strings.Split(lowerAuthority(s), "*")})
 	}
-	return pattern{s, strings.Split(lowerAuthority(s), "*")}, nil
+	return all, nil
 }
 
 // match takes a URL as lowerAuthority returns it.
@@ -397,6 +403,59 @@ func lowerAuthority(url string) string {
 		end = i + 3 + n
 	}
 	return strings.ToLower(url[:end]) + url[end:]
+}
+
+// canonicalURL is the same for URLs that lead a browser to one place: without a
+// fragment and the scheme's own port, with scheme and host in lower case, and
+// otherwise as RFC 3986, section 6.2.2, normalises it. What makes no
+// destination stays as it is.
+func canonicalURL(url string) string {
+	destination, err := linkcore.NormalizeDestination(encodeSpaces(url))
+	if err != nil {
+		return url
+	}
+	d, err := linkcore.ParseDestination(destination)
+	if err != nil {
+		return url
+	}
+	var b strings.Builder
+	b.WriteString(strings.ToLower(d.Scheme + "://" + strings.TrimSuffix(d.Host, ".")))
+	if own := map[string]string{"http": "80", "https": "443"}; d.Port != "" && d.Port != own[strings.ToLower(d.Scheme)] {
+		b.WriteString(":" + d.Port)
+	}
+	rest, _, _ := strings.Cut(d.Rest, "#")
+	path, query, hasQuery := strings.Cut(rest, "?")
+	if path == "" {
+		path = "/"
+	}
+	b.WriteString(removeDots(canonicalEscapes(path)))
+	if hasQuery {
+		b.WriteString("?" + canonicalEscapes(query))
+	}
+	return b.String()
+}
+
+// canonicalEscapes escapes what must be, in upper case, and nothing that need
+// not be.
+func canonicalEscapes(s string) string {
+	var b strings.Builder
+	b.Grow(len(s))
+	for i := 0; i < len(s); i++ {
+		c, escaped := s[i], false
+		if c == '%' && i+2 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
+				c, escaped = byte(n), true
+				i += 2
+			}
+		}
+		switch {
+		case isAlphanumeric(c), strings.IndexByte("-._~", c) >= 0, !escaped && strings.IndexByte("!$&()*+,;=:@/?%", c) >= 0:
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
 }
 
 // shorten cuts s to about n bytes at a character's edge, for a report.

@@ -84,11 +84,11 @@ func TestPatterns(t *testing.T) {
 		{"*://*.e.com/*", "https://e.com/y", false},
 		{"*a*b*", "https://e.org/xbxa", false},
 	} {
-		p, err := newPattern(c.pattern)
+		p, err := newPatterns("", []string{c.pattern})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := p.match(lowerAuthority(c.url)); got != c.want {
+		if got := p[0].match(lowerAuthority(c.url)); got != c.want {
 			t.Errorf("%s, %s: %t", c.pattern, c.url, got)
 		}
 	}

@@ -38,6 +38,7 @@ type Config struct {
 	DenyUnavailable    bool // BLOCKLIST_UNAVAILABLE=deny
 
 	TrustedProxies  int
+	ProxiesUnknown  bool // neither TRUSTED_PROXIES nor the platform says
 	CountryHeader   string
 	PrivacySignals  event.PrivacySignals
 	ClientIP        event.ClientIP
@@ -82,7 +83,8 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 		BlocklistStartWait: p.duration("BLOCKLIST_START_WAIT", 3*time.Second, 0, 10*time.Minute),
 		DenyUnavailable:    oneOf(&p, "BLOCKLIST_UNAVAILABLE", "allow", "deny") == "deny",
 
-		TrustedProxies:  p.number("TRUSTED_PROXIES", 1, 0, 100),
+		TrustedProxies:  p.number("TRUSTED_PROXIES", platformProxies(getenv), 0, 100),
+		ProxiesUnknown:  getenv("TRUSTED_PROXIES") == "" && platformProxies(getenv) == 0,
 		CountryHeader:   p.header("COUNTRY_HEADER"),
 		PrivacySignals:  oneOf(&p, "PRIVACY_SIGNALS", event.RecordSignals, event.AnonymiseSignals),
 		ClientIP:        oneOf(&p, "CLIENT_IP", event.FullIP, event.TruncatedIP, event.NoIP),
@@ -95,6 +97,16 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 		return Config{}, p.err
 	}
 	return c, nil
+}
+
+// platformProxies returns the proxies that the platform has in front: Cloud Run
+// has one before every service, functions included. It sets K_SERVICE there,
+// and not in jobs and worker pools, which get no requests.
+func platformProxies(getenv func(string) string) int {
+	if getenv("K_SERVICE") != "" {
+		return 1
+	}
+	return 0
 }
 
 var logLevels = map[string]slog.Level{

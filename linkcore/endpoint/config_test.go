@@ -1,12 +1,15 @@
 package endpoint
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/linktracker/linkcore"
 )
 
 func environment(pairs ...string) func(string) string {
@@ -15,6 +18,59 @@ func environment(pairs ...string) func(string) string {
 		variables[pairs[i]] = pairs[i+1]
 	}
 	return func(name string) string { return variables[name] }
+}
+
+// A server believes no forged header by default; Cloud Run has a proxy in front
+// of every service, and of functions, which are services.
+func TestTrustedProxiesFollowThePlatform(t *testing.T) {
+	for _, c := range []struct {
+		variables []string
+		want      int
+		unknown   bool
+	}{
+		{nil, 0, true},
+		{[]string{"K_SERVICE", "linktracker"}, 1, false},
+		{[]string{"K_SERVICE", "linktracker", "K_REVISION", "linktracker-1", "FUNCTION_TARGET", "Redirect"}, 1, false},
+		{[]string{"FUNCTION_TARGET", "Redirect"}, 0, true}, // set by hand, to try a function
+		{[]string{"CLOUD_RUN_JOB", "j"}, 0, true},
+		{[]string{"TRUSTED_PROXIES", "0"}, 0, false},
+		{[]string{"TRUSTED_PROXIES", "2"}, 2, false},
+		{[]string{"K_SERVICE", "linktracker", "TRUSTED_PROXIES", "2"}, 2, false},
+		{[]string{"K_SERVICE", "linktracker", "TRUSTED_PROXIES", "0"}, 0, false},
+	} {
+		config, err := ParseConfig(environment(c.variables...))
+		if err != nil || config.TrustedProxies != c.want || config.ProxiesUnknown != c.unknown {
+			t.Errorf("%v: %d, unknown %t, %v", c.variables, config.TrustedProxies, config.ProxiesUnknown, err)
+		}
+	}
+}
+
+// Where nothing says whether there is a proxy, the first forwarded request is
+// told, and no other.
+func TestProxyIsToldOnce(t *testing.T) {
+	for _, c := range []struct {
+		variables []string
+		want      int
+	}{
+		{nil, 1},
+		{[]string{"TRUSTED_PROXIES", "0"}, 0},
+		{[]string{"TRUSTED_PROXIES", "1"}, 0},
+		{[]string{"K_SERVICE", "linktracker"}, 0},
+	} {
+		var log bytes.Buffer
+		clicks := filepath.Join(t.TempDir(), "clicks")
+		s := startSite(t, &log, append(c.variables, "CLICKS", "file:"+clicks)...)
+		for range 3 {
+			s.serve(s.request(t, linkcore.Click, "acme"))
+			r := s.request(t, linkcore.Click, "acme")
+			r.Header.Set("X-Forwarded-For", "198.51.100.9")
+			s.serve(r)
+		}
+		s.Close(t.Context())
+		if n := strings.Count(log.String(), "TRUSTED_PROXIES"); n != c.want {
+			t.Errorf("%v: %d warnings\n%s", c.variables, n, log.String())
+		}
+	}
 }
 
 func TestParseConfigRefuses(t *testing.T) {
@@ -86,7 +142,7 @@ func TestParseConfig(t *testing.T) {
 	if c.Port != 8080 || c.Delivery != "hold" || c.DeliveryTimeout != 5*time.Second || c.HoldMax != 40 ||
 		c.BlocklistRefresh != 15*time.Second || c.BlocklistReload != 10*time.Minute || c.BlocklistMaxAge != 5*time.Minute ||
 		c.BlocklistWait != 250*time.Millisecond || c.BlocklistStartWait != 3*time.Second || c.DenyUnavailable ||
-		c.TrustedProxies != 1 || c.PrivacySignals != "record" || c.ClientIP != "full" || c.LogLevel != 0 || c.AdminAddress.IsValid() {
+		c.TrustedProxies != 0 || !c.ProxiesUnknown || c.PrivacySignals != "record" || c.ClientIP != "full" || c.LogLevel != 0 || c.AdminAddress.IsValid() {
 		t.Errorf("defaults %+v", c)
 	}
 	for value, want := range map[string]string{

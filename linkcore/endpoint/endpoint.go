@@ -59,6 +59,8 @@ type Endpoint struct {
 	delivery *event.Delivery
 	stats    stats
 
+	proxiesUnknown atomic.Bool // until a proxy was warned of
+
 	inFlight atomic.Int64
 	stopping atomic.Bool
 	stop     context.CancelFunc
@@ -140,6 +142,7 @@ func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err erro
 	if err != nil {
 		return nil, err
 	}
+	e.proxiesUnknown.Store(c.ProxiesUnknown)
 	e.rules.Start(ctx)
 	e.tickers.Go(func() {
 		ticker := time.NewTicker(keyCheck)
@@ -189,6 +192,9 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if e.stopping.Load() {
 		refuse(w)
 		return
+	}
+	if e.proxiesUnknown.Load() && len(r.Header["X-Forwarded-For"]) > 0 && e.proxiesUnknown.CompareAndSwap(true, false) {
+		e.Log.Warn("X-Forwarded-For is ignored: set TRUSTED_PROXIES to the number of proxies in front that append to it, or to 0 if there are none")
 	}
 	e.stats.arm(e)
 	e.handler.ServeHTTP(w, r)
