@@ -330,6 +330,15 @@ func (f *File) Standing(ctx context.Context, rules ...Rule) (standing []Rule, er
 	return standing, err
 }
 
+// Empty implements [Store].
+func (f *File) Empty(context.Context) (bool, error) {
+	_, err := statRegular(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return false, err
+}
+
 // Lift implements [Store].
 func (f *File) Lift(ctx context.Context, rules ...Rule) ([]Rule, error) {
 	names, err := normalizeNames(rules)
