@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"example.com/linktracker/linkcore/testsize"
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/testsize"
 	"example.com/linktracker/linkcore/watch"
 )
 

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/user"
 	"strings"
+	"time"
 
 	"example.com/linktracker/linkcore/blocklist"
 	"github.com/spf13/cobra"
@@ -28,8 +30,19 @@ Rules are given as arguments or, without any, on standard input, one a line;
 blank lines and lines that begin with # are skipped. All are checked before any
 is written. A rule of the same kind and value is replaced, so a rule is changed by
 writing it again; but an objection by a block or redirect, or one of these by an
-objection, with --force only. Each rule is printed when it is written. Every
-endpoint follows within seconds (its BLOCKLIST_REFRESH, 15 s by default).
+objection, with --force only. Each rule is printed when it is written, and in the
+end where they are. Endpoints that read this blocklist follow within their
+BLOCKLIST_REFRESH (15 s by default); linkctl does not see whether they do. A
+blocklist that held nothing before is a warning: its name may be a slip.
+
+With --wait the rule is followed until it is in force: a tracked link that it stops
+is requested again and again until the endpoint answers 410, for --timeout at most.
+That is seen at one instance; the others follow at their own times. It is for one
+rule that blocks from now on and whose kind is not ip or agent: a redirect or
+--untracked cannot be told from outside. Each request is a HEAD without a browser's
+headers, which leaves one event of the class automated. For the kinds host, url,
+prefix and key, a link of the customer ` + probeCustomer + ` leaves nobody's: make one with
+linkctl sign --customer ` + probeCustomer + `. No redirect is followed.
 
 A rule that would stop far more than is usually meant is refused without --force:
 
@@ -51,6 +64,10 @@ A rule that would stop far more than is usually meant is refused without --force
 	redirect := flags.String("redirect", "", "send people to this `URL` instead")
 	untracked := flags.Bool("untracked", false, "send people on, but record nothing of them")
 	force := flags.Bool("force", false, "write very wide rules too, and replace objections")
+	link := flags.String("wait", "", "wait until this `LINK`, which the rule stops, is blocked")
+	timeout := flags.Duration("timeout", time.Minute, "wait for this `TIME` at most, such as 30s")
+	flags.String("keys", "", "`DIR` of the key ring, to check that link (LINK_KEYS; not needed)")
+	flags.String("base-url", "", "`URL` where this installation's links begin (LINK_BASE_URL; not needed)")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		var common blocklist.Rule
 		now := t.now()
@@ -80,12 +97,18 @@ A rule that would stop far more than is usually meant is refused without --force
 		case *untracked:
 			common.Action = blocklist.Untracked
 		}
+		switch {
+		case c.Flag("timeout").Changed && !c.Flag("wait").Changed:
+			return usagef("--timeout is for --wait")
+		case *timeout <= 0:
+			return usagef("--timeout %v: give a time such as 30s", *timeout)
+		}
 		common.Reason, common.CreatedBy = *reason, *by
 		if common.CreatedBy == "" {
 			common.CreatedBy = t.whoami()
 		}
 
-		return t.withStore(c, func(store blocklist.Store) error {
+		return t.withStore(c, writingRules, func(store blocklist.Store) error {
 			rules, err := t.parseRules(c, args, func(r *blocklist.Rule) error {
 				rule := common
 				rule.Kind, rule.Value = r.Kind, r.Value
@@ -102,20 +125,52 @@ A rule that would stop far more than is usually meant is refused without --force
 			if err != nil {
 				return err
 			}
-			if !*force {
-				if err := t.checkReplaced(c, store, rules); err != nil {
+			var w *blockedLink
+			if c.Flag("wait").Changed {
+				if w, err = t.linkToWaitFor(c, *link, rules); err != nil {
 					return err
 				}
 			}
-			return t.put(c, store, rules)
+			empty, err := t.checkBefore(c, store, rules, *force)
+			if err != nil {
+				return err
+			}
+			if w != nil {
+				w.look(c.Context())
+			}
+			if err := t.put(c, store, rules); err != nil {
+				return err
+			}
+			if empty {
+				t.complain("warning: no rules were there before: is this the blocklist that the endpoints read (their BLOCKLIST)?")
+			}
+			if w != nil {
+				return w.wait(c.Context(), *timeout)
+			}
+			return nil
 		})
 	}
 	return c
 }
 
+// checkBefore asks the store before anything is written.
+func (t *tool) checkBefore(c *cobra.Command, store blocklist.Store, rules []blocklist.Rule, force bool) (empty bool, err error) {
+	ctx, cancel := t.storeContext(c)
+	defer cancel()
+	if !force {
+		err = checkReplaced(ctx, store, rules)
+	}
+	if err == nil {
+		if empty, err = store.Empty(ctx); err == nil {
+			return empty, nil
+		}
+	}
+	return false, fmt.Errorf("nothing was written: %w", err)
+}
+
 // checkReplaced refuses to let a block or redirect take the place of a person's
 // objection, or the other way round: there is one rule of each name.
-func (t *tool) checkReplaced(c *cobra.Command, store blocklist.Store, rules []blocklist.Rule) error {
+func checkReplaced(ctx context.Context, store blocklist.Store, rules []blocklist.Rule) error {
 	untracked := map[string]bool{} // of what can be
 	var names []blocklist.Rule
 	for _, r := range rules {
@@ -127,8 +182,6 @@ func (t *tool) checkReplaced(c *cobra.Command, store blocklist.Store, rules []bl
 	if len(names) == 0 {
 		return nil
 	}
-	ctx, cancel := storeContext(c.Context())
-	defer cancel()
 	standing, err := store.Standing(ctx, names...)
 	if err != nil {
 		return err
@@ -151,7 +204,7 @@ func (t *tool) put(c *cobra.Command, store blocklist.Store, rules []blocklist.Ru
 	written := 0
 	for written < len(rules) {
 		batch := rules[written:min(written+putBatch, len(rules))]
-		ctx, cancel := storeContext(c.Context())
+		ctx, cancel := t.storeContext(c)
 		err := store.Put(ctx, batch...)
 		cancel()
 		if err != nil {
@@ -168,7 +221,11 @@ func (t *tool) put(c *cobra.Command, store blocklist.Store, rules []blocklist.Ru
 			return fmt.Errorf("write standard output: %w", err)
 		}
 	}
-	t.note("every endpoint follows within seconds")
+	place := t.blocklistPlace(c)
+	if len(rules) == 1 && strings.HasPrefix(t.setting(c, "blocklist", "BLOCKLIST"), "firestore:") {
+		place += ", document " + rules[0].DocumentID()
+	}
+	t.note("%s written to %s", counted(uint64(len(rules)), "rule"), place)
 	return nil
 }
 

@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
+	"example.com/linktracker/linkcore/advice"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/endpoint"
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // What the verbs of the blocklist have in common.
@@ -47,12 +48,16 @@ func kindsHelp(columns func(blocklist.Kind) (left, right string)) string {
 // storeTimeout bounds one call of a store: one list, or one batch of writes.
 const storeTimeout = 2 * time.Minute
 
+// storePatience is after how long such a call says what it waits for.
+const storePatience = 2 * time.Second
+
 func blocklistFlag(c *cobra.Command) {
 	c.Flags().String("blocklist", "", "`URL` of the blocklist (BLOCKLIST)")
 }
 
-// withStore opens the blocklist that the flag or the environment names.
-func (t *tool) withStore(c *cobra.Command, use func(blocklist.Store) error) error {
+// withStore opens the blocklist that the flag or the environment names. service
+// is what it is used for.
+func (t *tool) withStore(c *cobra.Command, service advice.Service, use func(blocklist.Store) error) error {
 	url, err := t.required(c, "blocklist", "BLOCKLIST", "the blocklist")
 	if err != nil {
 		return err
@@ -65,33 +70,39 @@ func (t *tool) withStore(c *cobra.Command, use func(blocklist.Store) error) erro
 	if closeErr := store.Close(); err == nil && closeErr != nil {
 		err = closeErr
 	}
-	return advise(err)
+	return service.Explain(err)
 }
 
-// storeContext bounds one call of a store.
-func storeContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, storeTimeout)
+// storeContext bounds one call of a store, and says what is waited for where it
+// takes long. The call must have ended when the function that it returns is
+// called.
+func (t *tool) storeContext(c *cobra.Command) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(c.Context(), storeTimeout)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-ctx.Done():
+		case <-time.After(storePatience):
+			t.note("waiting for the blocklist, %s", t.blocklistPlace(c))
+		}
+	}()
+	return ctx, func() { cancel(); <-ended }
 }
 
-// advise says what to do about an error of Firestore where that is known.
-func advise(err error) error {
-	if err == nil {
-		return nil
+// blocklistPlace says where the rules are, so that a slip is seen.
+func (t *tool) blocklistPlace(c *cobra.Command) string {
+	place := t.setting(c, "blocklist", "BLOCKLIST")
+	if path, ok := strings.CutPrefix(place, "file:"); ok {
+		if absolute, err := filepath.Abs(path); err == nil {
+			path = absolute
+		}
+		return path
 	}
-	advice := ""
-	switch code := status.Code(err); {
-	case strings.Contains(err.Error(), "could not find default credentials"), code == codes.Unauthenticated:
-		advice = "sign in with `gcloud auth application-default login`"
-	case code == codes.PermissionDenied:
-		advice = "your account needs the role roles/datastore.user on this project"
-	case code == codes.NotFound:
-		advice = "check the project and the database in --blocklist or BLOCKLIST"
-	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded, code == codes.Unavailable:
-		advice = "Firestore did not answer; try again"
-	default:
-		return err
+	if host := os.Getenv(readingRules.Emulator); host != "" {
+		place += " on the emulator at " + host
 	}
-	return fmt.Errorf("%w: %s", err, advice)
+	return place
 }
 
 // parseRules reads the rules that the arguments or standard input give. Every

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/advice"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
 	"example.com/linktracker/linkcore/endpoint"
@@ -22,7 +22,32 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-const followed = "every endpoint follows within seconds\n"
+// written is what block says of where the rules are.
+func (b *bench) written(rules ...string) string {
+	place, isFile := strings.CutPrefix(b.get("BLOCKLIST"), "file:")
+	if !isFile {
+		place += " on the emulator at " + os.Getenv("FIRESTORE_EMULATOR_HOST")
+	}
+	if len(rules) > 1 {
+		return fmt.Sprintf("%d rules written to %s\n", len(rules), place)
+	}
+	if !isFile {
+		rule, err := blocklist.ParseRule(rules[0])
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		place += ", document " + rule.DocumentID()
+	}
+	return "1 rule written to " + place + "\n"
+}
+
+// lifted is what unblock says.
+func (b *bench) lifted(rules string) string {
+	return strings.Replace(b.written("", ""), "2 rules written to", rules+" lifted in", 1)
+}
+
+// newHere is the warning of what may be a slip.
+const newHere = "linkctl: warning: no rules were there before: is this the blocklist that the endpoints read (their BLOCKLIST)?\n"
 
 // onEach runs a test on each kind of blocklist.
 func onEach(t *testing.T, test func(t *testing.T, b *bench)) {
@@ -57,11 +82,15 @@ func decide(t *testing.T, b *bench, link linkcore.Link) blocklist.Decision {
 func TestBlocklist(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, b *bench) {
-		b.want(outcome{exitYes, "host:phish.example: blocked\nurl:xn--bcher-kva.example/a: blocked\n", followed},
+		first := b.written("host", "url")
+		if strings.HasPrefix(b.get("BLOCKLIST"), "firestore:") {
+			first += newHere
+		}
+		b.want(outcome{exitYes, "host:phish.example: blocked\nurl:xn--bcher-kva.example/a: blocked\n", first},
 			"", "block", "--reason", "phishing, ticket 4711", "host:PHISH.example.", "url:HTTPS://bücher.example:443/x/../a", "host:phish.example")
-		b.want(outcome{exitYes, "prefix:example.com/offer: redirected to https://example.com/ended from 2020-01-01T00:00:00Z until 2999-01-01T00:00:00Z\n", followed},
+		b.want(outcome{exitYes, "prefix:example.com/offer: redirected to https://example.com/ended from 2020-01-01T00:00:00Z until 2999-01-01T00:00:00Z\n", b.written("prefix:example.com/offer")},
 			"", "block", "--redirect", "https://example.com/ended", "--starts", "2020-01-01T01:00:00+01:00", "--expires", "2999-01-01T00:00:00Z", "--by", "crm", "prefix:https://example.com/offer")
-		b.want(outcome{exitYes, "recipient:acme/r83jf: not tracked\n", followed}, "", "block", "--untracked", "recipient:acme/r83jf")
+		b.want(outcome{exitYes, "recipient:acme/r83jf: not tracked\n", b.written("recipient:acme/r83jf")}, "", "block", "--untracked", "recipient:acme/r83jf")
 
 		// What is written is what an endpoint does.
 		for destination, want := range map[string]blocklist.Decision{
@@ -125,18 +154,18 @@ func TestBlocklist(t *testing.T) {
 		}
 
 		// But not an objection into a block, nor a block into an objection, by chance.
-		replaced := "linkctl: recipient:acme/r83jf is there already (not tracked), and there is one rule of each name: block the links of that name one by one, or replace it with --force\n"
+		replaced := "linkctl: nothing was written: recipient:acme/r83jf is there already (not tracked), and there is one rule of each name: block the links of that name one by one, or replace it with --force\n"
 		b.want(outcome{exitNo, "", replaced}, "", "block", "--expires", "1h", "recipient:acme/new", "recipient:acme/r83jf")
 		b.want(outcome{exitNo, "", replaced}, "", "block", "--redirect", "https://example.com/", "recipient:acme/r83jf")
-		b.want(outcome{exitYes, "recipient:acme/r83jf: not tracked\n", followed}, "", "block", "--untracked", "recipient:acme/r83jf", "--by", "abuse")
-		b.want(outcome{exitYes, "recipient:acme/r83jf: blocked\n", followed}, "", "block", "--force", "recipient:acme/r83jf")
-		b.want(outcome{exitNo, "", "linkctl: recipient:acme/r83jf is there already (blocked), and there is one rule of each name: lift that one first (linkctl unblock), or replace it with --force\n"},
+		b.want(outcome{exitYes, "recipient:acme/r83jf: not tracked\n", b.written("recipient:acme/r83jf")}, "", "block", "--untracked", "recipient:acme/r83jf", "--by", "abuse")
+		b.want(outcome{exitYes, "recipient:acme/r83jf: blocked\n", b.written("recipient:acme/r83jf")}, "", "block", "--force", "recipient:acme/r83jf")
+		b.want(outcome{exitNo, "", "linkctl: nothing was written: recipient:acme/r83jf is there already (blocked), and there is one rule of each name: lift that one first (linkctl unblock), or replace it with --force\n"},
 			"", "block", "--untracked", "recipient:acme/r83jf")
 		b.succeed("", "unblock", "recipient:acme/r83jf")
 		b.succeed("", "block", "--untracked", "recipient:acme/r83jf")
 
 		// A copy is a blocklist.
-		b.want(outcome{exitYes, "host:phish.example: lifted\n", ""}, "", "unblock", "host:Phish.EXAMPLE")
+		b.want(outcome{exitYes, "host:phish.example: lifted\n", b.lifted("1 rule")}, "", "unblock", "host:Phish.EXAMPLE")
 		if got := decide(t, b, linkcore.Link{Kind: linkcore.Click, Destination: "https://phish.example/"}); got.Action != "" {
 			t.Errorf("lifted, and still %+v", got)
 		}
@@ -154,11 +183,11 @@ func TestBlocklist(t *testing.T) {
 		}
 
 		// Of several, those that exist are lifted.
-		b.want(outcome{exitNo, "recipient:acme/r83jf: lifted\n", "linkctl: host:phish.example: there is no such rule\nlinkctl: key:none: there is no such rule\n"},
+		b.want(outcome{exitNo, "recipient:acme/r83jf: lifted\n", "linkctl: host:phish.example: there is no such rule\nlinkctl: key:none: there is no such rule\n" + b.lifted("1 rule")},
 			"# a list\n\nhost:phish.example\nrecipient:acme/r83jf\nkey:none\n", "unblock")
 		// And can come back.
 		b.succeed("", "block", "host:phish.example")
-		b.want(outcome{exitYes, "host:phish.example: lifted\n", ""}, "", "unblock", "host:phish.example")
+		b.want(outcome{exitYes, "host:phish.example: lifted\n", b.lifted("1 rule")}, "", "unblock", "host:phish.example")
 	})
 }
 
@@ -185,7 +214,11 @@ func TestBlockList(t *testing.T) {
 			}
 			b.want(outcome{exitYes, "", "there are no rules\n"}, "", "rules")
 		}
-		b.want(outcome{exitYes, "host:a.example: blocked\nip:198.51.100.0/24: blocked\nhost:c.example: blocked\n", followed},
+		want := b.written("a", "ip", "c")
+		if strings.HasPrefix(b.get("BLOCKLIST"), "firestore:") {
+			want += newHere
+		}
+		b.want(outcome{exitYes, "host:a.example: blocked\nip:198.51.100.0/24: blocked\nhost:c.example: blocked\n", want},
 			"# a feed\n\nhost:a.example\n  ip:198.51.100.7/24 \n\r\nhost:c.example", "block")
 	})
 }
@@ -199,11 +232,11 @@ func TestBlockMany(t *testing.T) {
 		fmt.Fprintf(&list, "host:h%d.example\n", i)
 	}
 	got := b.run(list.String(), "block", "--expires", "30d")
-	if got.code != exitYes || strings.Count(got.stdout, " until ") != putBatch+10 || got.stderr != followed {
+	if got.code != exitYes || strings.Count(got.stdout, " until ") != putBatch+10 || got.stderr != b.written(make([]string, putBatch+10)...) {
 		t.Errorf("exits with %d, %d lines, %s", got.code, strings.Count(got.stdout, "\n"), got.stderr)
 	}
 	got = b.run(list.String()+"host:other.example\n", "unblock")
-	if got.code != exitNo || strings.Count(got.stdout, ": lifted\n") != putBatch+10 || got.stderr != "linkctl: host:other.example: there is no such rule\n" {
+	if got.code != exitNo || strings.Count(got.stdout, ": lifted\n") != putBatch+10 || got.stderr != "linkctl: host:other.example: there is no such rule\n"+b.lifted("5010 rules") {
 		t.Errorf("exits with %d, %d lines, %s", got.code, strings.Count(got.stdout, "\n"), got.stderr)
 	}
 }
@@ -311,7 +344,7 @@ host:later.example  block   waiting  2999-01-01T00:00:00Z  -
 	if got := b.run("", "rules", "--all"); strings.Count(got.stdout, "\n") != 4 || !strings.Contains(got.stdout, "  expired  ") {
 		t.Errorf("with what has expired:\n%s", got.stdout)
 	}
-	b.want(outcome{exitYes, "host:a.example: lifted\n", ""}, "", "unblock", "host:a.example")
+	b.want(outcome{exitYes, "host:a.example: lifted\n", b.lifted("1 rule")}, "", "unblock", "host:a.example")
 }
 
 // A Firestore that is down costs a moment, and one that never answers can be
@@ -377,27 +410,47 @@ func TestBlocklistFails(t *testing.T) {
 	}
 }
 
-func TestAdvise(t *testing.T) {
-	for _, test := range []struct {
-		err    error
-		advice string
-	}{
-		{errors.New("credentials: could not find default credentials. See https://cloud.example"), ": sign in with `gcloud auth application-default login`"},
-		{status.Error(codes.Unauthenticated, "token"), ": sign in with `gcloud auth application-default login`"},
-		{status.Error(codes.PermissionDenied, "no"), ": your account needs the role roles/datastore.user on this project"},
-		{status.Error(codes.NotFound, "no database"), ": check the project and the database in --blocklist or BLOCKLIST"},
-		{status.Error(codes.Unavailable, "down"), ": Firestore did not answer; try again"},
-		{context.DeadlineExceeded, ": Firestore did not answer; try again"},
-		{errors.New("disk is full"), ""},
-	} {
-		err := fmt.Errorf("listing rules: %w", test.err)
-		if got := advise(err); got.Error() != err.Error()+test.advice || !errors.Is(got, test.err) {
-			t.Errorf("%v: %v", err, got)
+// What the account may lack is the least that does.
+func TestDeniedRules(t *testing.T) {
+	denied := fmt.Errorf("listing rules: %w", status.Error(codes.PermissionDenied, "Missing or insufficient permissions."))
+	for role, service := range map[string]advice.Service{"viewer": readingRules, "user": writingRules} {
+		want := "listing rules: Missing or insufficient permissions: your account needs the role roles/datastore." + role + " on this project"
+		if got := service.Explain(denied).Error(); got != want {
+			t.Errorf("%s", got)
 		}
 	}
-	if advise(nil) != nil {
-		t.Error("there is advice without an error")
+}
+
+// A Firestore that takes connections and never answers: what is waited for is
+// said.
+func TestFirestoreSilent(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer l.Close()
+	t.Setenv("FIRESTORE_EMULATOR_HOST", l.Addr().String())
+	b := newBench(t)
+	b.set("BLOCKLIST", "firestore://p/(default)/blocklist")
+	for _, args := range [][]string{{"rules"}, {"block", "host:a.example"}, {"unblock", "host:a.example"}} {
+		s := b.start("waiting for the blocklist, firestore://p/(default)/blocklist on the emulator at "+l.Addr().String()+"\n", args...)
+		s.cancel()
+		if code := s.end(); code != exitInterrupted {
+			t.Errorf("%q: exit code %d: %s", args, code, s.stderr)
+		}
+	}
+}
+
+// A blocklist that held nothing before may be a slip.
+func TestBlockSomewhereNew(t *testing.T) {
+	b := newBench(t)
+	dir := t.TempDir()
+	t.Chdir(dir)
+	b.set("BLOCKLIST", "file:"+filepath.Join(dir, "typo.jsonl"))
+	want := b.written("host:a.example")
+	b.set("BLOCKLIST", "file:typo.jsonl")
+	b.want(outcome{exitYes, "host:a.example: blocked\n", want + newHere}, "", "block", "host:a.example")
+	b.want(outcome{exitYes, "host:a.example: blocked\n", want}, "", "block", "host:a.example")
 }
 
 // Without a name in the environment the system's is used.

@@ -114,7 +114,7 @@ the one in hours, are
 				f.tables[i].client = client
 			}
 		}
-		return t.withStore(c, func(store blocklist.Store) error { return f.run(c.Context(), store, *yes) })
+		return t.withStore(c, writingRules, func(store blocklist.Store) error { return f.run(c.Context(), store, *yes) })
 	}
 	return c
 }
@@ -182,7 +182,7 @@ func (f *forgetting) run(ctx context.Context, store blocklist.Store, yes bool) e
 	if written {
 		f.say(false, "%s: not tracked already", f.rule)
 	} else {
-		call, cancel := storeContext(ctx)
+		call, cancel := f.t.storeContext(f.c)
 		err := store.Put(call, f.rule)
 		cancel()
 		if err != nil {
@@ -226,7 +226,7 @@ func (f *forgetting) run(ctx context.Context, store blocklist.Store, yes bool) e
 // ruleIsWritten tells whether the rule is there already, and refuses to put
 // another one out of force.
 func (f *forgetting) ruleIsWritten(ctx context.Context, store blocklist.Store) (bool, error) {
-	call, cancel := storeContext(ctx)
+	call, cancel := f.t.storeContext(f.c)
 	defer cancel()
 	rules, _, err := store.List(call)
 	if err != nil {

@@ -210,7 +210,9 @@ const exitCodesHelp = `Exit codes, for scripts:
        verp check an address does not verify
        unblock    there was no such rule; those that there were are lifted
        rules      no rule fits the filter
-       tail       fewer than --count events came within --timeout
+       block      the rule is written, and --wait did not see it in force
+       tail       fewer than --count events came within --timeout, or nothing
+                  could be received when it was over
        watch      verdicts could not all be published
        report     a subscription could not be read to its end
        replay     something was not understood or refused; all else was replayed

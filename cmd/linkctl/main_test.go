@@ -103,7 +103,9 @@ func (b *bench) run(stdin string, args ...string) outcome {
 	if strings.Contains(stdout.String()+stderr.String(), testSecret[:20]) {
 		b.t.Errorf("linkctl %q printed the secret", args)
 	}
-	return outcome{code, stdout.String(), stderr.String()}
+	// On a slow machine any call of a store may say what it waits for.
+	said := regexp.MustCompile(`(?m)^waiting for the blocklist, .*\n`).ReplaceAllString(stderr.String(), "")
+	return outcome{code, stdout.String(), said}
 }
 
 // want runs the tool and checks all that it did.
@@ -457,7 +459,7 @@ func TestExamples(t *testing.T) {
 					}
 					continue
 				}
-				if err != nil || strings.Contains(stderr.String(), "linkctl:") {
+				if err != nil || strings.Contains(strings.ReplaceAll(stderr.String(), newHere, ""), "linkctl:") {
 					t.Errorf("%s: %v\n%s", line, err, stderr.String())
 				}
 				if !strings.Contains(line, "gcloud") && !strings.Contains(line, "> ") && !strings.Contains(line, "--output") && stdout.Len() == 0 {

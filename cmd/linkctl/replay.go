@@ -19,8 +19,6 @@ import (
 	"example.com/linktracker/linkcore/event"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 const (
@@ -389,7 +387,7 @@ func (f *fileReplay) settle(p *pending) {
 			f.err = err
 		}
 	case f.err == nil:
-		f.err = adviseClicks(fmt.Errorf("publish the event of line %d: %w", p.line, p.err))
+		f.err = clicksPublisher.Explain(fmt.Errorf("publish the event of line %d: %w", p.line, p.err))
 	}
 	for len(f.queue) > 0 && f.queue[0].done {
 		f.queue = f.queue[1:]
@@ -460,7 +458,8 @@ func (r *replay) subscription(ctx context.Context, source string, wait time.Dura
 		came     int
 	)
 	r.t.note("replaying %s until nothing has come for %v", source, wait)
-	err := event.Drain(receive, source, wait, func(m *event.Message) {
+	outage := &outage{t: r.t, source: source}
+	err := event.Drain(receive, source, wait, outage.tell, func(m *event.Message) {
 		came++
 		name := fmt.Sprintf("message %d, of %s", came, stamp(m.PublishedAt))
 		spilled, err := event.ParseSpilled(m.Data)
@@ -506,7 +505,7 @@ func (r *replay) subscription(ctx context.Context, source string, wait time.Dura
 				}
 			default:
 				m.Nack()
-				stop(adviseClicks(fmt.Errorf("publish the event of %s: %w", name, err)))
+				stop(clicksPublisher.Explain(fmt.Errorf("publish the event of %s: %w", name, err)))
 			}
 			r.mu.Lock()
 			delete(underWay, id)
@@ -568,7 +567,7 @@ func (r *replay) refuse(where string, s *event.Spilled, err error) error {
 	if s.Reason == event.Refused {
 		spilledAs = ", as it was when it was spilled"
 	}
-	r.complain("%s: event %s was refused%s: %v", where, s.Event.ID, spilledAs, err)
+	r.complain("%s: event %s was refused%s: %v", where, s.Event.ID, spilledAs, clicksPublisher.Explain(err))
 	if refused >= maxRefused {
 		return fmt.Errorf("%d events were refused, so the rest was not tried: mend the topic's schema first", refused)
 	}
@@ -687,25 +686,7 @@ func openClicks(ctx context.Context, clicks string, o event.SinkOptions) (event.
 	}
 	sink, err := event.OpenSink(ctx, clicks, o)
 	if err != nil {
-		return nil, adviseClicks(err)
+		return nil, clicksPublisher.Explain(err)
 	}
 	return sink, nil
-}
-
-// adviseClicks says what to do about an error of publishing where that is known.
-func adviseClicks(err error) error {
-	advice := ""
-	switch code := status.Code(err); {
-	case strings.Contains(err.Error(), "could not find default credentials"), code == codes.Unauthenticated:
-		advice = "sign in with `gcloud auth application-default login`"
-	case code == codes.PermissionDenied:
-		advice = "your account needs the role roles/pubsub.publisher on this topic, as Terraform's variable `replayers` gives it"
-	case code == codes.NotFound:
-		advice = "check the project and the topic in --clicks or CLICKS"
-	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded, code == codes.Unavailable:
-		advice = "Pub/Sub does not answer; run it again, it goes on from here"
-	default:
-		return err
-	}
-	return fmt.Errorf("%w: %s", err, advice)
 }

@@ -313,6 +313,7 @@ func (t *tool) drain(ctx context.Context, collector *report.Collector, source st
 		defer cancel()
 	}
 	collector.Begin(source)
+	outage := &outage{t: t, source: source}
 	var failed error
 	add := func(m *event.Message) {
 		if failed == nil {
@@ -328,11 +329,12 @@ func (t *tool) drain(ctx context.Context, collector *report.Collector, source st
 	}
 	if strings.Contains(source, "/subscriptions/") {
 		t.note("reading %s until nothing has come for %v", source, wait)
-		err = event.Drain(ctx, source, wait, add)
+		err = event.Drain(ctx, source, wait, outage.tell, add)
 	} else {
 		err = event.Receive(ctx, source, event.ReceiveOptions{
 			Name:   "linkctl-report",
 			Labels: map[string]string{"made-by": labelValue(t.whoami()), "made-for": "linkctl-report"},
+			Outage: outage.tell,
 			Ready:  func() { t.note("reading %s for %v", source, during) },
 		}, add)
 	}

@@ -45,8 +45,8 @@ exit code is 1 if no rule fits it.`,
 		if c.Flag("kind").Changed && !slices.Contains(blocklist.Kinds(), blocklist.Kind(*kind)) {
 			return usagef("--kind %q: give one of %s", *kind, strings.Join(kinds, ", "))
 		}
-		return t.withStore(c, func(store blocklist.Store) error {
-			ctx, cancel := storeContext(c.Context())
+		return t.withStore(c, readingRules, func(store blocklist.Store) error {
+			ctx, cancel := t.storeContext(c)
 			defer cancel()
 			rules, skipped, err := store.List(ctx)
 			if err != nil {

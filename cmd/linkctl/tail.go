@@ -45,7 +45,9 @@ Filters may be given several times or with commas; an event must fit one value o
 each. Monitoring's own events are shown only with --customer ` + probeCustomer + `. Pub/Sub may
 deliver an event twice; it is shown once.
 
-With --count the exit code is 1 if there were fewer when --timeout was over.`,
+With --count the exit code is 1 if there were fewer when --timeout was over. When
+nothing can be received that is said at once and again while it lasts; the exit
+code is 1 if it still could not be when --timeout was over.`,
 		Example: `  linkctl tail --clicks pubsub://my-project/clicks
   linkctl tail --customer acme --campaign spring26 --automation human
   linkctl tail --blocked --count 1 --timeout 5m
@@ -239,12 +241,14 @@ func (v *tailView) run(ctx context.Context, source string, timeout time.Duration
 		receive, stop = context.WithTimeout(receive, timeout)
 		defer stop()
 	}
+	outage := &outage{t: v.t, source: source}
 	err := event.Receive(receive, source, event.ReceiveOptions{
 		Name:    "linkctl-tail",
 		Labels:  map[string]string{"made-by": labelValue(v.t.whoami()), "made-for": "linkctl-tail"},
 		Filter:  v.filter.expression(),
 		Follow:  true,
 		FromEnd: true,
+		Outage:  outage.tell,
 		Ready:   func() { v.t.note("showing what happens on %s; Ctrl-C ends", source) },
 	}, func(m *event.Message) {
 		m.Ack()
@@ -265,13 +269,16 @@ func (v *tailView) run(ctx context.Context, source string, timeout time.Duration
 	case err != nil && errors.Is(err, event.ErrSource):
 		return usageError{err}
 	case err != nil:
+		if ctx.Err() != nil {
+			v.t.complain("%v", err)
+		}
 		return err
 	case v.err != nil:
 		return v.err
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case v.shown < v.count:
-		v.t.complain("%d of %d events came within %v", v.shown, v.count, timeout)
+		v.t.complain("%d of %d events came within %v%s", v.shown, v.count, timeout, outage.summary(nil))
 		return errNo
 	}
 	return nil

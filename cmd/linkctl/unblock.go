@@ -14,7 +14,8 @@ func (t *tool) unblockCommand() *cobra.Command {
 		Long: `Lifts the rules of these kinds and values, whatever they do: block, redirect or
 stop tracking. They are given as arguments or, without any, on standard input, one
 a line; blank lines and lines that begin with # are skipped. All are checked
-before any is lifted. Every endpoint follows within seconds.
+before any is lifted. Endpoints that read this blocklist follow within their
+BLOCKLIST_REFRESH (15 s by default); linkctl does not see whether they do.
 
 The exit code is 1 if there was no such rule; the others are lifted all the same.
 A rule that was lifted stays in the blocklist for a day: linkctl rules --all.
@@ -25,7 +26,7 @@ A rule that was lifted stays in the blocklist for a day: linkctl rules --all.
 	}
 	blocklistFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		return t.withStore(c, func(store blocklist.Store) error {
+		return t.withStore(c, writingRules, func(store blocklist.Store) error {
 			rules, err := t.parseRules(c, args, nil)
 			if err != nil {
 				return err
@@ -37,11 +38,11 @@ A rule that was lifted stays in the blocklist for a day: linkctl rules --all.
 }
 
 func (t *tool) lift(c *cobra.Command, store blocklist.Store, rules []blocklist.Rule) error {
-	anyMissing := false
+	anyMissing, lifted := false, 0
 	for len(rules) > 0 {
 		batch := rules[:min(putBatch, len(rules))]
 		rules = rules[len(batch):]
-		ctx, cancel := storeContext(c.Context())
+		ctx, cancel := t.storeContext(c)
 		missing, err := store.Lift(ctx, batch...)
 		cancel()
 		if err != nil {
@@ -57,11 +58,15 @@ func (t *tool) lift(c *cobra.Command, store blocklist.Store, rules []blocklist.R
 				t.complain("%s: there is no such rule", r)
 				continue
 			}
+			lifted++
 			fmt.Fprintf(t.stdout, "%s: lifted\n", printable(r.String()))
 		}
 		if err := t.stdout.Flush(); err != nil {
 			return fmt.Errorf("write standard output: %w", err)
 		}
+	}
+	if lifted > 0 {
+		t.note("%s lifted in %s", counted(uint64(lifted), "rule"), t.blocklistPlace(c))
 	}
 	if anyMissing {
 		return errNo

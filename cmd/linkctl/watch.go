@@ -55,6 +55,9 @@ the times in it; a subscription (pubsub://PROJECT/subscriptions/NAME), which sta
 or a topic (pubsub://PROJECT/TOPIC) by a subscription of its own, which is removed
 in the end. Without --from they are what happens on --clicks from now on.
 
+When nothing can be received that is said at once, again while it lasts, and in the
+summary.
+
 Thresholds are explained, with why they are what they are, in package watch. Hosts
 that appear within --learning count as known: set it to 0 to hear of those that are
 there already.`,
@@ -156,7 +159,7 @@ there already.`,
 		if !*block {
 			return watchAll()
 		}
-		return t.withStore(c, func(store blocklist.Store) error {
+		return t.withStore(c, writingRules, func(store blocklist.Store) error {
 			o.Rules = store
 			return watchAll()
 		})
@@ -194,11 +197,13 @@ func (v *watchView) run(ctx context.Context, o guard.Options, source string, fro
 	defer stop()
 	v.stop = stop
 	begun := time.Now()
+	outage := &outage{t: v.t, source: source}
 	err = g.Run(receive, source, event.ReceiveOptions{
 		Name:   "linkctl-watch",
 		Labels: map[string]string{"made-by": labelValue(v.t.whoami()), "made-for": "linkctl-watch"},
 		Filter: watchFilter,
 		Follow: fromNow, FromEnd: fromNow,
+		Outage: outage.tell,
 		Ready: func() {
 			v.t.note("watching %s; Ctrl-C ends", source)
 			if o.Watch.Learning > 0 {
@@ -206,8 +211,7 @@ func (v *watchView) run(ctx context.Context, o guard.Options, source string, fro
 			}
 		},
 	})
-	if err == nil || v.err != nil {
-		s := g.Stats()
+	if s := g.Stats(); err == nil || v.err != nil || s.Events > 0 {
 		note := fmt.Sprintf("%s in %s: %s, %s", counted(s.Events, "event"), time.Since(begun).Round(time.Millisecond), counted(s.Alerts, "alert"), counted(s.Verdicts, "verdict"))
 		switch {
 		case o.Verdicts == nil && s.Verdicts > 0:
@@ -224,8 +228,10 @@ func (v *watchView) run(ctx context.Context, o guard.Options, source string, fro
 			}
 		}
 		if v.err == nil {
-			v.t.note("%s", note)
+			v.t.note("%s%s", note, outage.summary(err))
 		}
+	} else if ctx.Err() != nil {
+		v.t.complain("nothing was received in %s: %v", time.Since(begun).Round(time.Millisecond), err)
 	}
 	switch {
 	case errors.Is(v.err, syscall.EPIPE):

@@ -32,8 +32,8 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
-	"example.com/linktracker/linkcore/testsize"
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // What recipients see and do, in Chromium with the endpoint as a process.

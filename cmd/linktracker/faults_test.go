@@ -21,11 +21,11 @@ import (
 
 	"cloud.google.com/go/firestore"
 
-	"example.com/linktracker/linkcore/testsize"
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
 	"example.com/linktracker/linkcore/endpoint"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // Pub/Sub refuses, is slow, hangs, dies and comes back: every answered click is

@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"example.com/linktracker/linkcore/testsize"
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // TestMain is the program itself where a test has started it as a process.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -190,6 +191,32 @@ func TestWorker(t *testing.T) {
 			t.Errorf("%s came again", e.ID)
 		}
 	})
+}
+
+// A Pub/Sub that refuses is told while it lasts, and at the end.
+func TestUnreachable(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	t.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var stdout, stderr lockedBuffer
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, nil, getenv(map[string]string{"SUBSCRIPTION": "pubsub://p/subscriptions/watch", "CLICKS": "none"}), &stdout, &stderr)
+	}()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(stdout.String(), `"message":"nothing can be received"`) && time.Now().Before(deadline); {
+		<-tick.C
+	}
+	stop()
+	if c := <-code; c != 1 || !strings.Contains(stderr.String(), "connection refused") || strings.Contains(stdout.String(), `"watching"`) || !strings.Contains(stdout.String(), `"receiving":false`) {
+		t.Errorf("exit code %d, %s%s", c, &stderr, &stdout)
+	}
 }
 
 // A subscription that is not there is an error, and no endless wait.

@@ -44,6 +44,11 @@ type Store interface {
 	// and that have neither been lifted nor expired: what Put would replace.
 	Standing(ctx context.Context, rules ...Rule) ([]Rule, error)
 
+	// Empty reports whether there is nothing at all: not even what was lifted or
+	// cannot be understood. Such a store is new, or its name is a slip. A file is
+	// empty if it does not exist.
+	Empty(ctx context.Context) (bool, error)
+
 	// Lift lifts the rules of the same kinds and values, also those that were
 	// written by hand, and returns those of rules of which there was none.
 	Lift(ctx context.Context, rules ...Rule) (missing []Rule, err error)

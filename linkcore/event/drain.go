@@ -8,9 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
-	"google.golang.org/api/option"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -31,23 +29,24 @@ const (
 // to handle, one at a time, until none has come for the time of idle, the context
 // ends or it fails. It returns nil in the first two cases, after every message has
 // had its Ack or Nack. That nothing came says Pub/Sub: where it does not answer
-// within the time of idle and five seconds more, Drain fails.
+// in the beginning for the time of idle (at least five seconds), or in the end
+// within five seconds, Drain fails; so it does where the context ends during an
+// outage. outage may be nil, and is told as [ReceiveOptions].Outage is.
 //
 // Unlike [Receive] it takes no message that it does not hand over, so what is
 // left in the subscription is there for the next reader at once. What has had a
 // Nack stays in the subscription and is not handed over again; nor is a message
 // that comes again while it is dealt with.
-func Drain(ctx context.Context, source string, idle time.Duration, handle func(*Message)) error {
+func Drain(ctx context.Context, source string, idle time.Duration, outage func(cause error), handle func(*Message)) error {
 	project, name, existing, ok := parseSource(source)
 	if !ok || !existing {
 		return fmt.Errorf("%w: %q is not pubsub://PROJECT/subscriptions/NAME", ErrSource, source)
 	}
-	client, err := pubsub.NewClient(ctx, project, option.WithTelemetryDisabled())
+	c, err := connect(ctx, project, name, outage)
 	if err != nil {
-		return fmt.Errorf("open Pub/Sub: %w", withAdvice(err))
+		return err
 	}
-	defer client.Close()
-	d := newDrain(client, project, name)
+	d := newDrain(c)
 	acknowledged := make(chan struct{})
 	go func() {
 		defer close(acknowledged)
@@ -58,15 +57,17 @@ func Drain(ctx context.Context, source string, idle time.Duration, handle func(*
 	close(d.more)
 	<-acknowledged
 	err = errors.Join(err, d.err, d.giveBack())
+	if cause := c.close(); err == nil && ctx.Err() != nil {
+		err = cause
+	}
 	if err != nil {
-		return fmt.Errorf("drain the subscription %s of the project %s: %w", name, project, withAdvice(err))
+		return fmt.Errorf("drain the subscription %s of the project %s: %w", name, project, subscribing.Explain(err))
 	}
 	return nil
 }
 
 type drain struct {
-	client    *pubsub.Client
-	name      string
+	contact   *contact
 	dealtWith sync.WaitGroup // messages that were handed over
 
 	mu     sync.Mutex
@@ -76,27 +77,26 @@ type drain struct {
 	more   chan struct{}     // there is something in acked
 }
 
-func newDrain(client *pubsub.Client, project, name string) *drain {
-	return &drain{
-		client: client, name: "projects/" + project + "/subscriptions/" + name,
-		ackIDs: map[string]string{}, more: make(chan struct{}, 1),
-	}
+func newDrain(c *contact) *drain {
+	return &drain{contact: c, ackIDs: map[string]string{}, more: make(chan struct{}, 1)}
 }
 
 // pull hands messages over.
 func (d *drain) pull(ctx context.Context, idle time.Duration, handle func(*Message)) error {
+	first := true
 	answered := false // the last call
 	for last := time.Now(); ctx.Err() == nil; {
 		wait := idle - time.Since(last)
-		check := wait <= 0
-		if check && answered {
+		check := first || wait <= 0
+		if wait <= 0 && answered {
 			return nil
 		}
 		if check {
 			// Pub/Sub holds a call while there is nothing, so one that was cut off
 			// looks the same whether nothing came or nobody was there.
-			wait = endTimeout
+			wait = max(wait, endTimeout)
 		}
+		first = false
 		// A call that is cut off may have been given messages, which nobody else
 		// gets then until their deadline.
 		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
@@ -107,8 +107,8 @@ func (d *drain) pull(ctx context.Context, idle time.Duration, handle func(*Messa
 				cancel()
 			}
 		})
-		response, err := d.client.SubscriptionAdminClient.Pull(call, &pubsubpb.PullRequest{
-			Subscription: d.name,
+		response, err := d.contact.client.SubscriptionAdminClient.Pull(call, &pubsubpb.PullRequest{
+			Subscription: d.contact.subscription,
 			MaxMessages:  drainBatch,
 			//lint:ignore SA1019 nothing else asks for an answer that needs no further right
 			ReturnImmediately: check,
@@ -134,10 +134,12 @@ func (d *drain) pull(ctx context.Context, idle time.Duration, handle func(*Messa
 			d.dealtWith.Add(1)
 			var once sync.Once
 			done := func(ack bool) { once.Do(func() { d.done(m.Message.MessageId, ack) }) }
+			d.contact.turn.Lock()
 			handle(&Message{
 				Data: m.Message.Data, Attributes: m.Message.Attributes, ID: m.Message.MessageId, PublishedAt: m.Message.PublishTime.AsTime(),
 				ack: func() { done(true) }, nack: func() { done(false) },
 			})
+			d.contact.turn.Unlock()
 			last = time.Now() // not before: handle may have waited
 		}
 	}
@@ -188,7 +190,7 @@ func (d *drain) acknowledge() {
 		d.mu.Unlock()
 		for ids := range slices.Chunk(acked, drainBatch) {
 			ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
-			err := d.client.SubscriptionAdminClient.Acknowledge(ctx, &pubsubpb.AcknowledgeRequest{Subscription: d.name, AckIds: ids})
+			err := d.contact.client.SubscriptionAdminClient.Acknowledge(ctx, &pubsubpb.AcknowledgeRequest{Subscription: d.contact.subscription, AckIds: ids})
 			cancel()
 			if err != nil {
 				d.mu.Lock()
@@ -208,7 +210,7 @@ func (d *drain) giveBack() error {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
 	for ids := range slices.Chunk(left, drainBatch) {
-		err := d.client.SubscriptionAdminClient.ModifyAckDeadline(ctx, &pubsubpb.ModifyAckDeadlineRequest{Subscription: d.name, AckIds: ids})
+		err := d.contact.client.SubscriptionAdminClient.ModifyAckDeadline(ctx, &pubsubpb.ModifyAckDeadlineRequest{Subscription: d.contact.subscription, AckIds: ids})
 		if err != nil {
 			return fmt.Errorf("give messages back, which come again later: %w", err)
 		}

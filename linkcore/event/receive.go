@@ -57,8 +57,16 @@ func (m *Message) Nack() {
 // ReceiveOptions configure [Receive].
 type ReceiveOptions struct {
 	// Ready is called once, when no event that is published from now on will be
-	// missed.
+	// missed, and Pub/Sub has answered.
 	Ready func()
+
+	// Outage is called with the cause when nothing can be received from Pub/Sub:
+	// at once where it refuses from the beginning, after two seconds where it says
+	// nothing or a connection breaks, and every 15 seconds while that lasts; and
+	// with nil when messages can come again. It is not called while a message is
+	// handled. An existing subscription keeps what is published meanwhile. nil:
+	// nobody is told.
+	Outage func(cause error)
 
 	// Of a temporary subscription: what its name begins with (default
 	// "linktracker"), labels that say who made it, and its filter in Pub/Sub's
@@ -83,7 +91,9 @@ const MaxFilter = 256
 
 // Receive hands messages to handle, one at a time, until the context ends, at
 // the end of a file that is not followed, or until it fails. It returns nil in
-// the first two cases. The source is one of
+// the first two cases, but for an outage: where the context ends and Pub/Sub has
+// never answered or could not be reached any more, the error says why. The source
+// is one of
 //
 //	pubsub://PROJECT/TOPIC               what is published from now on, by a temporary subscription
 //	pubsub://PROJECT/subscriptions/NAME  an existing subscription, which stays

@@ -6,13 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
-	"sync"
 	"time"
 
 	"cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
-	"google.golang.org/api/option"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -32,39 +29,49 @@ const (
 // receivePubSub hands over the messages of a subscription or, if it is not an
 // existing one, of a topic's temporary subscription.
 func receivePubSub(ctx context.Context, project, name string, existing bool, o ReceiveOptions, handle func(*Message)) (err error) {
-	client, err := pubsub.NewClient(ctx, project, option.WithTelemetryDisabled())
-	if err != nil {
-		return fmt.Errorf("open Pub/Sub: %w", withAdvice(err))
-	}
-	defer client.Close()
-
 	subscription := name
 	if !existing {
 		if o.Name == "" {
 			o.Name = "linktracker"
 		}
 		subscription = temporaryName(o.Name, time.Now())
+	}
+	c, err := connect(ctx, project, subscription, o.Outage)
+	if err != nil {
+		return err
+	}
+	var left error
+	defer func() {
+		if cause := c.close(); cause != nil && err == nil {
+			err = fmt.Errorf("receive from %s of the project %s: %w", name, project, cause)
+		}
+		err = errors.Join(err, left)
+	}()
+	if existing {
+		c.ready = o.Ready
+	} else {
 		// Before it is made: a call that was given up may have been heard.
 		made := true
 		defer func() {
 			if made {
-				err = errors.Join(err, removeSubscription(client, project, subscription))
+				left = removeSubscription(c.client, project, subscription)
 			}
 		}()
-		if err := makeSubscription(ctx, client, project, name, subscription, o); err != nil {
+		if err := makeSubscription(ctx, c, project, name, subscription, o); err != nil {
 			switch status.Code(err) {
 			case codes.NotFound, codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument, codes.ResourceExhausted:
 				made = false
 			}
+			made = made && c.sent.Load()
 			if ctx.Err() != nil {
 				return nil
 			}
-			return fmt.Errorf("subscribe to the topic %s of the project %s: %w", name, project, withAdvice(err))
+			return fmt.Errorf("subscribe to the topic %s of the project %s: %w", name, project, subscribing.Explain(err))
 		}
+		o.Ready()
 	}
-	o.Ready()
 
-	s := client.Subscriber(subscription)
+	s := c.client.Subscriber(subscription)
 	s.ReceiveSettings.MaxOutstandingMessages = o.MaxOutstanding
 	s.ReceiveSettings.MaxOutstandingBytes = maxBytes
 	patience := endTimeout
@@ -74,15 +81,13 @@ func receivePubSub(ctx context.Context, project, name string, existing bool, o R
 		s.ReceiveSettings.ShutdownOptions = &pubsub.ShutdownOptions{Timeout: 0}
 		patience = time.Second
 	}
-	var (
-		turn  sync.Mutex
-		ended bool
-	)
+	ended := false // guarded by c.turn
 	received := make(chan error, 1)
 	go func() {
 		received <- s.Receive(ctx, func(ctx context.Context, m *pubsub.Message) {
-			turn.Lock()
-			defer turn.Unlock()
+			c.turn.Lock()
+			defer c.turn.Unlock()
+			c.answer()
 			if ended || ctx.Err() != nil {
 				m.Nack()
 				return
@@ -94,17 +99,20 @@ func receivePubSub(ctx context.Context, project, name string, existing bool, o R
 	case err = <-received:
 	case <-ctx.Done():
 		// The client does not end while it cannot connect.
+		if !c.up.Load() {
+			patience = time.Second
+		}
 		select {
 		case <-received:
 		case <-time.After(patience):
 		}
 	}
 	// A client that did not wait, or was not waited for, may have calls under way.
-	turn.Lock()
+	c.turn.Lock()
 	ended = true
-	turn.Unlock()
+	c.turn.Unlock()
 	if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("receive from the subscription %s of the project %s: %w", subscription, project, withAdvice(err))
+		return fmt.Errorf("receive from the subscription %s of the project %s: %w", subscription, project, subscribing.Explain(err))
 	}
 	return nil
 }
@@ -117,23 +125,26 @@ func temporaryName(prefix string, now time.Time) string {
 	return prefix + "-" + now.UTC().Format("20060102t150405z") + "-" + hex.EncodeToString(b[:])
 }
 
-// makeSubscription makes a temporary subscription. It goes on for a moment when
-// the context ends, so that what it made is known and can be removed.
-func makeSubscription(ctx context.Context, client *pubsub.Client, project, topic, name string, o ReceiveOptions) error {
+// makeSubscription makes a temporary subscription. If the call has left it goes on
+// for a moment when the context ends, so that what it made is known and can be
+// removed.
+func makeSubscription(ctx context.Context, c *contact, project, topic, name string, o ReceiveOptions) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), adminTimeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
-		select {
-		case <-call.Done():
-		case <-time.After(endTimeout):
-			cancel()
+		if c.sent.Load() {
+			select {
+			case <-call.Done():
+			case <-time.After(endTimeout):
+			}
 		}
+		cancel()
 	})
 	defer stop()
-	_, err := client.SubscriptionAdminClient.CreateSubscription(call, &pubsubpb.Subscription{
+	_, err := c.client.SubscriptionAdminClient.CreateSubscription(call, &pubsubpb.Subscription{
 		Name:                     "projects/" + project + "/subscriptions/" + name,
 		Topic:                    "projects/" + project + "/topics/" + topic,
 		Labels:                   o.Labels,
@@ -156,23 +167,5 @@ func removeSubscription(client *pubsub.Client, project, name string) error {
 	if err == nil || status.Code(err) == codes.NotFound {
 		return nil
 	}
-	return fmt.Errorf("the temporary subscription %s could not be removed; Pub/Sub removes it after a day: %w", name, err)
-}
-
-// withAdvice says what to do about an error of Pub/Sub where that is known.
-func withAdvice(err error) error {
-	advice := ""
-	switch code := status.Code(err); {
-	case strings.Contains(err.Error(), "could not find default credentials"), code == codes.Unauthenticated:
-		advice = "sign in with `gcloud auth application-default login`"
-	case code == codes.PermissionDenied:
-		advice = "your account needs the right to do that: Terraform's variable `operators` gives it"
-	case code == codes.NotFound:
-		advice = "check the project and the name"
-	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded, code == codes.Unavailable:
-		advice = "Pub/Sub did not answer; try again"
-	default:
-		return err
-	}
-	return fmt.Errorf("%w: %s", err, advice)
+	return fmt.Errorf("the temporary subscription %s could not be removed; Pub/Sub removes it after a day: %w", name, subscribing.Explain(err))
 }

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"example.com/linktracker/linkcore/testsize"
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // small are tables that are made in no time, for tests of a few events.

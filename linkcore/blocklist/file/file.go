@@ -354,6 +354,15 @@ func (f *File) Standing(ctx context.Context, rules ...blocklist.Rule) (standing 
 	return standing, err
 }
 
+// Empty implements [blocklist.Store].
+func (f *File) Empty(context.Context) (bool, error) {
+	_, err := statRegular(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return false, err
+}
+
 // Lift implements [blocklist.Store].
 func (f *File) Lift(ctx context.Context, rules ...blocklist.Rule) ([]blocklist.Rule, error) {
 	names, err := blocklist.NormalizeNames(rules)

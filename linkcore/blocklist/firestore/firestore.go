@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"example.com/linktracker/linkcore/advice"
 	"example.com/linktracker/linkcore/blocklist"
 )
 
@@ -378,26 +379,42 @@ func (f *Collection) Standing(ctx context.Context, rules ...blocklist.Rule) (sta
 	return standing, nil
 }
 
+// Empty implements [blocklist.Store]. It reads one document.
+func (f *Collection) Empty(ctx context.Context) (bool, error) {
+	_, collection, err := f.open()
+	if err != nil {
+		return false, err
+	}
+	documents, err := collection.Select(cloud.DocumentID).Limit(1).Documents(ctx).GetAll()
+	if err != nil {
+		return false, fmt.Errorf("reading %s: %w", f.collection, err)
+	}
+	return len(documents) == 0, nil
+}
+
 // write runs enqueue with a bulk writer and waits for all of its writes.
 func (f *Collection) write(ctx context.Context, client *cloud.Client, enqueue func(*cloud.BulkWriter, *[]*cloud.BulkWriterJob) error) error {
 	w := client.BulkWriter(ctx)
 	var jobs []*cloud.BulkWriterJob
 	err := enqueue(w, &jobs)
 	w.End()
-	failed := 0
+	failed, unknown := 0, false
 	for _, job := range jobs {
 		if _, e := job.Results(); e != nil {
 			failed++
+			unknown = unknown || advice.Unreachable(e) || ctx.Err() != nil
 			if err == nil {
 				err = e
 			}
 		}
 	}
 	switch {
+	case err != nil && unknown:
+		return fmt.Errorf("writing to %s: it is not known which rules were written, and writing them again does no harm: %w", f.collection, err)
 	case err != nil && failed < len(jobs):
 		return fmt.Errorf("writing to %s: only some rules were written: %w", f.collection, err)
 	case err != nil:
-		return fmt.Errorf("writing to %s: %w", f.collection, err)
+		return fmt.Errorf("writing to %s: nothing was written: %w", f.collection, err)
 	}
 	return nil
 }

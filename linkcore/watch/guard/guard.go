@@ -175,10 +175,18 @@ func (g *Guard) Stats() Stats {
 
 // Run receives from a source as [event.Receive] takes it, until the context or
 // the source ends, and then finishes what is under way: rules for eight seconds at
-// most, and everything if the context has ended. It is called once.
+// most, and everything if the context has ended. It is called once. The options'
+// Outage is not called at the same time as Alert and Warn.
 func (g *Guard) Run(ctx context.Context, source string, o event.ReceiveOptions) error {
 	if o.MaxOutstanding == 0 {
 		o.MaxOutstanding = 10_000
+	}
+	if outage := o.Outage; outage != nil {
+		o.Outage = func(cause error) {
+			g.telling.Lock()
+			defer g.telling.Unlock()
+			outage(cause)
+		}
 	}
 	// A file waits for whatever is slow; what happens now cannot.
 	patient := strings.HasPrefix(source, "file:")

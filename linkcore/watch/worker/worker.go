@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"example.com/linktracker/linkcore/endpoint"
@@ -58,12 +59,25 @@ func Run(ctx context.Context, c Config, stdout io.Writer) error {
 
 	watching, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
+	var receiving atomic.Bool
 	go func() {
 		defer close(ended)
-		logStats(watching, log, g)
+		logStats(watching, log, g, &receiving)
 	}()
-	log.Info("watching", "subscription", c.Subscription)
-	err = g.Run(ctx, c.Subscription, event.ReceiveOptions{})
+	err = g.Run(ctx, c.Subscription, event.ReceiveOptions{
+		Ready: func() {
+			receiving.Store(true)
+			log.Info("watching", "subscription", c.Subscription)
+		},
+		Outage: func(cause error) {
+			receiving.Store(cause == nil)
+			if cause == nil {
+				log.Info("receiving again", "subscription", c.Subscription)
+				return
+			}
+			log.Error("nothing can be received", "subscription", c.Subscription, "error", cause.Error())
+		},
+	})
 	stop()
 	<-ended
 	if err != nil {
@@ -74,7 +88,7 @@ func Run(ctx context.Context, c Config, stdout io.Writer) error {
 }
 
 // logStats logs what was counted once a minute and in the end.
-func logStats(ctx context.Context, log *slog.Logger, g *guard.Guard) {
+func logStats(ctx context.Context, log *slog.Logger, g *guard.Guard, receiving *atomic.Bool) {
 	tick := time.NewTicker(statsInterval)
 	defer tick.Stop()
 	var last guard.Stats
@@ -95,6 +109,7 @@ func logStats(ctx context.Context, log *slog.Logger, g *guard.Guard) {
 			"verdicts", s.Verdicts - last.Verdicts,
 			"published", s.Published - last.Published,
 			"dropped", s.Dropped - last.Dropped,
+			"receiving", receiving.Load(),
 		}
 		if !s.Newest.IsZero() {
 			attributes = append(attributes, "newest_event_age_seconds", int64(time.Since(s.Newest).Seconds()))

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"net"
+	"strings"
+	"testing"
+)
+
+// Verbs that can receive nothing say so at once and in the end, in their own
+// words, and never that there were no events.
+func TestNothingReceived(t *testing.T) {
+	for name, refuses := range map[string]bool{"refused": true, "silent": false} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if refuses {
+			l.Close()
+		}
+		t.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
+		for _, test := range []struct {
+			args string
+			code int // 0: it is interrupted
+			end  string
+		}{
+			{"watch --from pubsub://p/subscriptions/crm", 0, "linkctl: nothing was received in "},
+			{"tail --clicks pubsub://p/t --timeout 3s", exitNo, "linkctl: receive from t of the project p: "},
+			{"report pubsub://p/t --for 3s", exitNo, "linkctl: receive from t of the project p: "},
+			{"report pubsub://p/subscriptions/crm --wait 1s", exitNo, "linkctl: drain the subscription crm of the project p: "},
+			{"replay pubsub://p/subscriptions/crm --clicks file:replayed.jsonl --wait 1s", exitNo, "linkctl: drain the subscription crm of the project p: "},
+		} {
+			t.Run(name+" "+test.args, func(t *testing.T) {
+				t.Chdir(t.TempDir())
+				b := newBench(t)
+				s := b.start("linkctl: warning: nothing can be received from pubsub://p/", strings.Fields(test.args)...)
+				want := test.code
+				if want == 0 {
+					want = exitInterrupted
+					s.cancel()
+				}
+				code := s.end()
+				said := s.stderr.String()
+				if code != want || !strings.Contains(said, test.end) || strings.Contains(said, "rpc error") || strings.Contains(said, "0 events") || strings.Contains(said, "could not be removed") ||
+					!strings.Contains(said, ": see whether the emulator runs that PUBSUB_EMULATOR_HOST=") {
+					t.Errorf("exit code %d: %s", code, said)
+				}
+			})
+		}
+	}
+}
