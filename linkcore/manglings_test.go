@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/linktracker/internal/testsize"
 	"example.com/linktracker/linkcore"
 )
 
@@ -180,6 +181,7 @@ func destinations() []string {
 //
 // prints the README's table.
 func TestManglings(t *testing.T) {
+	testsize.Medium(t)
 	ring, err := linkcore.NewKeyRing(map[string][]byte{"1": bytes.Repeat([]byte{7}, 32)})
 	if err != nil {
 		t.Fatal(err)

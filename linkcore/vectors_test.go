@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/linktracker/internal/testsize"
 )
 
 // vectors are the test vectors of FORMAT.md, made by an independent
@@ -144,6 +146,7 @@ func TestRepairedVectors(t *testing.T) {
 // No change of one byte may verify to something else than what was signed.
 // Some changes of the cosmetic parts and some that are repaired still verify.
 func TestSingleByteChanges(t *testing.T) {
+	testsize.Medium(t)
 	v, ring := loadVectors(t)
 	seen := map[string]bool{}
 	for _, c := range v.Valid {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/linktracker/internal/testsize"
 )
 
 // verpVectors are the return paths of FORMAT.md, made by two implementations
@@ -151,6 +153,7 @@ for v in vectors["valid"]:
 // Whatever one byte becomes, an address is refused or says what it said.
 // Outside of the prefix only the case of a letter may change.
 func TestReturnPathSingleByteChanges(t *testing.T) {
+	testsize.Medium(t)
 	v, ring := loadVerpVectors(t)
 	for _, c := range v.Valid[:20] {
 		address := []byte(c.Address)

@@ -6,12 +6,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/linktracker/internal/testsize"
 )
 
 // Every peer that can be had here without a download does the job that it is
 // measured by: the right Location for each link, no forged one, no blocked one,
 // an event for each.
 func TestPeersDoTheirJob(t *testing.T) {
+	testsize.Medium(t)
 	b := &bench{folder: t.TempDir(), rules: 1000, connections: 4}
 	var err error
 	if b.links, err = makeLinks(b.folder); err != nil {

@@ -595,7 +595,11 @@ func TestReplaySubscriptionInterrupted(t *testing.T) {
 	if first == events || !strings.HasPrefix(stdout.String(), fmt.Sprintf("%d events replayed, ", first)) {
 		t.Errorf("%d events in the first run: %s", first, &stdout)
 	}
-	b.succeed("", "replay", "--wait", "1s", source)
+	// What the first run was given and did not take comes again when Pub/Sub says.
+	waitUntil(t, "all events", func() bool {
+		b.succeed("", "replay", "--wait", "1s", source)
+		return len(published(t, clicks)) >= events
+	})
 	if got := published(t, clicks); !slices.Equal(got, upTo(events)) {
 		t.Errorf("%d events, %d in the first run", len(got), first)
 	}

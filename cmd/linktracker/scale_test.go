@@ -28,6 +28,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 
+	"example.com/linktracker/internal/testsize"
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
@@ -781,6 +782,7 @@ func (c *ruleCollection) changedSince(q query) (n int, known bool) {
 // What an instance reads in a day is what the price lists of the documentation
 // are made of.
 func TestReadsOfADay(t *testing.T) {
+	testsize.Large(t)
 	const refreshes = 24 * 60 * 60 / 15
 	for _, test := range []struct {
 		rules, changed                    int

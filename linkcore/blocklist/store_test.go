@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/linktracker/internal/testsize"
 	"example.com/linktracker/linkcore"
 )
 
@@ -118,6 +119,7 @@ func refresh(t testing.TB, c *Cache) {
 
 // TestChurn changes every rule again and again: memory stays what it is.
 func TestChurn(t *testing.T) {
+	testsize.Medium(t)
 	const n, changes = 5000, 50_000
 	source := &churn{n: n, part: n / 10, padding: strings.Repeat("x", 200)}
 	before := heap()
@@ -152,6 +154,7 @@ func TestChurn(t *testing.T) {
 // TestFailedReadsAreGarbage checks that reads that fail do not gather in memory,
 // whether or not there is a copy, and that the copy stays as it is.
 func TestFailedReadsAreGarbage(t *testing.T) {
+	testsize.Medium(t)
 	const failures = 8
 	for _, loaded := range []bool{true, false} {
 		source := &churn{n: 500, part: 500, padding: strings.Repeat("x", 10_000)}
