@@ -14,8 +14,8 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/linktracker/internal/testsize"
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // What mail gateways, clients and text processors do to a link on its way to

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/linktracker/internal/testsize"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // vectors are the test vectors of FORMAT.md, made by an independent

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/linktracker/internal/testsize"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // verpVectors are the return paths of FORMAT.md, made by two implementations

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/linktracker/internal/testsize"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // Every peer that can be had here without a download does the job that it is

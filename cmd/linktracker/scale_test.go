@@ -28,11 +28,11 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 
-	"example.com/linktracker/internal/testsize"
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
 	"example.com/linktracker/linkcore/endpoint"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 const (

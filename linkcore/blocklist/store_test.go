@@ -14,8 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"example.com/linktracker/internal/testsize"
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // TestRecord checks what makes the rules invisible to the garbage collector.
