@@ -156,11 +156,13 @@ func (f *forgetting) run(ctx context.Context, store blocklist.Store, yes bool) e
 		}
 		f.say(!f.dryRun, "%s: %s %s; BigQuery reads %s for it", table, amount(rows, "row"), verb, size(bytes))
 	}
+	unsure := false
 	for _, path := range f.files {
 		lines, err := eraseLines(ctx, path, f, false)
 		if err != nil {
 			return err
 		}
+		unsure = unsure || lines.unsure()
 		f.say(!f.dryRun, "%s: %s %s", path, amount(lines.matched, "line"), verb)
 		f.warnOf(path, lines)
 	}
@@ -170,7 +172,10 @@ func (f *forgetting) run(ctx context.Context, store blocklist.Store, yes bool) e
 		} else {
 			f.say(false, "%s: would be written, not tracked", f.rule)
 		}
-		return f.places(nil)
+		if err := f.places(nil); err != nil || !unsure {
+			return err
+		}
+		return errNo
 	}
 	if !yes {
 		if err := f.confirm(ctx); err != nil {
