@@ -265,7 +265,7 @@ type fileReplay struct {
 	*replay
 	reader *lines.Reader
 	hash   hash.Hash // of all that was read
-	size   int64 // of the input, 0 if not known
+	size   int64     // of the input, 0 if not known
 
 	path    string // of the cursor; empty: none is kept
 	cursor  cursor // as it was read, and then written
