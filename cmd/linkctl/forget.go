@@ -43,7 +43,9 @@ harm.
 In an events file the lines are overwritten with blanks in their places: an
 endpoint goes on appending meanwhile, and nobody who reads the file loses his
 place. Compressed files and arrays, such as exports, cannot be changed in this way:
-delete them.
+delete them. A line that holds the recipient's name and is no event of somebody else
+is reported and stays, and the exit code is 1: look at it yourself. The name inside a
+sealed link cannot be seen.
 
 --bigquery names the table and not a view: PROJECT.linktracker_clicks.clicks as
 Terraform makes it (its output bigquery_table). Your account needs
@@ -157,11 +159,13 @@ func (f *forgetting) run(ctx context.Context, store blocklist.Store, yes bool) e
 		}
 		f.say(!f.dryRun, "%s: %s %s; BigQuery reads %s for it", table, amount(rows, "row"), verb, size(bytes))
 	}
+	unsure := false
 	for _, path := range f.files {
 		lines, err := eraseLines(ctx, path, f, false)
 		if err != nil {
 			return err
 		}
+		unsure = unsure || lines.unsure()
 		f.say(!f.dryRun, "%s: %s %s", path, amount(lines.matched, "line"), verb)
 		f.warnOf(path, lines)
 	}
@@ -171,7 +175,10 @@ func (f *forgetting) run(ctx context.Context, store blocklist.Store, yes bool) e
 		} else {
 			f.say(false, "%s: would be written, not tracked", f.rule)
 		}
-		return f.places(nil)
+		if err := f.places(nil); err != nil || !unsure {
+			return err
+		}
+		return errNo
 	}
 	if !yes {
 		if err := f.confirm(ctx); err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -9,6 +8,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"strconv"
+
+	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/lines"
 )
 
 // erased is what was found in an events file.
@@ -43,51 +47,49 @@ func eraseLines(ctx context.Context, path string, f *forgetting, erase bool) (fo
 	} else if !info.Mode().IsRegular() {
 		return found, fmt.Errorf("%s is no regular file: name the events file itself", path)
 	}
-	in := bufio.NewReaderSize(file, 1<<20)
-	if head, _ := in.Peek(512); bytes.HasPrefix(head, []byte("\x1f\x8b")) {
+	in := lines.NewReader(file)
+	if compressed, err := in.Compressed(); compressed {
 		return found, fmt.Errorf("%s is compressed, and lines in it cannot be deleted: unpack it first, or delete it", path)
-	} else if bytes.HasPrefix(bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xEF\xBB\xBF")), " \t\r\n"), []byte("[")) {
+	} else if err != nil && err != io.EOF {
+		return found, fmt.Errorf("read %s: %w", path, err)
+	}
+	if objects, _ := in.Objects(); objects {
 		return found, fmt.Errorf("%s is one array and not lines: delete it, and export it again if it is still needed", path)
 	}
-
-	name := []byte(f.recipient)
-	var long []byte
-	at := int64(0) // where the line begins
+	names := &mentions{name: []byte(f.recipient)}
+	in.Tee = names
 	for number := 1; ; number++ {
 		if number%1024 == 0 && ctx.Err() != nil {
 			return found, ctx.Err()
 		}
-		line, err := in.ReadSlice('\n')
-		if err == bufio.ErrBufferFull {
-			long = append(long[:0], line...)
-			for err == bufio.ErrBufferFull {
-				line, err = in.ReadSlice('\n')
-				long = append(long, line...)
-			}
-			line = long
-		}
-		if err != nil && err != io.EOF {
-			return found, fmt.Errorf("read %s: %w", path, err)
-		}
-		if bytes.Contains(line, name) {
-			text := bytes.TrimRight(line, "\r\n")
-			switch is, readable := f.isOf(text); {
-			case err == io.EOF && !is:
-				found.torn = found.torn || !readable
-			case !readable:
-				found.unclear = append(found.unclear, number)
-			case is:
-				found.matched++
-				if erase {
-					if _, err := file.WriteAt(bytes.Repeat([]byte{' '}, len(text)), at); err != nil {
-						return found, fmt.Errorf("overwrite line %d of %s: %w", number, path, err)
-					}
-				}
-			}
-		}
-		at += int64(len(line))
+		names.begin()
+		line, err := in.Next()
 		if err == io.EOF {
 			break
+		}
+		if err != nil {
+			return found, fmt.Errorf("read %s: %w", path, err)
+		}
+		if !names.found {
+			continue
+		}
+		is, clear := false, false
+		if !line.TooLong {
+			is, clear = f.isOf(line.Text)
+		}
+		switch {
+		case is:
+			found.matched++
+			if erase {
+				if _, err := file.WriteAt(bytes.Repeat([]byte{' '}, len(line.Text)), line.At); err != nil {
+					return found, fmt.Errorf("overwrite line %d of %s: %w", line.Number, path, err)
+				}
+			}
+		case clear:
+		case line.Last && !line.TooLong && !json.Valid(line.Text):
+			found.torn = true
+		default:
+			found.unclear = append(found.unclear, line.Number)
 		}
 	}
 	if erase && found.matched > 0 {
@@ -98,40 +100,54 @@ func eraseLines(ctx context.Context, path string, f *forgetting, erase bool) (fo
 	return found, nil
 }
 
-// A personLine is what says of whom a line is: of an event, of one that was
-// spilled, as the endpoint logs it or as Cloud Logging exports it.
-type personLine struct {
-	Customer  *string     `json:"customer"`
-	Recipient *string     `json:"recipient"`
-	Rule      *string     `json:"rule"`
-	Event     *personLine `json:"event"`
-	Payload   *personLine `json:"jsonPayload"`
-}
-
-// isOf tells whether a line is of the person: by the recipient or, where nothing
-// was recorded of him, by the rule that says so.
-func (f *forgetting) isOf(line []byte) (is, readable bool) {
-	var p personLine
-	if json.Unmarshal(line, &p) != nil {
+// isOf returns whether a line is of the person: by the recipient or, where nothing
+// was recorded of him, by the rule that says so. clear is whether it is, or is an
+// event that says that it is not.
+func (f *forgetting) isOf(line []byte) (is, clear bool) {
+	var e struct {
+		ID        string `json:"event_id"`
+		Type      string `json:"event_type"`
+		Customer  string `json:"customer"`
+		Recipient string `json:"recipient"`
+		Rule      string `json:"rule"`
+	}
+	if json.Unmarshal(event.Unwrap(line), &e) != nil {
 		return false, false
 	}
-	for q := &p; q != nil; {
-		text := func(s *string) string {
-			if s == nil {
-				return ""
-			}
-			return *s
-		}
-		if text(q.Customer) == f.customer && text(q.Recipient) == f.recipient || text(q.Rule) == f.rule.String() {
-			return true, true
-		}
-		if q.Payload != nil {
-			q = q.Payload
-		} else {
-			q = q.Event
-		}
+	is = e.Customer == f.customer && e.Recipient == f.recipient || e.Rule == f.rule.String()
+	return is, is || e.ID != "" && e.Type != ""
+}
+
+// mentions finds a name in all that is written to it, as text or with characters
+// escaped as in JSON or in a URL. Of the person in a sealed link nobody knows
+// without its key.
+type mentions struct {
+	name  []byte
+	tail  []byte // of what was written before, as the name may lie across
+	found bool
+}
+
+// escaped is a character of a name as JSON or a URL may write it.
+var escaped = regexp.MustCompile(`\\u00[0-7][0-9A-Fa-f]|%[0-7][0-9A-Fa-f]`)
+
+func (m *mentions) begin() { m.tail, m.found = m.tail[:0], false }
+
+func (m *mentions) Write(p []byte) (int, error) {
+	if m.found {
+		return len(p), nil
 	}
-	return false, true
+	text := append(m.tail, p...)
+	m.found = bytes.Contains(text, m.name)
+	if !m.found && bytes.ContainsAny(text, `\%`) {
+		plain := escaped.ReplaceAllFunc(text, func(code []byte) []byte {
+			c, _ := strconv.ParseUint(string(code[len(code)-2:]), 16, 8)
+			return []byte{byte(c)}
+		})
+		m.found = bytes.Contains(plain, m.name)
+	}
+	const longest = 6 // bytes of a character that is escaped
+	m.tail = append(m.tail[:0], text[max(0, len(text)-longest*len(m.name)):]...)
+	return len(p), nil
 }
 
 // warnOf says what could not be decided about a file.

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/durable"
 	"github.com/spf13/cobra"
 )
 
@@ -118,7 +119,7 @@ func newSecret() string {
 // makeKey writes a new secret into dir and returns its id: the one given or, if
 // that is "", the next free number.
 func makeKey(dir, id string) (string, error) {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := durable.Mkdir(dir, 0o700); err != nil {
 		return "", fmt.Errorf("make the key ring directory: %w", err)
 	}
 	if id != "" {
@@ -193,7 +194,7 @@ func highestID(dir string) (uint64, error) {
 }
 
 func setLast(dir, id string) error {
-	if err := writeWhole(filepath.Join(dir, lastFile), []byte(id+"\n")); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, lastFile), []byte(id+"\n"), 0o666); err != nil {
 		return fmt.Errorf("remember the key's number: %w", err)
 	}
 	return nil
@@ -201,19 +202,7 @@ func setLast(dir, id string) error {
 
 // writeKey writes a new secret to a file that must not exist.
 func writeKey(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("write the key: %w", err)
-	}
-	_, err = f.WriteString(newSecret())
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		os.Remove(path)
+	if err := durable.CreateFile(path, []byte(newSecret()), 0o600); err != nil {
 		return fmt.Errorf("write the key: %w", err)
 	}
 	return nil

@@ -76,7 +76,7 @@ func TestKeysNew(t *testing.T) {
 		t.Errorf("a directory that cannot be made: %d %s", got.code, got.stderr)
 	}
 	got = b.run("", "keys", "new", "--keys", path("2"))
-	if got.code != exitNo || !strings.HasPrefix(got.stderr, "linkctl: list the key ring: ") {
+	if got.code != exitNo || got.stderr != "linkctl: make the key ring directory: "+path("2")+" is a file and not a folder\n" {
 		t.Errorf("a directory that is a file: %d %s", got.code, got.stderr)
 	}
 }

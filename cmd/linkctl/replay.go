@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bufio"
-	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"maps"
 	"os"
@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/lines"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
@@ -202,26 +203,35 @@ func (r *replay) file(ctx context.Context, path, cursorPath string) error {
 	if c.Clicks != "" && r.clicks != "" && c.Clicks != r.clicks {
 		return fmt.Errorf("%s tells of a replay to %s: give another --cursor, or remove it to replay to %s too", cursorPath, c.Clicks, r.clicks)
 	}
-	check, size, err := openInput(path)
+	check, _, err := openInput(path)
 	if err != nil {
 		return err
 	}
-	err = c.check(check)
+	unpacked, compressed, err := lines.Unpack(check)
+	if err == nil {
+		if err = c.check(unpacked); err != nil {
+			err = fmt.Errorf("%s %w: remove %s to replay it from the beginning", path, err, cursorPath)
+		}
+	} else {
+		err = fmt.Errorf("read %s: %w", path, err)
+	}
 	check.Close()
 	if err != nil {
-		return fmt.Errorf("%s %w: remove %s to replay it from the beginning", path, err, cursorPath)
+		return err
 	}
-	f, _, err := openInput(path)
+	f, size, err := openInput(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	if compressed {
+		size = 0 // says nothing of how far it is read
+	}
 	return r.entries(ctx, f, cursorPath, c, size)
 }
 
-// openInput opens a file, unpacked, and returns its size, 0 where that says
-// nothing.
-func openInput(path string) (io.ReadCloser, int64, error) {
+// openInput opens a file, and returns its size.
+func openInput(path string) (*os.File, int64, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, 0, err
@@ -234,25 +244,14 @@ func openInput(path string) (io.ReadCloser, int64, error) {
 		f.Close()
 		return nil, 0, err
 	}
-	type readCloser struct {
-		io.Reader
-		io.Closer
-	}
-	b := bufio.NewReader(f)
-	if magic, _ := b.Peek(2); string(magic) != "\x1f\x8b" {
-		return readCloser{b, f}, info.Size(), nil
-	}
-	unpacked, err := gzip.NewReader(b)
-	if err != nil {
-		f.Close()
-		return nil, 0, fmt.Errorf("unpack %s: %w", path, err)
-	}
-	return readCloser{unpacked, f}, 0, nil
+	return f, info.Size(), nil
 }
 
 // A pending event is one that is behind the cursor.
 type pending struct {
-	*chunk
+	lines.Line
+	before [sha256.Size]byte // SHA-256 of all that is before it
+
 	event *event.Spilled // nil: the input ends in it, and it may yet become one
 	done  bool
 	err   error
@@ -262,8 +261,9 @@ type pending struct {
 // goroutine but the calls that publish.
 type fileReplay struct {
 	*replay
-	reader *chunkReader
-	size   int64 // of the input, 0 if not known
+	reader *lines.Reader
+	hash   hash.Hash // of all that was read
+	size   int64     // of the input, 0 if not known
 
 	path    string // of the cursor; empty: none is kept
 	cursor  cursor // as it was read, and then written
@@ -282,10 +282,11 @@ type fileReplay struct {
 // cursor if it has a path.
 func (r *replay) entries(ctx context.Context, input io.Reader, path string, c cursor, size int64) error {
 	f := &fileReplay{
-		replay: r, reader: newChunkReader(input), size: size,
+		replay: r, reader: lines.NewReader(input), hash: sha256.New(), size: size,
 		path: path, cursor: c, refused: map[int64]bool{},
 		finished: make(chan *pending, replayWindow), underWay: map[string]bool{}, saved: r.t.now(),
 	}
+	f.reader.Tee = f.hash
 	if f.cursor.Clicks == "" {
 		f.cursor.Clicks = r.clicks
 	}
@@ -319,14 +320,15 @@ func (r *replay) entries(ctx context.Context, input io.Reader, path string, c cu
 			if err := f.save(); err != nil && f.err == nil {
 				f.err = err
 			}
-			r.progress(f.reader.offset, size)
+			r.progress(f.reader.Offset(), size)
 		}
 	}
 }
 
 // read reads one chunk, and begins to publish the event in it.
 func (f *fileReplay) read(ctx context.Context) {
-	k, err := f.reader.next()
+	before := f.sum()
+	k, err := f.reader.Next()
 	if err != nil {
 		f.ended = true
 		if err != io.EOF {
@@ -334,15 +336,20 @@ func (f *fileReplay) read(ctx context.Context) {
 		}
 		return
 	}
-	if k.start < f.cursor.Offset && !f.refused[k.start] {
+	if k.Start < f.cursor.Offset && !f.refused[k.Start] {
 		return // done by an earlier run
 	}
-	if len(k.data) == 0 && k.err == nil {
+	if len(k.Text) == 0 {
 		return
 	}
-	spilled, err := parseChunk(k)
-	if k.last && err != nil {
-		f.queue = append(f.queue, &pending{chunk: k})
+	var spilled *event.Spilled
+	if err = lines.ErrTooLong; !k.TooLong {
+		spilled, err = event.ParseSpilled(k.Text)
+	}
+	p := &pending{Line: k, before: before, event: spilled}
+	p.Text = nil // the reader's
+	if k.Last && err != nil {
+		f.queue = append(f.queue, p)
 	}
 	switch {
 	case errors.Is(err, event.ErrNotSpilled):
@@ -350,7 +357,7 @@ func (f *fileReplay) read(ctx context.Context) {
 		return
 	case err != nil:
 		f.bad++
-		f.complain("line %d: %v", k.line, err)
+		f.complain("%s: %v", k.Where(), err)
 		return
 	}
 	id := spilled.Event.ID
@@ -360,8 +367,7 @@ func (f *fileReplay) read(ctx context.Context) {
 	if f.met(id) {
 		return
 	}
-	p := &pending{chunk: k, event: spilled}
-	if k.start >= f.cursor.Offset {
+	if k.Start >= f.cursor.Offset {
 		f.queue = append(f.queue, p)
 	}
 	f.underWay[id] = true
@@ -378,16 +384,16 @@ func (f *fileReplay) settle(p *pending) {
 	switch {
 	case p.err == nil:
 		p.done = true
-		delete(f.refused, p.start)
+		delete(f.refused, p.Start)
 		f.took(p.event)
 	case errors.Is(p.err, event.ErrRefused):
 		p.done = true
-		f.refused[p.start] = true
-		if err := f.refuse(fmt.Sprint("line ", p.line), p.event, p.err); err != nil && f.err == nil {
+		f.refused[p.Start] = true
+		if err := f.refuse(p.Where(), p.event, p.err); err != nil && f.err == nil {
 			f.err = err
 		}
 	case f.err == nil:
-		f.err = clicksPublisher.Explain(fmt.Errorf("publish the event of line %d: %w", p.line, p.err))
+		f.err = clicksPublisher.Explain(fmt.Errorf("publish the event of %s: %w", p.Where(), p.err))
 	}
 	for len(f.queue) > 0 && f.queue[0].done {
 		f.queue = f.queue[1:]
@@ -400,13 +406,13 @@ func (f *fileReplay) save() error {
 	if f.path == "" || f.sink == nil {
 		return nil
 	}
-	offset, sum := f.reader.offset, f.reader.sum()
+	offset, sum := f.reader.Offset(), f.sum()
 	f.cursor.Done = nil
 	for i, p := range f.queue {
 		if i == 0 {
-			offset, sum = p.start, p.before
+			offset, sum = p.Start, p.before
 		}
-		if p.done && !f.refused[p.start] {
+		if p.done && !f.refused[p.Start] {
 			f.cursor.Done = append(f.cursor.Done, p.event.Event.ID)
 		}
 	}
@@ -424,12 +430,10 @@ func (f *fileReplay) save() error {
 	return f.cursor.write(f.path)
 }
 
-// parseChunk reads the spilled event in a chunk.
-func parseChunk(k *chunk) (*event.Spilled, error) {
-	if k.err != nil {
-		return nil, k.err
-	}
-	return event.ParseSpilled(k.data)
+// sum returns the SHA-256 of all that was read.
+func (f *fileReplay) sum() (sum [sha256.Size]byte) {
+	f.hash.Sum(sum[:0])
+	return sum
 }
 
 // publishingContext returns a context that ends some time after another, so that

@@ -9,7 +9,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
+
+	"example.com/linktracker/linkcore/durable"
 )
 
 // A cursor says how far a file was replayed. It is written beside the file after
@@ -52,17 +53,7 @@ func (c cursor) write(path string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp-*")
-	if err != nil {
-		return fmt.Errorf("write the cursor: %w", err)
-	}
-	_, err = f.Write(append(content, '\n'))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
+	if err := durable.WriteFile(path, append(content, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write the cursor: %w", err)
 	}
 	return nil

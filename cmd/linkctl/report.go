@@ -6,13 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"example.com/linktracker/cmd/internal/report"
+	"example.com/linktracker/linkcore/durable"
 	"example.com/linktracker/linkcore/event"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -114,7 +113,7 @@ temporary file (TMPDIR), which needs about a quarter of their size.`,
 		// for another reason fails before.
 		files, subscriptions := divide(sources)
 		if *output != "" {
-			if err := checkOutput(*output); err != nil {
+			if err := durable.CheckWrite(*output); err != nil {
 				return fmt.Errorf("write %s: %w", *output, err)
 			}
 		}
@@ -195,7 +194,7 @@ func (t *tool) writeReport(ctx context.Context, collector *report.Collector, out
 	if err := write(&page); err != nil {
 		return err
 	}
-	if err := writeWhole(output, page.Bytes()); err != nil {
+	if err := durable.WriteFile(output, page.Bytes(), 0o666); err != nil {
 		return fmt.Errorf("write %s: %w", output, err)
 	}
 	t.note("%s: clicks by people %d, automated %d, blocked %d", output, r.Clicks.Human, r.Clicks.Automated, r.Blocked.Total())
@@ -212,29 +211,6 @@ func divide(sources []string) (files, subscriptions []string) {
 		}
 	}
 	return files, subscriptions
-}
-
-// checkOutput tells whether [writeWhole] can write to path.
-func checkOutput(path string) error {
-	if resolved, err := filepath.EvalSymlinks(path); err == nil {
-		path = resolved
-	}
-	switch info, err := os.Stat(path); {
-	case err != nil:
-	case info.IsDir():
-		return errors.New("it is a directory: give the name of a file")
-	case !info.Mode().IsRegular():
-		return nil // whoever reads a pipe would take this for its end
-	}
-	f, err := createTemporary(path, 0o600)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("the folder %s does not exist: make it first", filepath.Dir(path))
-	}
-	if err != nil {
-		return err
-	}
-	f.Close()
-	return os.Remove(f.Name())
 }
 
 // checkFile tells whether a source can be opened.

@@ -7,12 +7,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/durable"
 	"example.com/linktracker/linkcore/email"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -158,7 +158,7 @@ func (t *tool) rewrite(c *cobra.Command, args []string) error {
 		}
 		return nil
 	case output != "" && output != "-":
-		if err := writeWhole(output, result.Output); err != nil {
+		if err := durable.WriteFile(output, result.Output, 0o666); err != nil {
 			return fmt.Errorf("write %s: %w", output, err)
 		}
 	default:
@@ -308,62 +308,6 @@ func readAtMost(r io.Reader, most int64) ([]byte, error) {
 		return nil, fmt.Errorf("it has more than %d MiB, which no mail has", most>>20)
 	}
 	return content, err
-}
-
-// writeWhole writes a file, or leaves what it was. A file that is there keeps
-// its permissions, and a symbolic link keeps leading to it.
-func writeWhole(path string, content []byte) error {
-	mode, exists := fs.FileMode(0o666), false
-	if resolved, err := filepath.EvalSymlinks(path); err == nil {
-		path = resolved
-		info, err := os.Stat(path)
-		if err != nil {
-			return err
-		}
-		if info.IsDir() {
-			return errors.New("it is a directory: give the name of a file")
-		}
-		if !info.Mode().IsRegular() {
-			// A pipe or a device: what is written is gone, and it must stay
-			// what it is.
-			return os.WriteFile(path, content, 0)
-		}
-		mode, exists = info.Mode().Perm(), true
-	}
-	temporary, err := createTemporary(path, mode)
-	if err != nil {
-		return err
-	}
-	_, err = temporary.Write(content)
-	if err == nil && exists {
-		err = temporary.Chmod(mode) // the umask may have taken something away
-	}
-	if err == nil {
-		err = temporary.Sync()
-	}
-	if closeErr := temporary.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(temporary.Name(), path)
-	}
-	if err != nil {
-		os.Remove(temporary.Name())
-	}
-	return err
-}
-
-// createTemporary makes a file beside path. Unlike that of os.CreateTemp its
-// mode is what the umask leaves, as of any file that a command writes.
-func createTemporary(path string, mode fs.FileMode) (*os.File, error) {
-	dir, base := filepath.Split(path)
-	for n := 0; ; n++ {
-		name := dir + "." + base + "." + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(n) + ".tmp"
-		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-		if !errors.Is(err, fs.ErrExist) || n == 1000 {
-			return f, err
-		}
-	}
 }
 
 // A rewriteReport says what was done with a mail.

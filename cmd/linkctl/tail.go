@@ -296,7 +296,7 @@ func (v *tailView) show(m *event.Message) {
 	}
 	v.shown++
 	if v.json {
-		v.t.stdout.Write(v.jsonLine(m.Data))
+		v.t.stdout.Write(v.jsonLine(event.Unwrap(m.Data)))
 	} else {
 		width := 0
 		if v.width != nil {

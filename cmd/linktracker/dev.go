@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/durable"
 )
 
 const (
@@ -38,8 +39,10 @@ func devEnvironment(getenv func(string) string, stderr io.Writer) (func(string) 
 			fmt.Fprintf(stderr, "linktracker: --dev ignores %s and uses %s\n", variable, own[variable])
 		}
 	}
-	if err := os.MkdirAll(keys, 0o700); err != nil {
-		return nil, err
+	for _, folder := range []string{devFolder, keys} {
+		if err := durable.Mkdir(folder, 0o700); err != nil {
+			return nil, err
+		}
 	}
 	entries, err := os.ReadDir(keys)
 	if err != nil {
@@ -48,12 +51,12 @@ func devEnvironment(getenv func(string) string, stderr io.Writer) (func(string) 
 	if len(entries) == 0 {
 		var secret [32]byte
 		rand.Read(secret[:])
-		if err := createFile(filepath.Join(keys, "1"), base64.StdEncoding.EncodeToString(secret[:])+"\n"); err != nil {
+		if err := durable.CreateFile(filepath.Join(keys, "1"), []byte(base64.StdEncoding.EncodeToString(secret[:])+"\n"), 0o600); err != nil {
 			return nil, err
 		}
 	}
 	for _, name := range []string{"rules.jsonl", "clicks.jsonl"} {
-		if err := createFile(filepath.Join(devFolder, name), ""); err != nil && !errors.Is(err, os.ErrExist) {
+		if err := durable.CreateFile(filepath.Join(devFolder, name), nil, 0o600); err != nil && !errors.Is(err, os.ErrExist) {
 			return nil, err
 		}
 	}
@@ -66,15 +69,6 @@ func devEnvironment(getenv func(string) string, stderr io.Writer) (func(string) 
 		}
 		return defaults[variable]
 	}, nil
-}
-
-func createFile(path, content string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(content)
-	return errors.Join(err, f.Close())
 }
 
 // printDevLink prints a link to click and what to try next.

@@ -10,8 +10,9 @@ import (
 
 // A Message is an event as it was received.
 type Message struct {
-	// Data is the event's JSON object, byte for byte as it was published. What
-	// a stranger may have published is in it too: it need not be an event.
+	// Data is the event's JSON object, byte for byte as it was published, or what
+	// [Unwrap] finds it in. What a stranger may have published is in it too: it need
+	// not be an event.
 	Data []byte
 
 	// Attributes are the message's; nil for a line of a file, which has none.
@@ -31,7 +32,7 @@ func (m *Message) Event() (*Event, error) {
 		return nil, m.err
 	}
 	e := &Event{}
-	if err := e.UnmarshalJSON(m.Data); err != nil {
+	if err := e.UnmarshalJSON(Unwrap(m.Data)); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -97,7 +98,7 @@ const MaxFilter = 256
 //
 //	pubsub://PROJECT/TOPIC               what is published from now on, by a temporary subscription
 //	pubsub://PROJECT/subscriptions/NAME  an existing subscription, which stays
-//	file:PATH                            JSON lines, blank ones left out
+//	file:PATH                            as linkcore/lines reads it, blank lines left out
 //
 // A temporary subscription is removed before Receive returns, also when the
 // context has ended. One whose program was killed keeps its messages for 10

@@ -1,7 +1,6 @@
 package event
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -10,16 +9,12 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"example.com/linktracker/linkcore/lines"
 )
 
-const (
-	// How long a line of a file may be, in bytes: as long as a Pub/Sub message,
-	// and far longer than any event.
-	maxFileLine = 10 << 20
-
-	// How often a file that is followed is looked at.
-	followInterval = 100 * time.Millisecond
-)
+// How often a file that is followed is looked at.
+const followInterval = 100 * time.Millisecond
 
 // receiveFile hands over the lines of a file.
 func receiveFile(ctx context.Context, path string, o ReceiveOptions, handle func(*Message)) error {
@@ -28,15 +23,26 @@ func receiveFile(ctx context.Context, path string, o ReceiveOptions, handle func
 		return err
 	}
 	defer func() { f.Close() }()
+	if o.Follow {
+		var head [2]byte
+		if f.ReadAt(head[:], 0); lines.IsCompressed(head[:]) {
+			return fmt.Errorf("read %s: %w", path, lines.ErrCompressed)
+		}
+	}
 	if o.FromEnd {
 		if _, err := f.Seek(0, io.SeekEnd); err != nil {
 			return fmt.Errorf("begin at the end of %s: %w", path, err)
 		}
 	}
 	o.Ready()
-	lines := lineReader{r: bufio.NewReaderSize(f, 64<<10)}
+	open := func() *lines.Reader {
+		r := lines.NewReader(f)
+		r.Growing = o.Follow
+		return r
+	}
+	in := open()
 	for ctx.Err() == nil {
-		m, err := lines.next(!o.Follow)
+		m, err := nextMessage(in)
 		if m != nil {
 			handle(m)
 		}
@@ -62,13 +68,14 @@ func receiveFile(ctx context.Context, path string, o ReceiveOptions, handle func
 		}
 		if again != f {
 			// Between the last read and the look something may have come.
-			for m, _ := lines.next(true); m != nil && ctx.Err() == nil; m, _ = lines.next(true) {
+			in.Growing = false
+			for m, _ := nextMessage(in); m != nil && ctx.Err() == nil; m, _ = nextMessage(in) {
 				handle(m)
 			}
 			f.Close()
 			f = again
 		}
-		lines = lineReader{r: bufio.NewReaderSize(f, 64<<10)}
+		in = open()
 	}
 	return nil
 }
@@ -105,41 +112,20 @@ func reopened(f *os.File, path string) (*os.File, error) {
 	return f, err
 }
 
-// A lineReader takes messages from lines.
-type lineReader struct {
-	r       *bufio.Reader
-	line    int
-	partial []byte // of a line whose end is not there yet
-	tooLong bool
-}
-
-// next returns the next line that is not blank, or nil and an error. At the end
-// of the file a line that lacks its end is one if last is set; otherwise it may
-// become longer.
-func (l *lineReader) next(last bool) (*Message, error) {
+// nextMessage returns the next line that is not blank.
+func nextMessage(r *lines.Reader) (*Message, error) {
 	for {
-		part, err := l.r.ReadSlice('\n')
-		if len(l.partial)+len(part) > maxFileLine {
-			l.tooLong = true
-		} else {
-			l.partial = append(l.partial, part...)
-		}
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-			continue
-		case err != nil && err != io.EOF:
+		l, err := r.Next()
+		if err != nil {
 			return nil, err
-		case err == io.EOF && (!last || len(l.partial) == 0):
-			return nil, io.EOF
 		}
-		l.line++
-		m := &Message{Data: bytes.TrimSpace(l.partial), Line: l.line}
-		if l.tooLong {
-			m.err = fmt.Errorf("this is no event: the line is longer than %d bytes", maxFileLine)
+		if len(l.Text) == 0 {
+			continue
 		}
-		l.partial, l.tooLong = nil, false
-		if len(m.Data) > 0 {
-			return m, nil
+		m := &Message{Data: bytes.Clone(l.Text), Line: l.Number}
+		if l.TooLong {
+			m.err = fmt.Errorf("this is no event: %s %w", l.Where(), lines.ErrTooLong)
 		}
+		return m, nil
 	}
 }

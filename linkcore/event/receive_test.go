@@ -1,11 +1,14 @@
 package event
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -23,6 +26,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"example.com/linktracker/linkcore/emulatortest"
+	"example.com/linktracker/linkcore/lines"
 )
 
 // A receiver is a running Receive whose messages a test takes.
@@ -399,7 +403,7 @@ func TestReceiveErrors(t *testing.T) {
 
 func TestReceiveFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clicks.jsonl")
-	content := string(fullEvent(Click).AppendJSON(nil)) + "\n\n  \nnot json\r\n" + strings.Repeat("x", maxFileLine+1) + "\n" + `{"last":1}`
+	content := string(fullEvent(Click).AppendJSON(nil)) + "\n\n  \nnot json\r\n" + strings.Repeat("x", lines.Limit+1) + "\n" + `{"last":1}`
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -418,7 +422,7 @@ func TestReceiveFile(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"1 long", "4 not json", "5 this is no event: the line is longer than 10485760 bytes", `6 {"last":1}`}
+	want := []string{"1 long", "4 not json", "5 this is no event: line 5 is longer than 1048576 bytes", `6 {"last":1}`}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -540,38 +544,42 @@ func TestReceiveEndsEarly(t *testing.T) {
 	}
 }
 
-// However a file comes, its lines are the same.
-func FuzzLineReader(f *testing.F) {
-	f.Add([]byte("{\"a\":1}\r\n\n  x"), 3)
-	f.Add([]byte("\n\n"), 1)
-	f.Fuzz(func(t *testing.T, input []byte, at int) {
-		if at < 0 || at > len(input) {
-			return
+// However a file is kept, it holds the same event.
+func TestReceiveForms(t *testing.T) {
+	bare := string(fullEvent(Click).AppendJSON(nil))
+	spilled := strings.TrimSpace(string(appendSpilled(nil, fullEvent(Click), time.Now(), "failed")))
+	quoted, err := json.Marshal(spilled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	io.WriteString(z, bare+"\n")
+	z.Close()
+	for name, content := range map[string]string{
+		"bare": bare, "marked": "\uFEFF" + bare + "\r\n", "gzip": zipped.String(), "spilled": spilled, "array": "[" + bare + "]",
+		"entry": `{"jsonPayload":` + spilled + `}`, "entry with text": `{"textPayload":` + string(quoted) + `}`, "entry of an event": `{"jsonPayload":` + bare + `}`,
+	} {
+		path := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
 		}
-		// It grows at some point.
-		file := &bytes.Buffer{}
-		lines := lineReader{r: bufio.NewReaderSize(file, 16)}
-		var got []string
-		for i, part := range [][]byte{input[:at], input[at:]} {
-			file.Write(part)
-			for {
-				m, err := lines.next(i == 1)
-				if err != nil {
-					break
-				}
-				got = append(got, fmt.Sprintf("%d %s", m.Line, m.Data))
+		count := 0
+		err := Receive(t.Context(), "file:"+path, ReceiveOptions{}, func(m *Message) {
+			count++
+			if e, err := m.Event(); err != nil || string(e.AppendJSON(nil)) != bare {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+		if err != nil || count != 1 {
+			t.Errorf("%s: %d messages, %v", name, count, err)
+		}
+		if name == "gzip" {
+			if err := Receive(t.Context(), "file:"+path, ReceiveOptions{Follow: true, FromEnd: true}, func(*Message) {}); !errors.Is(err, lines.ErrCompressed) {
+				t.Errorf("followed: %v", err)
 			}
 		}
-		var want []string
-		for n, line := range bytes.Split(input, []byte("\n")) {
-			if line = bytes.TrimSpace(line); len(line) > 0 {
-				want = append(want, fmt.Sprintf("%d %s", n+1, line))
-			}
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("got %q, want %q", got, want)
-		}
-	})
+	}
 }
 
 // What a line of a file costs, reading it as an event included.

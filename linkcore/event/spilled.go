@@ -37,28 +37,11 @@ func ParseSpilled(line []byte) (*Spilled, error) {
 	if !bytes.Contains(line, []byte(spilledMessage)) {
 		return nil, ErrNotSpilled
 	}
-	var entry struct {
-		Message     json.RawMessage
-		JSONPayload json.RawMessage
-		TextPayload json.RawMessage
-	}
-	if err := json.Unmarshal(line, &entry); err != nil {
-		var wrongType *json.UnmarshalTypeError
-		if errors.As(err, &wrongType) {
-			return nil, ErrNotSpilled // a string or a list that has the words in it
-		}
+	var valid json.RawMessage
+	if err := json.Unmarshal(line, &valid); err != nil {
 		return nil, fmt.Errorf("has the words %q and is no JSON: %w", spilledMessage, err)
 	}
-	switch {
-	case entry.JSONPayload != nil:
-		line = entry.JSONPayload
-	case entry.TextPayload != nil:
-		var text string
-		if json.Unmarshal(entry.TextPayload, &text) != nil {
-			return nil, ErrNotSpilled
-		}
-		line = []byte(text)
-	}
+	line = payloadOf(line)
 	var head struct{ Message string }
 	if err := json.Unmarshal(line, &head); err != nil || head.Message != spilledMessage {
 		return nil, ErrNotSpilled
@@ -71,7 +54,7 @@ func ParseSpilled(line []byte) (*Spilled, error) {
 	if err := json.Unmarshal(line, &payload); err != nil {
 		return nil, fmt.Errorf("spilled event: %w", err)
 	}
-	if len(payload.Event) == 0 || payload.Event[0] != '{' {
+	if !isObject(payload.Event) {
 		return nil, errors.New("spilled event: the event is missing")
 	}
 	s := &Spilled{Event: &Event{}, Data: payload.Event, Attributes: payload.Attributes, Reason: payload.Reason}
@@ -90,6 +73,56 @@ func ParseSpilled(line []byte) (*Spilled, error) {
 	}
 	return s, nil
 }
+
+// Unwrap returns the event's JSON object in what a file or a log keeps of it: the
+// object itself, the line of a spilled event, or Cloud Logging's LogEntry of either
+// in jsonPayload or, as a string, in textPayload. Of anything else it returns what it
+// was given, or the payload: whether that is an event, reading it tells.
+func Unwrap(line []byte) []byte {
+	if bytes.HasPrefix(line, []byte(`{"event_id":`)) {
+		return line // as most are
+	}
+	payload := payloadOf(line)
+	if !bytes.Contains(payload, []byte(spilledMessage)) {
+		return payload
+	}
+	var spilled struct {
+		ID      json.RawMessage `json:"event_id"`
+		Message string
+		Event   json.RawMessage
+	}
+	if json.Unmarshal(payload, &spilled) != nil || spilled.ID != nil || spilled.Message != spilledMessage || !isObject(spilled.Event) {
+		return payload
+	}
+	return spilled.Event
+}
+
+// payloadOf returns the object that a log entry holds, or the line itself.
+func payloadOf(line []byte) []byte {
+	if !bytes.Contains(line, []byte(`Payload"`)) {
+		return line
+	}
+	var entry struct {
+		ID          json.RawMessage `json:"event_id"`
+		JSONPayload json.RawMessage
+		TextPayload json.RawMessage
+	}
+	if json.Unmarshal(line, &entry) != nil || entry.ID != nil {
+		return line
+	}
+	if isObject(entry.JSONPayload) {
+		return entry.JSONPayload
+	}
+	var text string
+	if json.Unmarshal(entry.TextPayload, &text) == nil {
+		if object := bytes.TrimSpace([]byte(text)); isObject(object) {
+			return object
+		}
+	}
+	return line
+}
+
+func isObject(value []byte) bool { return len(value) > 0 && value[0] == '{' }
 
 // Publish publishes the event again, with its id and time, to a sink that
 // [OpenSink] opened. Its errors are [Sink.Publish]'s.

@@ -1,14 +1,10 @@
 package report
 
 import (
-	"bufio"
-	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,13 +13,10 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/lines"
 )
 
 const (
-	// How long a line may be, in bytes: as long as a Pub/Sub message, and far
-	// longer than any event.
-	maxLine = 10 << 20
-
 	// Where names are cut, in bytes.
 	maxName = 2048
 
@@ -118,123 +111,29 @@ func (c *Collector) ReadFile(ctx context.Context, path string) error {
 // of the context.
 func (c *Collector) Read(ctx context.Context, name string, r io.Reader) error {
 	c.Begin(name)
-	in := bufio.NewReaderSize(r, 256<<10)
-	if magic, _ := in.Peek(2); string(magic) == "\x1f\x8b" {
-		z, err := gzip.NewReader(in)
-		if err != nil {
-			return fmt.Errorf("read %s: %w", name, err)
-		}
-		in = bufio.NewReaderSize(z, 256<<10)
-	}
-	if bom, _ := in.Peek(3); string(bom) == "\xEF\xBB\xBF" {
-		in.Discard(3)
-	}
-	var err error
-	if head, _ := in.Peek(4096); isLines(head) {
-		err = c.readLines(ctx, in)
-	} else {
-		err = c.readValues(ctx, in)
-	}
-	if err != nil && ctx.Err() == nil {
-		err = fmt.Errorf("read %s: %w", name, err)
-	}
-	return err
-}
-
-// isLines tells by how a file begins whether each line is an object.
-func isLines(head []byte) bool {
-	head = bytes.TrimLeft(head, " \t\r\n")
-	line, _, _ := bytes.Cut(head, []byte("\n"))
-	line = bytes.TrimSpace(line)
-	return !bytes.HasPrefix(line, []byte("[")) && string(line) != "{"
-}
-
-func (c *Collector) readLines(ctx context.Context, in *bufio.Reader) error {
-	var long []byte // a line that is longer than the reader's buffer
+	in := lines.NewReader(r)
 	for number := 1; ; number++ {
 		if number%1024 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		line, err := in.ReadSlice('\n')
-		tooLong := false
-		if err == bufio.ErrBufferFull {
-			long = append(long[:0], line...)
-			for err == bufio.ErrBufferFull {
-				line, err = in.ReadSlice('\n')
-				if tooLong = tooLong || len(long)+len(line) > maxLine; !tooLong {
-					long = append(long, line...)
-				}
-			}
-			line = long
-		}
-		if err != nil && err != io.EOF {
-			return err
-		}
-		if tooLong {
-			c.unreadable(fmt.Sprintf("line %d is longer than %d bytes", number, maxLine))
-		} else if line = bytes.TrimSpace(line); len(line) > 0 {
-			if addErr := c.add(line, "line", number); addErr != nil {
-				return addErr
-			}
-		}
-		if err == io.EOF {
-			return nil
-		}
-	}
-}
-
-// readValues reads objects one after the other, in an array or not.
-func (c *Collector) readValues(ctx context.Context, in *bufio.Reader) error {
-	var failed error
-	d := json.NewDecoder(readerFunc(func(p []byte) (int, error) {
-		n, err := in.Read(p)
-		if err != nil && err != io.EOF {
-			failed = err
-		}
-		return n, err
-	}))
-	array := false
-	for {
-		first, err := in.Peek(1)
-		if err != nil || !bytes.Contains([]byte(" \t\r\n"), first) {
-			array = err == nil && first[0] == '['
-			break
-		}
-		in.Discard(1)
-	}
-	if array {
-		d.Token()
-	}
-	for number := 1; ; number++ {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if array && !d.More() {
-			if _, err := d.Token(); err != nil && failed == nil {
-				c.unreadable(fmt.Sprintf("it ends in the middle, after %d objects", number-1))
-			}
-			return failed
-		}
-		var object json.RawMessage
-		err := d.Decode(&object)
+		line, err := in.Next()
 		switch {
-		case failed != nil:
-			return failed
-		case err == io.EOF && !array:
+		case err == io.EOF:
+			return nil
+		case errors.Is(err, lines.ErrSyntax):
+			c.unreadable(err.Error())
 			return nil
 		case err != nil:
-			c.unreadable(fmt.Sprintf("object %d is not JSON, and what follows was not read", number))
-			return nil
-		}
-		if err := c.add(object, "object", number); err != nil {
-			return err
+			return fmt.Errorf("read %s: %w", name, err)
+		case line.TooLong:
+			c.unreadable(fmt.Sprintf("%s %v", line.Where(), lines.ErrTooLong))
+		case len(line.Text) > 0:
+			if err := c.add(line.Text, &line); err != nil {
+				return err
+			}
 		}
 	}
 }
-
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // Begin begins a source of events that [Collector.Add] adds, such as a
 // subscription.
@@ -244,7 +143,7 @@ func (c *Collector) Begin(name string) {
 
 // Add adds an event as JSON, such as a message's data. What is none is counted.
 // The error is one of the temporary file.
-func (c *Collector) Add(data []byte) error { return c.add(data, "", 0) }
+func (c *Collector) Add(data []byte) error { return c.add(data, nil) }
 
 func (c *Collector) unreadable(problem string) {
 	file := &c.input.Files[len(c.input.Files)-1]
@@ -283,7 +182,7 @@ const (
 	flagRedirected
 )
 
-func (c *Collector) add(data []byte, unit string, number int) error {
+func (c *Collector) add(data []byte, line *lines.Line) error {
 	file := &c.input.Files[len(c.input.Files)-1]
 	e, err := c.parser.parse(data)
 	switch {
@@ -291,11 +190,11 @@ func (c *Collector) add(data []byte, unit string, number int) error {
 		file.NotEvents++
 		c.input.NotEvents++
 		return nil
-	case err != nil && unit == "":
+	case err != nil && line == nil:
 		c.unreadable("a message " + err.Error())
 		return nil
 	case err != nil:
-		c.unreadable(fmt.Sprintf("%s %d %v", unit, number, err))
+		c.unreadable(fmt.Sprintf("%s %v", line.Where(), err))
 		return nil
 	}
 	file.Events++

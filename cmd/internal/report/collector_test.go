@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"example.com/linktracker/linkcore/event"
@@ -41,7 +42,7 @@ func click(n int, seconds float64, change func(*event.Event)) *event.Event {
 	return e
 }
 
-func lines(events ...*event.Event) string {
+func linesOf(events ...*event.Event) string {
 	var b []byte
 	for _, e := range events {
 		b = append(e.AppendJSON(b), '\n')
@@ -67,7 +68,7 @@ func reportOf(t *testing.T, o Options, contents ...string) *Report {
 }
 
 func TestClasses(t *testing.T) {
-	r := reportOf(t, Options{}, lines(
+	r := reportOf(t, Options{}, linesOf(
 		click(1, 100, nil),
 		click(2, 200, func(e *event.Event) { e.Automation = "" }),
 		click(3, 1, func(e *event.Event) { e.Automation = event.Suspect }),
@@ -131,7 +132,7 @@ func TestClasses(t *testing.T) {
 // One click is counted where it should be, whatever its delay.
 func TestDelay(t *testing.T) {
 	for seconds, want := range map[float64]int{-3600: 0, -.5: 0, 0: 1, 1.999: 1, 2: 2, 9.9: 2, 60: 5, 3599: 8, 3600: 9, 86399: 11, 86400: 12, 40 * 86400: 15} {
-		r := reportOf(t, Options{}, lines(click(1, seconds, nil)))
+		r := reportOf(t, Options{}, linesOf(click(1, seconds, nil)))
 		if len(r.Delay.Bins) != len(edgeNames)+1 || r.Delay.Bins[want].Clicks.Human != 1 {
 			t.Errorf("after %v s: %+v", seconds, r.Delay.Bins)
 		}
@@ -146,9 +147,9 @@ func TestDuplicates(t *testing.T) {
 	one, two := click(1, 100, nil), click(2, 200, nil)
 	upper := click(1, 100, func(e *event.Event) { e.ID = strings.ToUpper(e.ID) })
 	odd := click(3, 300, func(e *event.Event) { e.ID = "not a UUID" })
-	spilled := `{"message":"event spilled","event":` + strings.TrimSpace(lines(two)) + `,"attributes":{}}` + "\n"
+	spilled := `{"message":"event spilled","event":` + strings.TrimSpace(linesOf(two)) + `,"attributes":{}}` + "\n"
 	exported := `[{"insertId":"1","jsonPayload":` + strings.TrimSpace(spilled) + `}]`
-	r := reportOf(t, Options{}, lines(one, two, one, odd), lines(upper, odd)+spilled, exported)
+	r := reportOf(t, Options{}, linesOf(one, two, one, odd), linesOf(upper, odd)+spilled, exported)
 	if r.Clicks.Total() != 3 || r.Input.Duplicates != 5 || r.Input.Events != 8 {
 		t.Errorf("%d clicks, %+v", r.Clicks.Total(), r.Input)
 	}
@@ -157,12 +158,12 @@ func TestDuplicates(t *testing.T) {
 func TestVerdicts(t *testing.T) {
 	one, two, odd := click(1, 100, nil), click(2, 200, nil), click(3, 300, func(e *event.Event) { e.ID = "not a UUID" })
 	elsewhere := click(4, 400, nil)
-	verdicts := lines(event.NewVerdict(one, event.SignalBurst), event.NewVerdict(odd, event.SignalHoneypot), event.NewVerdict(elsewhere, event.SignalBurst))
+	verdicts := linesOf(event.NewVerdict(one, event.SignalBurst), event.NewVerdict(odd, event.SignalHoneypot), event.NewVerdict(elsewhere, event.SignalBurst))
 	want := Counts{Human: 1, Automated: 2}
 	for name, contents := range map[string][]string{
-		"before":  {verdicts, lines(one, two, odd)},
-		"after":   {lines(one, two, odd) + verdicts},
-		"doubled": {lines(one, two, odd), verdicts, verdicts},
+		"before":  {verdicts, linesOf(one, two, odd)},
+		"after":   {linesOf(one, two, odd) + verdicts},
+		"doubled": {linesOf(one, two, odd), verdicts, verdicts},
 	} {
 		r := reportOf(t, Options{}, contents...)
 		if r.Clicks != want || r.Overruled != 2 || r.Recipients != 1 {
@@ -186,12 +187,12 @@ func TestVerdicts(t *testing.T) {
 	want = Counts{Human: 2, Automated: 5}
 	for seed := range uint64(5) {
 		rand.New(rand.NewPCG(seed, 1)).Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
-		r := reportOf(t, Options{}, lines(events...))
+		r := reportOf(t, Options{}, linesOf(events...))
 		if r.Clicks != want || r.Overruled != 4 {
 			t.Errorf("%+v, %d overruled", r.Clicks, r.Overruled)
 		}
 		// Also where the period that is asked for has only one of them.
-		r = reportOf(t, Options{Since: sentAt.Add(101 * time.Second), Until: sentAt.Add(102 * time.Second)}, lines(events...))
+		r = reportOf(t, Options{Since: sentAt.Add(101 * time.Second), Until: sentAt.Add(102 * time.Second)}, linesOf(events...))
 		if want := (Counts{Automated: 1}); r.Clicks != want {
 			t.Errorf("alone: %+v", r.Clicks)
 		}
@@ -199,7 +200,7 @@ func TestVerdicts(t *testing.T) {
 }
 
 func TestFilters(t *testing.T) {
-	events := lines(
+	events := linesOf(
 		click(1, 0, nil),
 		click(2, 3600, func(e *event.Event) { e.Campaign = "autumn" }),
 		click(3, 7200, func(e *event.Event) { e.Customer = "globex" }),
@@ -238,7 +239,7 @@ func TestFilters(t *testing.T) {
 
 // The forms that a file can have.
 func TestForms(t *testing.T) {
-	events := strings.TrimSpace(lines(click(1, 100, nil), click(2, 200, nil), click(3, 300, nil)))
+	events := strings.TrimSpace(linesOf(click(1, 100, nil), click(2, 200, nil), click(3, 300, nil)))
 	array := "[" + strings.ReplaceAll(events, "\n", ",") + "]"
 	pretty := strings.NewReplacer(",\"", ",\n  \"", "{\"", "{\n  \"", "},{", "},\n{").Replace(array)
 	var zipped bytes.Buffer
@@ -250,8 +251,8 @@ func TestForms(t *testing.T) {
 	io.WriteString(z, strings.ReplaceAll(events, "-8000-", "-9000-"))
 	z.Close()
 
-	long := strings.TrimSuffix(lines(click(4, 400, nil)), "}\n") + `,"later":"` + strings.Repeat("x", 1<<20) + `"}`
-	tooLong := `{"later":"` + strings.Repeat("x", maxLine) + `"}`
+	long := strings.TrimSuffix(linesOf(click(4, 400, nil)), "}\n") + `,"later":"` + strings.Repeat("x", 1<<19) + `"}`
+	tooLong := `{"later":"` + strings.Repeat("x", 1<<20) + `"}`
 	for _, test := range []struct {
 		name, content       string
 		clicks, bad, others int64
@@ -270,11 +271,11 @@ func TestForms(t *testing.T) {
 		{name: "empty array", content: "[]"},
 		{name: "other lines", content: `{"message":"stats"}` + "\n" + events, clicks: 3, others: 1},
 		{name: "bad lines", content: "linktracker: listening\n" + events + "\n" + events[:100], clicks: 3, bad: 2, problem: "line 1 is not one JSON object"},
-		{name: "too long a line", content: tooLong + "\n" + events, clicks: 3, bad: 1, problem: "line 1 is longer than 10485760 bytes"},
+		{name: "too long a line", content: tooLong + "\n" + events, clicks: 3, bad: 1, problem: "line 1 is longer than 1048576 bytes"},
 		{name: "no event", content: `{"event_id":"x"}` + "\n" + events, clicks: 3, bad: 1, problem: "line 1 has no event_id, event_type and occurred_at"},
-		{name: "a cut array", content: array[:len(array)-1], clicks: 3, bad: 1, problem: "it ends in the middle, after 3 objects"},
-		{name: "a bad array", content: strings.Replace(array, "},{", "},x{", 1), clicks: 1, bad: 1, problem: "object 2 is not JSON, and what follows was not read"},
-		{name: "numbers", content: "[1,2]", bad: 2, problem: "object 1 is not one JSON object"},
+		{name: "a cut array", content: array[:len(array)-1], clicks: 3, bad: 1, problem: "not JSON: the array has no end, after 3 objects: it is cut off"},
+		{name: "a bad array", content: strings.Replace(array, "},{", "},x{", 1), clicks: 1, bad: 1, problem: "not JSON: on line 1, after 1 objects, 'x' stands where an object should begin; what follows was not read"},
+		{name: "numbers", content: "[1,2]", bad: 1, problem: "line 1 is not one JSON object"},
 	} {
 		r := reportOf(t, Options{}, test.content)
 		f := r.Input.Files[0]
@@ -286,7 +287,7 @@ func TestForms(t *testing.T) {
 
 // What BigQuery writes of the table is what the endpoint wrote.
 func TestBigQuery(t *testing.T) {
-	want := reportOf(t, Options{}, lines(
+	want := reportOf(t, Options{}, linesOf(
 		click(1, 121.371204, func(e *event.Event) { e.Destination = "https://example.com/?a=1&b=<2>" }),
 		click(2, 60, func(e *event.Event) { e.Untracked = true; e.Recipient, e.Link, e.Automation = "", "", "" }),
 	))
@@ -324,7 +325,7 @@ func TestOnDisk(t *testing.T) {
 		}))
 	}
 	events = append(events, events[:300]...)
-	content := lines(events...)
+	content := linesOf(events...)
 	want := reportOf(t, Options{}, content)
 
 	dir := t.TempDir()
@@ -348,7 +349,7 @@ func TestOnDisk(t *testing.T) {
 	if again, err := c.Report(t.Context()); err != nil || again.Clicks != want.Clicks {
 		t.Errorf("again: %+v, %v", again, err)
 	}
-	if err := c.Read(t.Context(), "file 2", strings.NewReader(lines(click(5000, 90_000, nil)))); err != nil {
+	if err := c.Read(t.Context(), "file 2", strings.NewReader(linesOf(click(5000, 90_000, nil)))); err != nil {
 		t.Fatal(err)
 	}
 	if more, err := c.Report(t.Context()); err != nil || more.Clicks.Total() != want.Clicks.Total()+1 {
@@ -376,7 +377,7 @@ func TestReadFails(t *testing.T) {
 		t.Errorf("a folder: %v", err)
 	}
 	broken := func(content string) io.Reader {
-		return io.MultiReader(strings.NewReader(content), readerFunc(func([]byte) (int, error) { return 0, errors.New("input/output error") }))
+		return io.MultiReader(strings.NewReader(content), iotest.ErrReader(errors.New("input/output error")))
 	}
 	for _, content := range []string{"", "{\"message\":1}\n", "[{\"message\":1},", "{\n", "\x1f\x8b"} {
 		if err := c.Read(t.Context(), "disk", broken(content)); err == nil || !strings.HasPrefix(err.Error(), "read disk: ") {

@@ -42,27 +42,27 @@ func samples(t *testing.T) map[string]*Report {
 				}
 			}))
 		}
-		return lines(events...)
+		return linesOf(events...)
 	}
 	hostile := ""
 	for i, words := range hostileWords {
-		hostile += lines(
+		hostile += linesOf(
 			click(i, float64(i), func(e *event.Event) {
 				e.Customer, e.Campaign, e.Link, e.Destination, e.Rule, e.RedirectedTo = words, words+"1", words, words, words, words
 			}),
 			click(100+i, float64(i), func(e *event.Event) { e.Type, e.Rule = event.Blocked, words }),
 		)
 	}
-	sparse := lines(click(1, -3600, nil), click(2, 90*86400, nil))
+	sparse := linesOf(click(1, -3600, nil), click(2, 90*86400, nil))
 	return map[string]*Report{
 		"none":          reportOf(t, Options{}),
-		"one":           reportOf(t, Options{}, lines(click(1, 60, nil))),
-		"one open":      reportOf(t, Options{}, lines(click(1, 60, func(e *event.Event) { e.Type, e.Destination = event.Open, "" }))),
+		"one":           reportOf(t, Options{}, linesOf(click(1, 60, nil))),
+		"one open":      reportOf(t, Options{}, linesOf(click(1, 60, func(e *event.Event) { e.Type, e.Destination = event.Open, "" }))),
 		"one campaign":  reportOf(t, Options{}, mailing(2000, 1)),
 		"200 campaigns": reportOf(t, Options{}, mailing(5000, 200)),
 		"hostile":       reportOf(t, Options{Customer: ""}, hostile, "\x00<script>\n"),
 		"sparse":        reportOf(t, Options{Since: sentAt.Add(-time.Hour * 24)}, sparse),
-		"nothing sent": reportOf(t, Options{}, lines(click(1, 60, func(e *event.Event) {
+		"nothing sent": reportOf(t, Options{}, linesOf(click(1, 60, func(e *event.Event) {
 			e.SentAt, e.Link, e.Destination = time.Time{}, "", ""
 		}))),
 	}

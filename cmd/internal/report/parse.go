@@ -6,6 +6,8 @@ import (
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"example.com/linktracker/linkcore/event"
 )
 
 // An entry is what a report needs of an event. Its slices point into the line,
@@ -41,46 +43,39 @@ type parser struct {
 // meant to be an event, such as a log line of another kind.
 func (p *parser) parse(data []byte) (entry, error) {
 	p.scratch = p.scratch[:0]
-	for range 3 { // an entry of a log, its payload, the event in it
-		e, inner, err := p.object(data)
-		switch {
-		case err != nil:
-			return entry{}, err
-		case inner != nil:
-			data = inner
-		case e.id == nil && e.kind == nil && e.occurredAt.IsZero():
-			return entry{}, errOther
-		case len(e.id) == 0 || len(e.kind) == 0 || e.occurredAt.IsZero():
-			return entry{}, errNotEvent
-		default:
-			return e, nil
-		}
+	e, err := p.object(event.Unwrap(data))
+	switch {
+	case err != nil:
+		return entry{}, err
+	case e.id == nil && e.kind == nil && e.occurredAt.IsZero():
+		return entry{}, errOther
+	case len(e.id) == 0 || len(e.kind) == 0 || e.occurredAt.IsZero():
+		return entry{}, errNotEvent
 	}
-	return entry{}, errOther
+	return e, nil
 }
 
-// object reads the members of an object. inner is what holds the event instead.
-func (p *parser) object(data []byte) (e entry, inner []byte, err error) {
+// object reads the members of an object.
+func (p *parser) object(data []byte) (e entry, err error) {
 	p.data, p.at = data, 0
 	if p.next() != '{' {
-		return e, nil, errNotJSON
+		return e, errNotJSON
 	}
 	p.at++
 	if p.next() == '}' {
 		p.at++
-		return e, nil, p.end()
+		return e, p.end()
 	}
 	for {
 		if p.next() != '"' {
-			return e, nil, errNotJSON
+			return e, errNotJSON
 		}
 		name, ok := p.rawString()
 		if !ok || p.next() != ':' {
-			return e, nil, errNotJSON
+			return e, errNotJSON
 		}
 		p.at++
-		c := p.next()
-		start := p.at
+		p.next()
 		switch string(name) {
 		case "event_id":
 			e.id, ok = p.text()
@@ -110,28 +105,20 @@ func (p *parser) object(data []byte) (e entry, inner []byte, err error) {
 			e.class, ok = p.text()
 		case "untracked":
 			e.untracked, ok = p.bool()
-		case "event", "jsonPayload":
-			ok = p.skip(0)
-			if ok && c == '{' {
-				inner = p.data[start:p.at]
-			}
 		default:
 			ok = p.skip(0)
 		}
 		if !ok {
-			return e, nil, errNotJSON
+			return e, errNotJSON
 		}
 		switch p.next() {
 		case ',':
 			p.at++
 		case '}':
 			p.at++
-			if e.id != nil {
-				inner = nil // a member of a later version happens to have that name
-			}
-			return e, inner, p.end()
+			return e, p.end()
 		default:
-			return e, nil, errNotJSON
+			return e, errNotJSON
 		}
 	}
 }

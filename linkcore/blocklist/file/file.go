@@ -15,11 +15,11 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"path/filepath"
 	"time"
 
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/durable"
 )
 
 // maxLine is how long a line of a rules file may be; longer ones are skipped.
@@ -439,29 +439,21 @@ func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change f
 			err = fmt.Errorf("writing the rules: %w", err)
 		}
 	}()
-	path := f.path
-	// A symbolic link stays one.
-	if resolved, err := filepath.EvalSymlinks(path); err == nil {
-		path = resolved
-	}
 	select {
 	case writers <- struct{}{}:
 		defer func() { <-writers }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	unlock, err := lockFile(ctx, path+".lock")
+	unlock, err := durable.Lock(ctx, f.path)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 
-	mode := fs.FileMode(0o644)
 	var old []byte
-	info, err := statRegular(path)
-	if err == nil {
-		mode = info.Mode().Perm()
-		old, err = os.ReadFile(path)
+	if _, err = statRegular(f.path); err == nil {
+		old, err = os.ReadFile(f.path)
 	}
 	if err != nil && !(create && errors.Is(err, fs.ErrNotExist)) {
 		return err
@@ -517,32 +509,5 @@ func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change f
 	if !changed {
 		return nil
 	}
-	return replaceFile(path, mode, out.Bytes())
-}
-
-// replaceFile puts a new file in the place of an old one at once.
-func replaceFile(path string, mode fs.FileMode, content []byte) (err error) {
-	temporary, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			temporary.Close()
-			os.Remove(temporary.Name())
-		}
-	}()
-	if _, err := temporary.Write(content); err != nil {
-		return err
-	}
-	if err := temporary.Chmod(mode); err != nil {
-		return err
-	}
-	if err := temporary.Sync(); err != nil {
-		return err
-	}
-	if err := temporary.Close(); err != nil {
-		return err
-	}
-	return os.Rename(temporary.Name(), path)
+	return durable.WriteFile(f.path, out.Bytes(), 0o644)
 }

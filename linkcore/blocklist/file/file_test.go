@@ -354,25 +354,6 @@ func TestFileWriters(t *testing.T) {
 	}
 }
 
-func TestLock(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "lock")
-	unlock, err := lockFile(t.Context(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := lockFile(ctx, name); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a lock that is held was given: %v", err)
-	}
-	unlock()
-	unlock, err = lockFile(t.Context(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	unlock()
-}
-
 // Who waits for another writer of the same process does so until the context ends.
 func TestWritersWait(t *testing.T) {
 	writers <- struct{}{}
