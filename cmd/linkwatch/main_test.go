@@ -17,6 +17,7 @@ import (
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 
 	"example.com/linktracker/linkcore/emulatortest"
+	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
 )
 
@@ -113,20 +114,22 @@ func TestWorker(t *testing.T) {
 			Destination: "https://example.com/", Automation: event.Human,
 		})
 	}
-	sink, err := event.OpenSink(t.Context(), "pubsub://"+project+"/clicks", event.SinkOptions{})
+	sink, err := endpoint.OpenSink(t.Context(), "pubsub://"+project+"/clicks", endpoint.SinkOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sink.Close(context.Background())
-	if err := sink.Publish(t.Context(), events...); err != nil {
-		t.Fatal(err)
+	for _, e := range events {
+		if err := sink.Publish(t.Context(), []event.Message{e.Message()}); err != nil {
+			t.Fatal(err)
+		}
 	}
 
 	// What everybody else gets: the events, and the verdicts with their attributes.
 	verdicts := map[string]bool{}
 	receive, enough := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer enough()
-	err = event.Receive(receive, "pubsub://"+project+"/subscriptions/all", event.ReceiveOptions{}, func(m *event.Message) {
+	err = endpoint.Receive(receive, "pubsub://"+project+"/subscriptions/all", event.ReceiveOptions{}, func(m *event.Received) {
 		m.Ack()
 		e, err := m.Event()
 		if err != nil {
@@ -185,7 +188,7 @@ func TestWorker(t *testing.T) {
 	// Acknowledged: the subscription has nothing more.
 	again, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
-	event.Receive(again, "pubsub://"+project+"/subscriptions/watch", event.ReceiveOptions{}, func(m *event.Message) {
+	endpoint.Receive(again, "pubsub://"+project+"/subscriptions/watch", event.ReceiveOptions{}, func(m *event.Received) {
 		m.Ack()
 		if e, err := m.Event(); err == nil && e.Type != event.Verdict {
 			t.Errorf("%s came again", e.ID)

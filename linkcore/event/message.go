@@ -4,12 +4,78 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 )
 
-// A Message is an event as it was received.
+// A Message is an event as it is published: its JSON object, and the attributes
+// that go beside it. [Event.Message] makes one.
 type Message struct {
+	Data       []byte
+	Attributes []Attribute
+}
+
+// An Attribute is one of a message's attributes. Both are valid UTF-8 of at most
+// 1,024 bytes, as Pub/Sub wants them.
+type Attribute struct{ Name, Value string }
+
+// A Sink takes messages to where they are safe. Its methods may be called from
+// any number of goroutines.
+type Sink interface {
+	// Publish returns once the messages are safe, or with an error when they are
+	// not or when the context ends: a sink that does not heed the context keeps
+	// responses open. The messages' memory is the caller's again when Publish
+	// returns, unless the context has ended by then. An error that wraps
+	// [ErrRefused] says that such a message will never be taken; any other, that
+	// the sink does not work. Where it is not the same for all messages, the error
+	// is a [Failures].
+	Publish(ctx context.Context, messages []Message) error
+
+	// Batching says how messages are to share calls of Publish. The zero Batching
+	// is one message a call, at once, and any number of calls.
+	Batching() Batching
+
+	// Close ends the sink. No Publish is called then or later.
+	Close(ctx context.Context) error
+}
+
+// Batching says how messages share calls of a [Sink].
+type Batching struct {
+	Delay time.Duration // how long a message waits for others
+	Count int           // most messages in a call; 0: one
+	Bytes int           // from so many bytes on a call takes no more messages; 0: no limit
+	Calls int           // most calls under way at once; 0: any number
+}
+
+// ErrRefused is wrapped by a sink's error for a message that it takes in no case,
+// though it would take others.
+var ErrRefused = errors.New("the event was refused")
+
+// Failures are the errors of the messages of one call, in their order; nil for a
+// message that is safe.
+type Failures []error
+
+// Error returns the first error and how many there are.
+func (f Failures) Error() string {
+	errs := f.Unwrap()
+	return fmt.Sprintf("%d of %d events: %v", len(errs), len(f), errs[0])
+}
+
+// Unwrap returns the errors, for [errors.Is].
+func (f Failures) Unwrap() []error {
+	return slices.DeleteFunc(slices.Clone(f), func(err error) bool { return err == nil })
+}
+
+// FailureOf returns the error of the i-th message of a call that returned err.
+func FailureOf(err error, i int) error {
+	if failures, ok := err.(Failures); ok && i < len(failures) {
+		return failures[i]
+	}
+	return err
+}
+
+// A Received is a message as it came from a transport.
+type Received struct {
 	// Data is the event's JSON object, byte for byte as it was published, or what
 	// [Unwrap] finds it in. What a stranger may have published is in it too: it need
 	// not be an event.
@@ -22,17 +88,17 @@ type Message struct {
 	PublishedAt time.Time // when Pub/Sub took it; zero for a line of a file
 	Line        int       // of a file, from 1; 0 for a message
 
-	err       error // why Data is not all there
-	ack, nack func()
+	Err  error          // why Data is not all there
+	Done func(ack bool) // called by Ack and Nack; nil for a line of a file
 }
 
 // Event returns the event that the data tells of, or why there is none.
-func (m *Message) Event() (*Event, error) {
-	if m.err != nil {
-		return nil, m.err
+func (r *Received) Event() (*Event, error) {
+	if r.Err != nil {
+		return nil, r.Err
 	}
 	e := &Event{}
-	if err := e.UnmarshalJSON(Unwrap(m.Data)); err != nil {
+	if err := e.UnmarshalJSON(Unwrap(r.Data)); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -40,25 +106,23 @@ func (m *Message) Event() (*Event, error) {
 
 // Ack says that the message is dealt with and need not come again. Each message
 // of a subscription wants one Ack or Nack, also later and from another
-// goroutine; [Receive] waits for them at its end, for five seconds at most, and
-// what had none by then comes again. For a line of a file both do nothing.
-func (m *Message) Ack() {
-	if m.ack != nil {
-		m.ack()
-	}
-}
+// goroutine. For a line of a file both do nothing.
+func (r *Received) Ack() { r.done(true) }
 
 // Nack says that the message is to come again.
-func (m *Message) Nack() {
-	if m.nack != nil {
-		m.nack()
+func (r *Received) Nack() { r.done(false) }
+
+func (r *Received) done(ack bool) {
+	if r.Done != nil {
+		r.Done(ack)
 	}
 }
 
-// ReceiveOptions configure [Receive].
+// ReceiveOptions configure how a transport receives messages. Each heeds those
+// that concern it.
 type ReceiveOptions struct {
 	// Ready is called once, when no event that is published from now on will be
-	// missed, and Pub/Sub has answered.
+	// missed, and Pub/Sub has answered. nil: nobody is told.
 	Ready func()
 
 	// Outage is called with the cause when nothing can be received from Pub/Sub:
@@ -90,43 +154,6 @@ type ReceiveOptions struct {
 // MaxFilter is Pub/Sub's limit on a subscription's filter, in bytes.
 const MaxFilter = 256
 
-// Receive hands messages to handle, one at a time, until the context ends, at
-// the end of a file that is not followed, or until it fails. It returns nil in
-// the first two cases, but for an outage: where the context ends and Pub/Sub has
-// never answered or could not be reached any more, the error says why. The source
-// is one of
-//
-//	pubsub://PROJECT/TOPIC               what is published from now on, by a temporary subscription
-//	pubsub://PROJECT/subscriptions/NAME  an existing subscription, which stays
-//	file:PATH                            as linkcore/lines reads it, blank lines left out
-//
-// A temporary subscription is removed before Receive returns, also when the
-// context has ended. One whose program was killed keeps its messages for 10
-// minutes and is removed by Pub/Sub after 24 hours without a reader; both are
-// the shortest that there are. PUBSUB_EMULATOR_HOST is heeded.
-func Receive(ctx context.Context, source string, o ReceiveOptions, handle func(*Message)) error {
-	if o.Ready == nil {
-		o.Ready = func() {}
-	}
-	if path, ok := strings.CutPrefix(source, "file:"); ok && path != "" {
-		return receiveFile(ctx, path, o, handle)
-	}
-	project, name, existing, ok := parseSource(source)
-	if !ok {
-		return fmt.Errorf("%w: %q is none of pubsub://PROJECT/TOPIC, pubsub://PROJECT/subscriptions/NAME, file:PATH", ErrSource, source)
-	}
-	return receivePubSub(ctx, project, name, existing, o, handle)
-}
-
-// parseSource takes the URL of a topic or, if existing is set, of a subscription
-// apart.
-func parseSource(source string) (project, name string, existing, ok bool) {
-	rest, ok := strings.CutPrefix(source, "pubsub://")
-	project, name, _ = strings.Cut(rest, "/")
-	name, existing = strings.CutPrefix(name, "subscriptions/")
-	return project, name, existing, ok && project != "" && name != "" && !strings.Contains(name, "/") && !strings.ContainsAny(rest, "?#% \t\r\n")
-}
-
-// ErrSource is wrapped by the error of [Receive] or [Drain] for a source that it
-// does not understand.
+// ErrSource is wrapped by the errors of transports for a source that they do not
+// understand.
 var ErrSource = errors.New("unknown source of events")

@@ -1,8 +1,7 @@
-package event
+package lines
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -15,11 +14,11 @@ func TestLogIsStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var out output
-		lines := NewLineWriter(writerFunc(func(b []byte) (int, error) {
+		w := NewWriter(writerFunc(func(b []byte) (int, error) {
 			<-release
 			return out.Write(b)
 		}))
-		log := slog.New(slog.NewJSONHandler(lines, nil))
+		log := slog.New(slog.NewJSONHandler(w, nil))
 		start := time.Now()
 		for range 100 {
 			log.Info("stuck")
@@ -27,7 +26,7 @@ func TestLogIsStuck(t *testing.T) {
 		if took := time.Since(start); took != patience {
 			t.Errorf("took %v", took)
 		}
-		if _, err := lines.Write([]byte("x\n")); !errors.Is(err, errStuck) {
+		if _, err := w.Write([]byte("x\n")); !errors.Is(err, ErrStuck) {
 			t.Errorf("error %v", err)
 		}
 		close(release)
@@ -39,34 +38,14 @@ func TestLogIsStuck(t *testing.T) {
 	})
 }
 
-// All that share a file see that a line of another was cut.
-func TestLinesAfterACutOne(t *testing.T) {
-	var out strings.Builder
-	full := true
-	lines := NewLineWriter(writerFunc(func(b []byte) (int, error) {
-		if full {
-			full = false
-			n, _ := out.Write(b[:len(b)/2])
-			return n, io.ErrShortWrite
-		}
-		return out.Write(b)
-	}))
-	log := slog.New(slog.NewJSONHandler(lines, nil))
-	d := NewDelivery(sinkFunc(down), DeliveryOptions{Mode: Background, Spill: lines})
-	log.Info("cut")
-	d.Deliver(numbered(1))
-	if err := d.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	log.Info("whole")
-	all := strings.Split(out.String(), "\n")
-	if len(all) != 4 || strings.Contains(all[0], "cut\"}") {
-		t.Fatalf("%q", all)
-	}
-	if spilled, err := ParseSpilled([]byte(all[1])); err != nil || spilled.Event.ID != "1" {
-		t.Errorf("%q: %v", all[1], err)
-	}
-	if NewLineWriter(lines) != lines {
-		t.Error("a writer of lines is made anew")
-	}
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+// output is a writer that notes each write.
+type output struct{ writes []string }
+
+func (o *output) Write(b []byte) (int, error) {
+	o.writes = append(o.writes, string(b))
+	return len(b), nil
 }

@@ -1,4 +1,4 @@
-package event
+package pubsub
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"cloud.google.com/go/pubsub/v2"
+	cloud "cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
@@ -42,7 +42,7 @@ var subscribing = advice.Service{
 // A contact knows whether Pub/Sub answers. The client hides that: it tries
 // again for as long as its context lasts.
 type contact struct {
-	client       *pubsub.Client
+	client       *cloud.Client
 	subscription string // projects/PROJECT/subscriptions/NAME
 
 	heard chan error // nil: an answer; otherwise why there is none
@@ -69,7 +69,7 @@ func connect(ctx context.Context, project, subscription string, tell func(error)
 		heard:        make(chan error, 16), done: make(chan struct{}), ended: make(chan struct{}), tell: tell,
 	}
 	var err error
-	c.client, err = pubsub.NewClient(ctx, project, option.WithTelemetryDisabled(),
+	c.client, err = cloud.NewClient(ctx, project, option.WithTelemetryDisabled(),
 		option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(c.call)),
 		option.WithGRPCDialOption(grpc.WithChainStreamInterceptor(c.stream)),
 		option.WithGRPCDialOption(grpc.WithStatsHandler(c)),

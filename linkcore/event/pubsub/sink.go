@@ -1,4 +1,6 @@
-package event
+// Package pubsub takes events to a Pub/Sub topic and receives them from its
+// subscriptions. PUBSUB_EMULATOR_HOST is heeded.
+package pubsub
 
 import (
 	"context"
@@ -7,74 +9,100 @@ import (
 	"math/bits"
 	"time"
 
-	"cloud.google.com/go/pubsub/v2"
+	cloud "cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"github.com/googleapis/gax-go/v2"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"example.com/linktracker/linkcore/event"
 )
 
-// pubsubBatching is how events share calls. With a batch every 3 ms and 100 ms a
-// call 33 calls are under way.
-var pubsubBatching = batching{delay: 3 * time.Millisecond, count: 500, bytes: 1 << 20, calls: 64}
-
-// pubsubSink publishes to a Pub/Sub topic. It makes its calls itself: the
-// client's publisher spends 10 µs on an event, mostly to form the batches that
-// a [Delivery] forms anyway.
-type pubsubSink struct {
-	client  *pubsub.Client
+// A Sink publishes to a Pub/Sub topic. It makes its calls itself: the client's
+// publisher spends 10 µs on an event, mostly to form the batches that whoever
+// delivers forms anyway.
+type Sink struct {
+	client  *cloud.Client
 	topic   string // projects/PROJECT/topics/TOPIC
 	timeout time.Duration
 }
 
-func openPubSubSink(ctx context.Context, project, topic string, o SinkOptions) (*pubsubSink, error) {
+// Open returns the sink of a topic. The timeout bounds a call of Publish, attempts
+// that are repeated included. Nothing is sent yet: whether the topic exists is
+// found out by the first event.
+func Open(ctx context.Context, project, topic string, timeout time.Duration) (*Sink, error) {
 	// Without telemetry: nobody here collects it, and it is made for each call.
-	client, err := pubsub.NewClient(ctx, project, option.WithTelemetryDisabled())
+	client, err := cloud.NewClient(ctx, project, option.WithTelemetryDisabled())
 	if err != nil {
 		return nil, fmt.Errorf("open Pub/Sub: %w", err)
 	}
-	return &pubsubSink{client, "projects/" + project + "/topics/" + topic, o.Timeout}, nil
+	return &Sink{client, "projects/" + project + "/topics/" + topic, timeout}, nil
 }
 
-func (s *pubsubSink) batching() batching { return pubsubBatching }
+// Batching implements [event.Sink]. With a batch every 3 ms and 100 ms a call 33
+// calls are under way.
+func (s *Sink) Batching() event.Batching {
+	return event.Batching{Delay: 3 * time.Millisecond, Count: 500, Bytes: 1 << 20, Calls: 64}
+}
 
-func (s *pubsubSink) Publish(ctx context.Context, events ...*Event) error {
-	b := buffers.Get().(*buffer)
-	batch := messages{encoded: b.bytes[:0], ends: make([]int, 0, len(events))}
-	var data, attributes []byte
-	for _, e := range events {
-		data = e.AppendJSON(data[:0])
-		attributes = attributes[:0]
-		for name, value := range e.attributes {
-			attributes = appendAttribute(attributes, name, value)
+// Publish implements [event.Sink].
+func (s *Sink) Publish(ctx context.Context, messages []event.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	err := s.call(ctx, messages)
+	if status.Code(err) != codes.InvalidArgument {
+		return err
+	}
+	failures := make(event.Failures, len(messages))
+	s.refused(ctx, messages, failures, err)
+	switch {
+	case len(failures.Unwrap()) == 0:
+		return nil // its parts were taken
+	case len(failures) == 1:
+		return failures[0]
+	}
+	return failures
+}
+
+// refused finds out which messages of a batch that was refused are at fault: one
+// bad message has all of its batch refused, and must cost no other.
+func (s *Sink) refused(ctx context.Context, messages []event.Message, failures []error, err error) {
+	n := len(messages)
+	if n == 1 {
+		failures[0] = fmt.Errorf("%w: %w", event.ErrRefused, err)
+		return
+	}
+	for _, half := range [][2]int{{0, n / 2}, {n / 2, n}} {
+		messages, failures := messages[half[0]:half[1]], failures[half[0]:half[1]]
+		err := s.call(ctx, messages)
+		if status.Code(err) == codes.InvalidArgument {
+			s.refused(ctx, messages, failures, err)
+			continue
 		}
-		batch.append(data, attributes)
+		for i := range failures {
+			failures[i] = err
+		}
 	}
-	err := s.publish(ctx, batch)
-	// A call copies what it sends before it sends it, and keeps nothing of it.
-	b.free(batch.encoded)
+}
+
+// keepNothing has gRPC keep no copy of a call to repeat it with, which may be far
+// larger than the call. What passes by itself is called again all the same, by the
+// layer above.
+var keepNothing = gax.WithGRPCOptions(grpc.MaxRetryRPCBufferSize(0))
+
+// call publishes one batch, and tries again what passes by itself until the
+// context ends.
+func (s *Sink) call(ctx context.Context, messages []event.Message) error {
+	request := &pubsubpb.PublishRequest{Topic: s.topic}
+	// What protobuf has not decoded it sends as it is.
+	request.ProtoReflect().SetUnknown(encode(messages))
+	_, err := s.client.TopicAdminClient.Publish(ctx, request, keepNothing)
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
 	return err
-}
-
-func (s *pubsubSink) publishRaw(ctx context.Context, data []byte, attributes map[string]string) error {
-	var encoded []byte
-	for name, value := range attributes {
-		encoded = appendAttribute(encoded, name, value)
-	}
-	var batch messages
-	batch.append(data, encoded)
-	return s.publish(ctx, batch)
-}
-
-// messages are the messages of a call as a PublishRequest holds them on the
-// wire: the repeated field 2. They are written here because a map for the
-// attributes of each event, and protobuf's way through it, take as long as the
-// redirect.
-type messages struct {
-	encoded []byte
-	ends    []int // of each message in encoded
 }
 
 // Tags of fields of type length-delimited, as protobuf writes them.
@@ -86,97 +114,45 @@ const (
 	tagValue     = 2<<3 | 2
 )
 
-// append adds a message of its data and its attributes as [appendAttribute]
-// writes them.
-func (m *messages) append(data, attributes []byte) {
-	dst := append(m.encoded, tagMessage)
-	dst = binary.AppendUvarint(dst, uint64(sizeField(len(data))+len(attributes)))
-	dst = append(dst, tagData)
-	dst = binary.AppendUvarint(dst, uint64(len(data)))
-	dst = append(dst, data...)
-	m.encoded = append(dst, attributes...)
-	m.ends = append(m.ends, len(m.encoded))
-}
-
-func appendAttribute(dst []byte, name, value string) []byte {
-	dst = append(dst, tagAttribute)
-	dst = binary.AppendUvarint(dst, uint64(sizeField(len(name))+sizeField(len(value))))
-	dst = append(dst, tagName)
-	dst = binary.AppendUvarint(dst, uint64(len(name)))
-	dst = append(dst, name...)
-	dst = append(dst, tagValue)
-	dst = binary.AppendUvarint(dst, uint64(len(value)))
-	return append(dst, value...)
-}
-
-// sizeField is the length of a field of n bytes with its tag and its length.
-func sizeField(n int) int { return 1 + (bits.Len(uint(n)|1)+6)/7 + n }
-
-// slice returns the messages from i to j.
-func (m messages) slice(i, j int) messages {
-	start := 0
-	if i > 0 {
-		start = m.ends[i-1]
+// encode writes the messages as a PublishRequest holds them on the wire: the
+// repeated field 2. It is written here because a map for the attributes of each
+// event, and protobuf's way through it, take a tenth of a click.
+func encode(messages []event.Message) []byte {
+	size := 0
+	for _, m := range messages {
+		size += 2*binary.MaxVarintLen32 + sizeOf(m)
 	}
-	part := messages{encoded: m.encoded[start:m.ends[j-1]], ends: make([]int, 0, j-i)}
-	for _, end := range m.ends[i:j] {
-		part.ends = append(part.ends, end-start)
-	}
-	return part
-}
-
-func (s *pubsubSink) publish(ctx context.Context, batch messages) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	err := s.call(ctx, batch)
-	if status.Code(err) != codes.InvalidArgument {
-		return err
-	}
-	failures := make(Failures, len(batch.ends))
-	s.refused(ctx, batch, failures, err)
-	switch {
-	case len(failures.Unwrap()) == 0:
-		return nil // its parts were taken
-	case len(failures) == 1:
-		return failures[0]
-	}
-	return failures
-}
-
-// refused finds out which events of a batch that was refused are at fault: one
-// bad event has all of its batch refused, and must cost no other.
-func (s *pubsubSink) refused(ctx context.Context, batch messages, failures []error, err error) {
-	n := len(failures)
-	if n == 1 {
-		failures[0] = fmt.Errorf("%w: %w", ErrRefused, err)
-		return
-	}
-	for _, half := range [][2]int{{0, n / 2}, {n / 2, n}} {
-		batch, failures := batch.slice(half[0], half[1]), failures[half[0]:half[1]]
-		err := s.call(ctx, batch)
-		if status.Code(err) == codes.InvalidArgument {
-			s.refused(ctx, batch, failures, err)
-			continue
-		}
-		for i := range failures {
-			failures[i] = err
+	dst := make([]byte, 0, size)
+	for _, m := range messages {
+		dst = appendLength(dst, tagMessage, sizeOf(m))
+		dst = append(appendLength(dst, tagData, len(m.Data)), m.Data...)
+		for _, a := range m.Attributes {
+			dst = appendLength(dst, tagAttribute, sizeOfAttribute(a))
+			dst = append(appendLength(dst, tagName, len(a.Name)), a.Name...)
+			dst = append(appendLength(dst, tagValue, len(a.Value)), a.Value...)
 		}
 	}
+	return dst
 }
 
-// call publishes one batch, and tries again what passes by itself until the
-// context ends.
-func (s *pubsubSink) call(ctx context.Context, batch messages) error {
-	request := &pubsubpb.PublishRequest{Topic: s.topic}
-	// What protobuf has not decoded it sends as it is.
-	request.ProtoReflect().SetUnknown(batch.encoded)
-	// gRPC would keep its copy of a small batch until the answer comes, in a
-	// buffer of up to 1 MiB, to send it again by itself. The client does that.
-	_, err := s.client.TopicAdminClient.Publish(ctx, request, gax.WithGRPCOptions(grpc.MaxRetryRPCBufferSize(0)))
-	if err != nil && ctx.Err() != nil {
-		return ctx.Err()
+func appendLength(dst []byte, tag byte, n int) []byte {
+	return binary.AppendUvarint(append(dst, tag), uint64(n))
+}
+
+func sizeOf(m event.Message) int {
+	n := sizeOfField(len(m.Data))
+	for _, a := range m.Attributes {
+		n += sizeOfField(sizeOfAttribute(a))
 	}
-	return err
+	return n
 }
 
-func (s *pubsubSink) Close(context.Context) error { return s.client.Close() }
+func sizeOfAttribute(a event.Attribute) int {
+	return sizeOfField(len(a.Name)) + sizeOfField(len(a.Value))
+}
+
+// sizeOfField is the length of a field of n bytes with its tag and its length.
+func sizeOfField(n int) int { return 1 + (bits.Len(uint(n)|1)+6)/7 + n }
+
+// Close implements [event.Sink].
+func (s *Sink) Close(context.Context) error { return s.client.Close() }
