@@ -92,6 +92,7 @@ func (c *contact) close() error {
 
 // hear takes what became of a call.
 func (c *contact) hear(err error) {
+	c.up.Store(err == nil)
 	select {
 	case c.heard <- err:
 	case <-c.done:
@@ -106,7 +107,7 @@ func (c *contact) listen(ending <-chan struct{}) {
 	defer timer.Stop()
 	latest := subscribing.Explain(status.Error(codes.Unavailable, "no answer yet"))
 	c.cause = latest
-	answered, told := false, false
+	answered, up, told := false, false, false
 	tell := func(err error) {
 		c.turn.Lock()
 		defer c.turn.Unlock()
@@ -115,8 +116,7 @@ func (c *contact) listen(ending <-chan struct{}) {
 	take := func(err error) {
 		if err == nil {
 			timer.Stop()
-			answered, c.cause = true, nil
-			c.up.Store(true)
+			answered, up, c.cause = true, true, nil
 			if told && ending != nil {
 				told = false
 				tell(nil)
@@ -128,12 +128,12 @@ func (c *contact) listen(ending <-chan struct{}) {
 		}
 		latest = subscribing.Explain(err)
 		switch {
-		case c.up.Load():
+		case up:
 			timer.Reset(silence)
 		case !answered && !told:
 			timer.Reset(0)
 		}
-		if c.up.Store(false); c.cause != nil {
+		if up = false; c.cause != nil {
 			c.cause = latest
 		}
 	}

@@ -116,15 +116,14 @@ func (o *outages) wait(t *testing.T, text string) {
 // and says nothing.
 func dead(t *testing.T, refuses bool) string {
 	t.Helper()
+	if refuses {
+		return "127.0.0.1:1" // no other test can open it
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if refuses {
-		l.Close()
-	} else {
-		t.Cleanup(func() { l.Close() })
-	}
+	t.Cleanup(func() { l.Close() })
 	return l.Addr().String()
 }
 

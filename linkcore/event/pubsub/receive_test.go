@@ -279,25 +279,20 @@ func TestDrainUnreachable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close() // it accepts, as far as a client can see, and says nothing
-	refusing, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	refusing.Close()
 	type drained struct {
 		address string
 		err     error
 	}
 	done := make(chan drained)
-	for _, l := range []net.Listener{silent, refusing} {
-		t.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
+	for _, address := range []string{silent.Addr().String(), dead(t, true)} {
+		t.Setenv("PUBSUB_EMULATOR_HOST", address)
 		c, err := connect(t.Context(), "p", "spill", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.close()
 		go func() {
-			done <- drained{l.Addr().String(), newDrain(c).pull(t.Context(), 200*time.Millisecond, func(*event.Received) { t.Error("a message") })}
+			done <- drained{address, newDrain(c).pull(t.Context(), 200*time.Millisecond, func(*event.Received) { t.Error("a message") })}
 		}()
 	}
 	for range 2 {
