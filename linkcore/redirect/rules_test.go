@@ -85,7 +85,7 @@ func TestUntrackedUnsubscribe(t *testing.T) {
 				if sealed {
 					sign, metadata = p.signer.Seal, `{"a":1}`
 				}
-				tracked, err := sign(fields, to, linkcore.Options{Kind: link, Metadata: metadata})
+				tracked, err := sign(fields, to, linkcore.Options{Kind: link, Metadata: metadata, ExactLink: true})
 				check(t, err)
 				method, body := "GET", ""
 				if link == linkcore.Unsubscribe {
