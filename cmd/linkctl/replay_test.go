@@ -133,7 +133,7 @@ func TestReplayEndpoint(t *testing.T) {
 		}
 		delete(want, s.Event.ID)
 		attributes := map[string]string{}
-		for _, a := range s.Message.Attributes {
+		for _, a := range s.AppendAttributes(nil) {
 			attributes[a.Name] = a.Value
 		}
 		if string(m.Data) != string(s.Message.Data) || !maps.Equal(m.Attributes, attributes) {
@@ -708,7 +708,7 @@ func TestReplayProgress(t *testing.T) {
 	r.t.stderr, r.t.now = slave, func() time.Time { return now }
 	r.progress(1, 4)
 	now = now.Add(time.Second)
-	r.took(&event.Spilled{Event: sampleEvent("1", nil), Reason: "failed"})
+	r.took(&event.Spilled{Message: event.Message{Event: sampleEvent("1", nil)}, Reason: "failed"})
 	r.progress(1, 4)
 	r.complain("line 7: no")
 	slave.Close()

@@ -471,9 +471,8 @@ func (d *Delivery) publish(batch []waiting) (err error) {
 // An encoder makes the messages of a batch in memory that is used again: they would
 // be most of the garbage of a click.
 type encoder struct {
-	messages   []event.Message
-	data       []byte
-	attributes []event.Attribute
+	messages []event.Message
+	data     []byte
 }
 
 var encoders = sync.Pool{New: func() any { return new(encoder) }}
@@ -482,13 +481,12 @@ var encoders = sync.Pool{New: func() any { return new(encoder) }}
 const maxBuffer = 1 << 20
 
 func (e *encoder) encode(batch []waiting) []event.Message {
-	e.messages, e.data, e.attributes = e.messages[:0], e.data[:0], e.attributes[:0]
+	e.messages, e.data = e.messages[:0], e.data[:0]
 	for _, w := range batch {
-		d, a := len(e.data), len(e.attributes)
+		start := len(e.data)
 		e.data = w.event.AppendJSON(e.data)
-		e.attributes = w.event.AppendAttributes(e.attributes)
-		// What grows moves, and what was cut out of it before stays as it was.
-		e.messages = append(e.messages, event.Message{Data: e.data[d:len(e.data):len(e.data)], Attributes: e.attributes[a:len(e.attributes):len(e.attributes)]})
+		// Where it grows it moves, and what was cut out of it before stays as it was.
+		e.messages = append(e.messages, event.Message{Data: e.data[start:len(e.data):len(e.data)], Event: w.event})
 	}
 	return e.messages
 }

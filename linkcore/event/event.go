@@ -327,36 +327,43 @@ func plainLength(s string) int {
 // maxAttribute is Pub/Sub's limit on an attribute's value, in bytes.
 const maxAttribute = 1024
 
+// ceTypes are the CloudEvents types.
+var ceTypes = func() map[Type]string {
+	all := map[Type]string{}
+	for _, t := range Types() {
+		all[t] = "linktracker." + string(t) + ".v1"
+	}
+	return all
+}()
+
 // AppendAttributes appends the attributes of the event's message, in their names'
 // order: those of the CloudEvents binding in binary mode, and those that
 // subscriptions filter by.
 func (e *Event) AppendAttributes(dst []Attribute) []Attribute {
 	var at [len(timeFormat)]byte
 	for _, a := range [...]struct {
-		name, prefix, value, suffix string
+		name, prefix, value string
 	}{
-		{"automation", "", string(e.Automation), ""},
-		{"campaign", "", e.Campaign, ""},
-		{"ce-id", "", e.ID, ""},
-		{"ce-source", "//", e.Host, ""},
-		{"ce-specversion", "", "1.0", ""},
-		{"ce-time", "", string(appendTime(at[:0], e.OccurredAt)), ""},
-		{"ce-type", "linktracker.", string(e.Type), ".v1"},
-		{"content-type", "", "application/json", ""},
-		{"customer", "", e.Customer, ""},
-		{"event_type", "", string(e.Type), ""},
+		{"automation", "", string(e.Automation)},
+		{"campaign", "", e.Campaign},
+		{"ce-id", "", e.ID},
+		{"ce-source", "//", e.Host},
+		{"ce-specversion", "", "1.0"},
+		{"ce-time", "", string(appendTime(at[:0], e.OccurredAt))},
+		{"ce-type", "", ceTypes[e.Type]},
+		{"content-type", "", "application/json"},
+		{"customer", "", e.Customer},
+		{"event_type", "", string(e.Type)},
 	} {
 		if a.value != "" {
-			dst = append(dst, Attribute{a.name, cut(a.prefix+a.value+a.suffix, maxAttribute)})
+			dst = append(dst, Attribute{a.name, cut(a.prefix+a.value, maxAttribute)})
 		}
 	}
 	return dst
 }
 
 // Message returns the event as it is published.
-func (e *Event) Message() Message {
-	return Message{Data: e.AppendJSON(nil), Attributes: e.AppendAttributes(nil)}
-}
+func (e *Event) Message() Message { return Message{Data: e.AppendJSON(nil), Event: e} }
 
 // newID makes a UUID version 7 (RFC 9562) of a time and 74 random bits. They
 // only have to be different ones each time, for which the runtime's ChaCha8 is

@@ -299,7 +299,7 @@ func TestSpilledLineIsShort(t *testing.T) {
 			if !whole && (!strings.HasSuffix(got.Destination, "…") || len(line) < 8<<10-8) {
 				t.Errorf("the line has %d bytes and the destination %d, ending in %q", len(line), len(got.Destination), got.Destination[len(got.Destination)-3:])
 			}
-			if got.Metadata != test.metadata || got.Recipient != id || got.Link != id || !reflect.DeepEqual(spilled.Message.Attributes, e.AppendAttributes(nil)) {
+			if got.Metadata != test.metadata || got.Recipient != id || got.Link != id || !reflect.DeepEqual(spilled.AppendAttributes(nil), e.AppendAttributes(nil)) {
 				t.Errorf("a replay gets %+v with %v", got, spilled.Message.Attributes)
 			}
 		})

@@ -11,8 +11,23 @@ import (
 // A Message is an event as it is published: its JSON object, and the attributes
 // that go beside it. [Event.Message] makes one.
 type Message struct {
-	Data       []byte
+	Data []byte
+
+	// Event is what Data tells. Its memory is not the caller's to keep.
+	Event *Event
+
+	// Attributes are the message's where they are not those that Event makes, as of
+	// an event that a later version made.
 	Attributes []Attribute
+}
+
+// AppendAttributes appends the message's attributes. They are made when they are
+// asked for: not every sink has a use for them.
+func (m *Message) AppendAttributes(dst []Attribute) []Attribute {
+	if m.Attributes == nil {
+		return m.Event.AppendAttributes(dst)
+	}
+	return append(dst, m.Attributes...)
 }
 
 // An Attribute is one of a message's attributes. Both are valid UTF-8 of at most

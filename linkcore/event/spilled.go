@@ -13,9 +13,8 @@ import (
 
 // A Spilled is an event that was spilled, to be published again.
 type Spilled struct {
-	Event   *Event  // what the message's data tells
-	Message Message // as it is to be published: one line, later versions' members included
-	Reason  string  // as EVENTS.md lists them
+	Message        // as it is to be published: one line, later versions' members included
+	Reason  string // as EVENTS.md lists them
 }
 
 // Refused is the reason of a [Spilled] that the topic did not allow.
@@ -56,7 +55,7 @@ func ParseSpilled(line []byte) (*Spilled, error) {
 	if !isObject(payload.Event) {
 		return nil, errors.New("spilled event: the event is missing")
 	}
-	s := &Spilled{Event: &Event{}, Message: Message{Data: payload.Event}, Reason: payload.Reason}
+	s := &Spilled{Message: Message{Data: payload.Event, Event: &Event{}}, Reason: payload.Reason}
 	if err := s.Event.UnmarshalJSON(payload.Event); err != nil {
 		return nil, fmt.Errorf("spilled event: %w", err)
 	}
@@ -65,13 +64,10 @@ func ParseSpilled(line []byte) (*Spilled, error) {
 		if err := json.Compact(&compact, payload.Event); err != nil {
 			return nil, fmt.Errorf("spilled event: %w", err)
 		}
-		s.Message.Data = compact.Bytes()
+		s.Data = compact.Bytes()
 	}
 	for _, name := range slices.Sorted(maps.Keys(payload.Attributes)) {
-		s.Message.Attributes = append(s.Message.Attributes, Attribute{name, payload.Attributes[name]})
-	}
-	if len(payload.Attributes) == 0 {
-		s.Message.Attributes = s.Event.AppendAttributes(nil)
+		s.Attributes = append(s.Attributes, Attribute{name, payload.Attributes[name]})
 	}
 	return s, nil
 }

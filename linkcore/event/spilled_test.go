@@ -40,7 +40,7 @@ func TestParseSpilled(t *testing.T) {
 			if got, want := string(s.Message.Data), string(e.AppendJSON(nil)); got != want {
 				t.Errorf("%s: data %s, want %s", form, got, want)
 			}
-			if got, want := s.Message.Attributes, e.AppendAttributes(nil); !slices.Equal(got, want) {
+			if got, want := s.AppendAttributes(nil), e.AppendAttributes(nil); !slices.Equal(got, want) {
 				t.Errorf("%s: attributes %v, want %v", form, got, want)
 			}
 			if s.Event.ID != e.ID || s.Event.Destination != e.Destination || s.Reason != "failed" {
@@ -53,7 +53,7 @@ func TestParseSpilled(t *testing.T) {
 func TestParseSpilledOthers(t *testing.T) {
 	const event = `{"event_id":"1","event_type":"click","occurred_at":"2026-05-04T09:32:01Z","later":[1.50,1e400]}`
 	s, err := ParseSpilled([]byte(`{"message":"event spilled","event":` + event + `}`))
-	if err != nil || string(s.Message.Data) != event || !slices.Contains(s.Message.Attributes, Attribute{"ce-id", "1"}) || !slices.Contains(s.Message.Attributes, Attribute{"event_type", "click"}) {
+	if err != nil || string(s.Message.Data) != event || !slices.Contains(s.AppendAttributes(nil), Attribute{"ce-id", "1"}) || !slices.Contains(s.AppendAttributes(nil), Attribute{"event_type", "click"}) {
 		t.Errorf("without attributes: %+v, %v", s, err)
 	}
 	for line, want := range map[string]string{
@@ -102,7 +102,7 @@ func FuzzParseSpilled(f *testing.F) {
 			return
 		}
 		// It is one line, and one event; what is published of it is read again.
-		if bytes.ContainsAny(s.Message.Data, "\r\n") || s.Event.ID == "" || len(s.Message.Attributes) == 0 {
+		if bytes.ContainsAny(s.Message.Data, "\r\n") || s.Event.ID == "" || len(s.AppendAttributes(nil)) == 0 {
 			t.Errorf("%q %+v", s.Message.Data, s)
 		}
 		m := &Received{Data: s.Message.Data}

@@ -118,15 +118,21 @@ const (
 // repeated field 2. It is written here because a map for the attributes of each
 // event, and protobuf's way through it, take a tenth of a click.
 func encode(messages []event.Message) []byte {
-	size := 0
-	for _, m := range messages {
-		size += 2*binary.MaxVarintLen32 + sizeOf(m)
-	}
-	dst := make([]byte, 0, size)
-	for _, m := range messages {
-		dst = appendLength(dst, tagMessage, sizeOf(m))
+	var dst []byte
+	var attributes []event.Attribute
+	for i := range messages {
+		m := &messages[i]
+		attributes = m.AppendAttributes(attributes[:0])
+		size := sizeOfField(len(m.Data))
+		for _, a := range attributes {
+			size += sizeOfField(sizeOfAttribute(a))
+		}
+		if dst == nil {
+			dst = make([]byte, 0, len(messages)*(size+size/8)) // they are about the same
+		}
+		dst = appendLength(dst, tagMessage, size)
 		dst = append(appendLength(dst, tagData, len(m.Data)), m.Data...)
-		for _, a := range m.Attributes {
+		for _, a := range attributes {
 			dst = appendLength(dst, tagAttribute, sizeOfAttribute(a))
 			dst = append(appendLength(dst, tagName, len(a.Name)), a.Name...)
 			dst = append(appendLength(dst, tagValue, len(a.Value)), a.Value...)
@@ -137,14 +143,6 @@ func encode(messages []event.Message) []byte {
 
 func appendLength(dst []byte, tag byte, n int) []byte {
 	return binary.AppendUvarint(append(dst, tag), uint64(n))
-}
-
-func sizeOf(m event.Message) int {
-	n := sizeOfField(len(m.Data))
-	for _, a := range m.Attributes {
-		n += sizeOfField(sizeOfAttribute(a))
-	}
-	return n
 }
 
 func sizeOfAttribute(a event.Attribute) int {
