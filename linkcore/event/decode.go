@@ -49,16 +49,6 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 
 // set takes one member. Names with escapes are none that AppendJSON writes.
 func (e *Event) set(name, value []byte) error {
-	switch string(name) {
-	case "seconds_since_sent":
-		// It is made of the two times.
-		if c := value[0]; c != '-' && (c < '0' || c > '9') {
-			return errors.New("want a number")
-		}
-		return nil
-	case "signals":
-		return setSignals(&e.Signals, value)
-	}
 	for i := range fields {
 		f := &fields[i]
 		switch {
@@ -68,8 +58,16 @@ func (e *Event) set(name, value []byte) error {
 		case f.flag != nil:
 			return setBool(f.flag(e), value)
 		default:
-			return setTime(f.time(e), value)
+			return f.read(e, value)
 		}
+	}
+	return nil
+}
+
+// ignoreNumber takes what is made of other fields.
+func ignoreNumber(_ *Event, value []byte) error {
+	if c := value[0]; c != '-' && (c < '0' || c > '9') {
+		return errors.New("want a number")
 	}
 	return nil
 }

@@ -66,29 +66,31 @@ type Event struct {
 	Origin uint64
 }
 
-// A field is one member of the event's JSON object: its name, and where its value
-// is, by its type. Exactly one of the functions is set.
+// A field is one member of the event's JSON object: its name and, for most, where
+// its value is. A value that is neither text nor a flag says how it is written and
+// read.
 type field struct {
 	name string
 	text func(*Event) *string
 	flag func(*Event) *bool
-	time func(*Event) *time.Time
+
+	write func(o *object, name string, e *Event)
+	read  func(e *Event, value []byte) error
 }
 
-// fields are all members but two, in the order in which they are written:
-// seconds_since_sent, which is made of two others, comes after sent_at, and
-// signals, which is an array, after automation.
+// fields are all members, in the order in which they are written.
 var fields = [...]field{
 	{name: "event_id", text: func(e *Event) *string { return &e.ID }},
 	{name: "event_type", text: func(e *Event) *string { return (*string)(&e.Type) }},
-	{name: "occurred_at", time: func(e *Event) *time.Time { return &e.OccurredAt }},
+	{name: "occurred_at", write: writeOccurredAt, read: func(e *Event, value []byte) error { return setTime(&e.OccurredAt, value) }},
 	{name: "key_id", text: func(e *Event) *string { return &e.KeyID }},
 	{name: "host", text: func(e *Event) *string { return &e.Host }},
 	{name: "customer", text: func(e *Event) *string { return &e.Customer }},
 	{name: "campaign", text: func(e *Event) *string { return &e.Campaign }},
 	{name: "recipient", text: func(e *Event) *string { return &e.Recipient }},
 	{name: "link", text: func(e *Event) *string { return &e.Link }},
-	{name: "sent_at", time: func(e *Event) *time.Time { return &e.SentAt }},
+	{name: "sent_at", write: writeSentAt, read: func(e *Event, value []byte) error { return setTime(&e.SentAt, value) }},
+	{name: "seconds_since_sent", write: writeSinceSent, read: ignoreNumber},
 	{name: "sealed", flag: func(e *Event) *bool { return &e.Sealed }},
 	{name: "metadata", text: func(e *Event) *string { return &e.Metadata }},
 	{name: "destination", text: func(e *Event) *string { return &e.Destination }},
@@ -106,6 +108,7 @@ var fields = [...]field{
 	{name: "untracked", flag: func(e *Event) *bool { return &e.Untracked }},
 	{name: "ip", text: func(e *Event) *string { return &e.IP }},
 	{name: "automation", text: func(e *Event) *string { return (*string)(&e.Automation) }},
+	{name: "signals", write: writeSignals, read: func(e *Event, value []byte) error { return setSignals(&e.Signals, value) }},
 	{name: "about", text: func(e *Event) *string { return &e.About }},
 	{name: "rules_unknown", flag: func(e *Event) *bool { return &e.RulesUnknown }},
 }
@@ -148,31 +151,49 @@ func appendTime(dst []byte, t time.Time) []byte {
 func (e *Event) AppendJSON(dst []byte) []byte {
 	o := object{buffer: append(dst, '{'), start: len(dst) + 1}
 	for i := range fields {
-		f := &fields[i]
-		switch {
+		switch f := &fields[i]; {
 		case f.text != nil:
 			o.string(f.name, *f.text(e))
 		case f.flag != nil:
 			o.true(f.name, *f.flag(e))
-		}
-		switch f.name {
-		case "occurred_at":
-			o.name(f.name)
-			o.buffer = append(appendTime(append(o.buffer, '"'), e.OccurredAt), '"')
-		case "sent_at":
-			if e.SentAt.IsZero() {
-				continue
-			}
-			o.name(f.name)
-			o.buffer = append(e.SentAt.UTC().AppendFormat(append(o.buffer, '"'), time.RFC3339), '"')
-			o.name("seconds_since_sent")
-			// Not Time.Sub: it ends at 292 years, and a link may say any year to 4453.
-			o.buffer = strconv.AppendFloat(o.buffer, float64(e.OccurredAt.UnixMicro()-e.SentAt.UnixMicro())/1e6, 'f', -1, 64)
-		case "automation":
-			o.signals("signals", e.Signals)
+		default:
+			f.write(&o, f.name, e)
 		}
 	}
 	return append(o.buffer, '}')
+}
+
+func writeOccurredAt(o *object, name string, e *Event) {
+	o.name(name)
+	o.buffer = append(appendTime(append(o.buffer, '"'), e.OccurredAt), '"')
+}
+
+func writeSentAt(o *object, name string, e *Event) {
+	if !e.SentAt.IsZero() {
+		o.name(name)
+		o.buffer = append(e.SentAt.UTC().AppendFormat(append(o.buffer, '"'), time.RFC3339), '"')
+	}
+}
+
+func writeSinceSent(o *object, name string, e *Event) {
+	if !e.SentAt.IsZero() {
+		o.name(name)
+		// Not Time.Sub: it ends at 292 years, and a link may say any year to 4453.
+		o.buffer = strconv.AppendFloat(o.buffer, float64(e.OccurredAt.UnixMicro()-e.SentAt.UnixMicro())/1e6, 'f', -1, 64)
+	}
+}
+
+func writeSignals(o *object, name string, e *Event) {
+	if e.Signals == 0 {
+		return
+	}
+	o.name(name)
+	separator := byte('[')
+	for signal := range e.Signals.All() {
+		o.buffer = appendString(append(o.buffer, separator), signal)
+		separator = ','
+	}
+	o.buffer = append(o.buffer, ']')
 }
 
 // Beside its texts an event takes so much of memory, in bytes, and so much again
@@ -237,34 +258,14 @@ func (o *object) true(name string, value bool) {
 	}
 }
 
-func (o *object) signals(name string, value Signals) {
-	if value == 0 {
-		return
-	}
-	o.name(name)
-	separator := byte('[')
-	for signal := range value.All() {
-		o.buffer = appendString(append(o.buffer, separator), signal)
-		separator = ','
-	}
-	o.buffer = append(o.buffer, ']')
-}
-
 // appendString appends a JSON string. What is not UTF-8 is replaced, and the
 // characters that end a line in JavaScript are escaped, since events are read
 // by all sorts of programs.
 func appendString(dst []byte, s string) []byte {
 	const hexDigits = "0123456789abcdef"
 	dst = append(dst, '"')
-	start, looked := 0, 0
+	start := 0
 	for i := 0; i < len(s); {
-		if i >= looked {
-			i += plainLength(s[i:])
-			looked = i + 8 // that eight has one in it that is not plain
-			if i == len(s) {
-				break
-			}
-		}
 		c := s[i]
 		if c < utf8.RuneSelf {
 			if c >= 0x20 && c != '"' && c != '\\' && c != 0x7F {
@@ -302,26 +303,6 @@ func appendString(dst []byte, s string) []byte {
 		start = i
 	}
 	return append(append(dst, s[start:]...), '"')
-}
-
-// plainLength returns how many bytes s begins with that JSON takes as they are,
-// as found by looking at eight at once: it may leave off up to seven.
-func plainLength(s string) int {
-	const each = 0x0101010101010101
-	i := 0
-	for ; len(s)-i >= 8; i += 8 {
-		b := s[i : i+8]
-		w := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
-			uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
-		// The top bit of each byte that is below 0x20, a quote, a backslash or
-		// DEL; bytes beyond ASCII have it already. A borrow from a byte below
-		// may set one too many, never one too few.
-		quote, backslash, del := w^'"'*each, w^'\\'*each, w^0x7F*each
-		if (w|(w-0x20*each)|(quote-each)|(backslash-each)|(del-each))&(0x80*each) != 0 {
-			break
-		}
-	}
-	return i
 }
 
 // maxAttribute is Pub/Sub's limit on an attribute's value, in bytes.

@@ -89,7 +89,6 @@ type agentMatcher struct {
 	next      []uint32   // the next state, by state + class; states are multiples of maxClasses
 	accepting uint32     // the first state in which a name ends; all after it are such
 	names     [][]agentName
-	longest   int // length of the longest name
 }
 
 // maxClasses is how many classes of bytes there may be.
@@ -159,7 +158,6 @@ func newAgentMatcher(names []agentName) *agentMatcher {
 	length := 1
 	for _, n := range names {
 		length += len(n.text)
-		m.longest = max(m.longest, len(n.text))
 	}
 	states := make([]state, 1, length)
 	for _, n := range names {
@@ -230,29 +228,13 @@ type agentReading struct {
 	chrome, firefox, safari int
 }
 
-// read goes through an agent from both ends of its middle at once: each step
-// waits for the memory that the one before it read, and two such chains take
-// hardly longer than one. The second starts so far before the middle that it is
-// in the right state there, which no byte further back than the longest name
-// decides.
+// read goes through an agent.
 func (m *agentMatcher) read(agent string) (found agentReading) {
-	next, accepting := m.next, m.accepting
-	middle, warm := len(agent), len(agent)
-	if len(agent) > m.longest {
-		middle = (len(agent) + m.longest + 1) / 2
-		warm = middle - m.longest
-	}
-	at, at2 := uint32(0), uint32(0)
-	for i, j := 0, warm; i < middle; i, j = i+1, j+1 {
-		at = next[at+uint32(m.class[agent[i]])]
-		if at >= accepting {
-			found.take(m.names[(at-accepting)/maxClasses], agent, i)
-		}
-		if j < len(agent) {
-			at2 = next[at2+uint32(m.class[agent[j]])]
-			if at2 >= accepting && j >= middle {
-				found.take(m.names[(at2-accepting)/maxClasses], agent, j)
-			}
+	at := uint32(0)
+	for i := range len(agent) {
+		at = m.next[at+uint32(m.class[agent[i]])]
+		if at >= m.accepting {
+			found.take(m.names[(at-m.accepting)/maxClasses], agent, i)
 		}
 	}
 	return found
