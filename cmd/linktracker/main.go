@@ -130,7 +130,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		}
 	}
 	served := make(chan error, 1)
-	idle := closeIdle(sweepDeadlines(ctx, listener.(*net.TCPListener), sweepInterval), e.Log)
+	idle := closeIdle(listener, e.Log)
 	server.ConnState = idle.connState
 	go func() { served <- server.Serve(idle) }()
 	select {
