@@ -114,7 +114,10 @@ func TestBlockKilled(t *testing.T) {
 	if got := left(); !slices.Equal(got, []string{".linktracker-0.tmp", "rules.jsonl.lock"}) {
 		t.Fatalf("killed, it left %q", got)
 	}
-	newBench(t).succeed("", "block", "--blocklist", rules, "host:evil.example")
+	// It warns that the file was not there.
+	if got := newBench(t).run("", "block", "--blocklist", rules, "host:evil.example"); got.code != exitYes {
+		t.Fatalf("the next: %+v", got)
+	}
 	if got := left(); !slices.Equal(got, []string{"rules.jsonl", "rules.jsonl.lock"}) {
 		t.Errorf("after the next: %q", got)
 	}

@@ -368,20 +368,6 @@ func serve(t *testing.T, s pubsubpb.SubscriberServer) {
 	t.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
 }
 
-// It ends also while Pub/Sub refuses connections.
-func TestReceiveEndsUnreachable(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	t.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
-	r := startReceive(t, "pubsub://p/subscriptions/crm", ReceiveOptions{})
-	if err := r.end(t); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestReceiveErrors(t *testing.T) {
 	_, project := makeTopic(t)
 	for _, test := range []struct{ source, want string }{
