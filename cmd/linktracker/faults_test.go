@@ -341,6 +341,7 @@ func TestDiskFillsUp(t *testing.T) {
 
 // Ten thousand connections that say nothing cost memory and nothing else.
 func TestIdleConnections(t *testing.T) {
+	testsize.Large(t)
 	idle := 10_000
 	if raceDetector {
 		idle = 1_000 // each of them takes the detector's memory, too
@@ -649,6 +650,7 @@ func TestClockJumps(t *testing.T) {
 // at once, and the clicks of that time are answered. Firestore is away while they
 // are written, so they come in one.
 func TestRulesGrow(t *testing.T) {
+	testsize.Large(t)
 	n := 1_000
 	if os.Getenv("SOAK") != "" {
 		n = 100_000

@@ -22,6 +22,8 @@ import (
 
 	// The program below imports it, which is not seen from here otherwise.
 	_ "github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
+
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // program is what the platform's build puts around a function.
@@ -202,6 +204,7 @@ func lostInTheMux(target, destination string) bool {
 
 // Every vector passes through the Functions Framework and its ServeMux.
 func TestVectorsThroughTheFunction(t *testing.T) {
+	testsize.Medium(t)
 	v := loadVectors(t)
 	clicks := filepath.Join(t.TempDir(), "clicks")
 	f := startFunction(t, v, "CLICKS=file:"+clicks)
@@ -289,6 +292,7 @@ func countLines(t *testing.T, path string) int {
 
 // A configuration that can't be understood stops the function with one line.
 func TestFunctionRefusesItsConfiguration(t *testing.T) {
+	testsize.Medium(t)
 	binary, err := buildFunction()
 	if err != nil {
 		t.Fatal(err)

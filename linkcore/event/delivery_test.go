@@ -17,6 +17,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // sinkFunc is a sink whose behaviour in time a test decides; faults of real
@@ -558,6 +560,7 @@ func (l *slowLog) Write(b []byte) (int, error) {
 // A log that is slow delays no response by more than a second, and no event is
 // lost to it.
 func TestSpillSlowly(t *testing.T) {
+	testsize.Medium(t)
 	for _, mode := range []Mode{Hold, Background} {
 		for name, batch := range map[string]batching{
 			"one by one": {count: 1, bytes: maxBytes, calls: maxBackground},
@@ -600,6 +603,7 @@ func TestSpillSlowly(t *testing.T) {
 
 // A stop has its end, however much is left to be spilled.
 func TestCloseSlowLog(t *testing.T) {
+	testsize.Medium(t)
 	synctest.Test(t, func(t *testing.T) {
 		d := NewDelivery(sinkFunc(hang), DeliveryOptions{Mode: Background, Spill: writerFunc(func(b []byte) (int, error) {
 			time.Sleep(patience / 2)
