@@ -44,11 +44,14 @@ func main() {
 }
 `
 
+var functionFolder string // empty until a test has the function built
+
 var buildFunction = sync.OnceValues(func() (string, error) {
 	folder, err := os.MkdirTemp("", "linktracker-function-")
 	if err != nil {
 		return "", err
 	}
+	functionFolder = folder
 	source := filepath.Join(folder, "main.go")
 	if err := os.WriteFile(source, []byte(program), 0o600); err != nil {
 		return "", err
@@ -63,9 +66,7 @@ var buildFunction = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if binary, err := buildFunction(); err == nil {
-		os.RemoveAll(filepath.Dir(binary))
-	}
+	os.RemoveAll(functionFolder)
 	os.Exit(code)
 }
 
