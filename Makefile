@@ -36,15 +36,14 @@ check: lint ## lint and the short tests, in less than a minute
 test: ## run all tests but the large ones, with the official emulators where they are installed
 	$(GO) test $(TESTFLAGS) $(RACE) ./...
 
-# Besides those that say testsize.Large, these do more there than in make test:
-# every mail's picture, ten thousand connections, and counts of allocations, which
-# the race detector changes.
-LARGE = TestPicture|TestIdleConnections|TestClickAllocations
+# Besides those that say testsize.Large, one does more there than in make test: it
+# counts allocations, which the race detector changes.
+LARGE = TestClickAllocations
 LARGE_LINES = grep -rn -A1 --include=*_test.go '^func Test' . | grep -B1 'testsize\.Large(t)'
 
 .PHONY: test-large
 test-large: ## run the large tests: Chromium, a clock that jumps, ten thousand connections, histories of months
-	LARGE=1 PICTURES=all $(GO) test $(TESTFLAGS) -count 1 -run "^($(LARGE)|$$($(LARGE_LINES) | sed -n 's/.*func \(Test[A-Za-z0-9]*\).*/\1/p' | paste -sd '|' -))$$" ./...
+	LARGE=1 $(GO) test $(TESTFLAGS) -count 1 -run "^($(LARGE)|$$($(LARGE_LINES) | sed -n 's/.*func \(Test[A-Za-z0-9]*\).*/\1/p' | paste -sd '|' -))$$" ./...
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, and whether go.mod is tidy
@@ -63,11 +62,11 @@ bench-peers: ## measure the endpoint beside its peers, for the README's table; P
 
 .PHONY: soak
 soak: ## click at a constant rate while rules change, and count every event; SOAK=duration RATE=clicks a second
-	SOAK=$(SOAK) SOAK_RATE=$(RATE) REQUIRE_EMULATORS=1 $(GO) test -count 1 -timeout 24h -v -run '^(TestSoak|TestRulesGrow)$$' ./cmd/linktracker
+	LARGE=1 SOAK=$(SOAK) SOAK_RATE=$(RATE) REQUIRE_EMULATORS=1 $(GO) test -count 1 -timeout 24h -v -run '^(TestSoak|TestRulesGrow)$$' ./cmd/linktracker
 
 .PHONY: scale
 scale: ## replace eight instances behind a balancer while clicks come and rules change; SCALE=duration RATE=clicks a second
-	SCALE=$(SCALE) SCALE_RATE=$(RATE) REQUIRE_EMULATORS=1 $(GO) test -count 1 -timeout 24h -v -run '^TestEightInstances$$' ./cmd/linktracker
+	LARGE=1 SCALE=$(SCALE) SCALE_RATE=$(RATE) REQUIRE_EMULATORS=1 $(GO) test -count 1 -timeout 24h -v -run '^TestEightInstances$$' ./cmd/linktracker
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME

@@ -109,6 +109,9 @@ var manglings = []struct {
 
 const base = "links.example.com"
 
+// shapes is how many shapes destinations have; they come in turn.
+const shapes = 30
+
 // destinations makes a thousand URLs of the shapes that senders' links have.
 func destinations() []string {
 	r := rand.New(rand.NewPCG(2026, 11))
@@ -123,7 +126,7 @@ func destinations() []string {
 		}
 		return [...]*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawURLEncoding}[r.IntN(3)].EncodeToString(b)
 	}
-	shapes := []func() string{
+	makers := [shapes]func() string{
 		func() string { return "https://shop.example/" },
 		func() string { return "https://shop.example" },
 		func() string { return "HTTPS://Shop.Example:8443/" + url.PathEscape(word()) },
@@ -169,19 +172,40 @@ func destinations() []string {
 	}
 	all := make([]string, 1000)
 	for i := range all {
-		all[i] = shapes[i%len(shapes)]()
+		all[i] = makers[i%shapes]()
 	}
 	return all
 }
 
-// TestManglings counts of a thousand links, in each form, how many lead to their
-// destination after each mangling. None may ever lead elsewhere.
-//
-//	go test -run Manglings -v ./linkcore
-//
-// prints the README's table.
+// After no mangling does a link lead elsewhere, and what arrives always or never
+// does so: tried with a link of each shape.
 func TestManglings(t *testing.T) {
 	testsize.Medium(t)
+	mangled(t, destinations()[:shapes])
+}
+
+// TestManglingsCounted counts of a thousand links, in each form, how many lead to
+// their destination after each mangling.
+//
+//	LARGE=1 go test -run ManglingsCounted -v ./linkcore
+//
+// prints the README's table.
+func TestManglingsCounted(t *testing.T) {
+	testsize.Large(t)
+	table := mangled(t, destinations())
+	t.Log("\n" + table)
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readme), table) {
+		t.Error("the README's table is another: copy the one above")
+	}
+}
+
+// mangled mangles links to each destination in every way, and returns the table
+// of how many arrive.
+func mangled(t *testing.T, all []string) string {
 	ring, err := linkcore.NewKeyRing(map[string][]byte{"1": bytes.Repeat([]byte{7}, 32)})
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +214,6 @@ func TestManglings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := destinations()
 	fields := linkcore.Fields{Customer: "acme", Campaign: "spring26", Recipient: "r83jf"}
 	forms := []struct {
 		name string
@@ -235,20 +258,15 @@ func TestManglings(t *testing.T) {
 				}
 			}
 			fmt.Fprintf(&table, " %d |", arrived)
-			if want := []int{m.path, m.query, m.sealed}[i]; arrived != want {
+			// A few links tell nothing of what some survive and others do not.
+			want := []int{m.path, m.query, m.sealed}[i] * len(all) / 1000
+			if arrived != want && (len(all) == 1000 || want == 0 || want == len(all)) {
 				t.Errorf("%s, %s form: %d of %d arrive, want %d", m.name, form.name, arrived, len(all), want)
 			}
 		}
 		table.WriteByte('\n')
 	}
-	t.Log("\n" + table.String())
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(readme), table.String()) {
-		t.Error("the README's table is another: copy the one above")
-	}
+	return table.String()
 }
 
 // asked returns what a browser sends for a URL: the authority, and the target

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // openLogged opens a key ring and returns what it logs.
@@ -61,6 +63,7 @@ func TestKeyRingOthersCanWriteTo(t *testing.T) {
 
 // A mounted secret is open by its mode, and nobody can write to it.
 func TestKeyRingOnReadOnlyMount(t *testing.T) {
+	testsize.Medium(t)
 	if directory := os.Getenv("LINKCORE_TEST_MOUNT"); directory != "" {
 		if err := syscall.Mount("keys", directory, "tmpfs", 0, "mode=1777"); err != nil {
 			t.Skip("cannot mount: ", err)

@@ -14,7 +14,7 @@ import (
 // measured by: the right Location for each link, no forged one, no blocked one,
 // an event for each.
 func TestPeersDoTheirJob(t *testing.T) {
-	testsize.Medium(t)
+	testsize.Large(t)
 	b := &bench{folder: t.TempDir(), rules: 1000, connections: 4}
 	var err error
 	if b.links, err = makeLinks(b.folder); err != nil {

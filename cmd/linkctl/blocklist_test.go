@@ -18,6 +18,7 @@ import (
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
 	"example.com/linktracker/linkcore/endpoint"
+	"example.com/linktracker/linkcore/testsize"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -225,6 +226,7 @@ func TestBlockList(t *testing.T) {
 
 // A feed of many thousands is written in batches.
 func TestBlockMany(t *testing.T) {
+	testsize.Large(t)
 	t.Parallel()
 	b := newBench(t)
 	var list strings.Builder

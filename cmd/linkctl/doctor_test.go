@@ -19,6 +19,7 @@ import (
 	"example.com/linktracker/cmd/internal/doctor"
 	"example.com/linktracker/linkcore/emulatortest"
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // serveEndpoint serves a real endpoint with the bench's settings on this
@@ -53,6 +54,7 @@ var checkNames = []string{"key-ring", "blocklist", "clicks", "dns", "connection"
 // The whole way through the emulators: link, endpoint, topic, event; rule,
 // database, endpoint.
 func TestDoctor(t *testing.T) {
+	testsize.Medium(t)
 	t.Parallel()
 	emulatortest.Firestore(t)
 	client, project, clicks := newClicks(t)
@@ -150,6 +152,7 @@ func TestDoctorProblem(t *testing.T) {
 // What hangs is a finding within its time: a database and a topic that take
 // connections and say nothing.
 func TestDoctorHanging(t *testing.T) {
+	testsize.Medium(t)
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/blocklist/file"
+	"example.com/linktracker/linkcore/testsize"
 	"google.golang.org/api/bigquery/v2"
 )
 
@@ -175,6 +176,7 @@ func personRows() []row {
 }
 
 func TestForgetBigQuery(t *testing.T) {
+	testsize.Medium(t)
 	t.Parallel()
 	b := newBench(t)
 	w := newWarehouse(t, b, personRows()...)
@@ -273,6 +275,7 @@ func personLines() string {
 }
 
 func TestForgetFile(t *testing.T) {
+	testsize.Medium(t)
 	t.Parallel()
 	b := newBench(t)
 	path := filepath.Join(t.TempDir(), "clicks.jsonl")
@@ -363,6 +366,7 @@ func TestForgetFileFails(t *testing.T) {
 
 // A line that holds the name and is not understood is never passed over.
 func TestForgetForms(t *testing.T) {
+	testsize.Medium(t)
 	t.Parallel()
 	spilled := func(recipient string) string {
 		return `{"message":"event spilled","event":{"event_id":"s1","event_type":"click","occurred_at":"2026-05-04T09:32:01Z","customer":"acme","recipient":"` + recipient + `"}}`
@@ -411,8 +415,11 @@ func TestForgetRule(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, b *bench) {
 		// A block is not put out of force.
-		b.succeed("", "block", "recipient:acme/r1")
-		got := b.run("", "forget", "acme/r1", "--yes")
+		got := b.run("", "block", "recipient:acme/r1") // warns of the first rule of all
+		if got.code != exitYes {
+			t.Fatalf("block: %+v", got)
+		}
+		got = b.run("", "forget", "acme/r1", "--yes")
 		if got.code != exitNo || !strings.Contains(got.stderr, "recipient:acme/r1 is blocked, and there is one rule of each name: lift that one first (linkctl unblock recipient:acme/r1)") {
 			t.Errorf("a block: %+v", got)
 		}

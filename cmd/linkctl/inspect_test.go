@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // The vectors of the format, as far as a line of text can hold them.
@@ -65,6 +66,7 @@ func inspectAll(t *testing.T, b *bench, lines []string) []inspection {
 }
 
 func TestInspectVectors(t *testing.T) {
+	testsize.Medium(t)
 	v := readVectors(t)
 	b := newBench(t)
 	b.set("LINK_BASE_URL", "")
@@ -227,6 +229,7 @@ func TestInspectSealed(t *testing.T) {
 
 // A link is found in what surrounds it, of which nothing becomes a part of it.
 func TestInspectSurrounded(t *testing.T) {
+	testsize.Medium(t)
 	b := newBench(t)
 	without := &bench{t, b.environ}
 	without.set("LINK_KEYS", "")

@@ -27,6 +27,7 @@ import (
 
 	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 func spilledID(n int) string { return fmt.Sprintf("019df254-8fdb-7c1e-9a34-%012d", n) }
@@ -89,6 +90,7 @@ func upTo(n int) (ids []int) {
 // What an endpoint spilled since Pub/Sub refused it arrives once replayed: each
 // event once, as it would have been.
 func TestReplayEndpoint(t *testing.T) {
+	testsize.Medium(t)
 	client, project, _ := newClicks(t)
 	b := newBench(t)
 	url := "pubsub://" + project + "/later" // is not there yet
@@ -376,6 +378,7 @@ func (s *taker) wantOnce(t *testing.T, events, doubles int) {
 
 // Stopped, a replay goes on where it was, and nothing comes twice.
 func TestReplayInterrupted(t *testing.T) {
+	testsize.Medium(t)
 	b := newBench(t)
 	const events = 1500
 	path := filepath.Join(t.TempDir(), "spilled.jsonl")
@@ -405,6 +408,7 @@ func TestReplayInterrupted(t *testing.T) {
 
 // Killed, a replay loses nothing, and what may come twice is bounded.
 func TestReplayKilled(t *testing.T) {
+	testsize.Medium(t)
 	b := newBench(t)
 	const events = 2000
 	path := filepath.Join(t.TempDir(), "spilled.jsonl")
@@ -462,6 +466,7 @@ func TestReplayFails(t *testing.T) {
 
 // What is refused is told apart, and tried again the next time.
 func TestReplayRefused(t *testing.T) {
+	testsize.Medium(t)
 	b := newBench(t)
 	path := filepath.Join(t.TempDir(), "spilled.jsonl")
 	writeFile(t, path, spilledLines(1, 4)+spilledLine(5, "refused")+spilledLines(6, 9))

@@ -17,6 +17,8 @@ import (
 	"cloud.google.com/go/pubsub/v2/pstest"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"example.com/linktracker/linkcore/testsize"
+
 	"example.com/linktracker/linkcore/emulatortest"
 	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
@@ -279,6 +281,7 @@ func TestReportFailsBefore(t *testing.T) {
 
 // After Ctrl-C the report has what came, and the exit code says that it is not all.
 func TestReportInterrupted(t *testing.T) {
+	testsize.Medium(t)
 	const topic = "projects/p/topics/clicks"
 	click := []byte(strings.SplitN(reportEvents, "\n", 2)[0])
 	acknowledged := func(t *testing.T, server *pstest.Server, id string) {

@@ -81,6 +81,8 @@ func TestEndToEnd(t *testing.T) {
 	rulesURL := "firestore://" + emulatortest.Project(t) + "/(default)/blocklist"
 	keys, ring := keyFolder(t)
 	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS="+topic, "BLOCKLIST="+rulesURL, "TRUSTED_PROXIES=1", "COUNTRY_HEADER=X-Country")
+	// An event says where the rules were unknown.
+	waitFor(t, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
 	sent := time.Now().Add(-time.Hour).Truncate(time.Second)
 	signer, err := ring.Signer("http://127.0.0.1", "")
 	if err != nil {

@@ -163,7 +163,7 @@ func TestFirestoreFaults(t *testing.T) {
 // nothing ends a delivery before the test does, no redirect waits for it, and
 // half of the places are free for those that are under way.
 func TestPlacesWhilePubSubHangs(t *testing.T) {
-	const places, most, clicks = 80, 40, 1000
+	const places, most, links, clicks = 80, 40, 20, 1000
 	for _, test := range []struct {
 		mode string
 		held int
@@ -174,12 +174,15 @@ func TestPlacesWhilePubSubHangs(t *testing.T) {
 		t.Run(test.mode, func(t *testing.T) {
 			t.Parallel()
 			keys, ring := keyFolder(t)
-			target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
 			s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=pubsub://p/t", "BLOCKLIST=none", "DELIVERY="+test.mode,
 				fmt.Sprint("HOLD_MAX=", most), "DELIVERY_TIMEOUT=10m", "PUBSUB_EMULATOR_HOST="+hanging(t))
 			front, taken := newAdmission(t, s.address, places)
 			l := newLedger()
-			ended := l.clicks(clicks, front, target)
+			var ended []func()
+			for range links { // one alone is not given every place
+				target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+				ended = append(ended, l.clicks(clicks/links, front, target))
+			}
 			waitFor(t, "the places of what is not held", func() bool { return taken() <= test.held })
 			if n := taken(); n != test.held {
 				t.Errorf("%d of %d places are taken by held responses, want %d", n, places, test.held)
@@ -187,7 +190,9 @@ func TestPlacesWhilePubSubHangs(t *testing.T) {
 			if code, _ := s.stop(t); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
-			ended()
+			for _, wait := range ended {
+				wait()
+			}
 			l.wantAll(t, clicks, s)
 		})
 	}
@@ -336,6 +341,7 @@ func TestDiskFillsUp(t *testing.T) {
 
 // Ten thousand connections that say nothing cost memory and nothing else.
 func TestIdleConnections(t *testing.T) {
+	testsize.Large(t)
 	idle := 10_000
 	if raceDetector {
 		idle = 1_000 // each of them takes the detector's memory, too
@@ -644,6 +650,7 @@ func TestClockJumps(t *testing.T) {
 // at once, and the clicks of that time are answered. Firestore is away while they
 // are written, so they come in one.
 func TestRulesGrow(t *testing.T) {
+	testsize.Large(t)
 	n := 1_000
 	if os.Getenv("SOAK") != "" {
 		n = 100_000

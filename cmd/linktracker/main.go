@@ -45,7 +45,7 @@ const (
 	// beyond the delivery, during which a response is held.
 	slowClient = 30 * time.Second
 
-	// How long a stop waits for a collector that is reading: less than what
+	// How long a stop waits for a collector that is reading: what
 	// endpoint.StopTimeout leaves of the platform's 10 s.
 	metricsStop = time.Second
 )

@@ -50,12 +50,13 @@ const (
 // followed by each after one refresh, each pays for what BLOCKLIST.md says and
 // for nothing more, and while instances come and go no click fails or is lost.
 //
-// It is short here. A longer run waits until a new key has reached every
+// It is short with no more than LARGE=1. A longer run waits until a new key has reached every
 // instance, which takes a minute, and then writes rules and replaces instances
 // for as long as it is told:
 //
 //	make scale SCALE=1m RATE=1000
 func TestEightInstances(t *testing.T) {
+	testsize.Large(t)
 	duration, rate := time.Duration(0), 100
 	if s := os.Getenv("SCALE"); s != "" {
 		var err error

@@ -17,6 +17,7 @@ import (
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
 	"example.com/linktracker/linkcore/endpoint"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // TestSoak clicks at a constant rate while rules change, and counts exactly what
@@ -27,6 +28,7 @@ import (
 // There, what it takes and gives back is looked at in the second and in the last
 // quarter: memory and goroutines that grow between them are a leak.
 func TestSoak(t *testing.T) {
+	testsize.Large(t)
 	duration, rate := 2*time.Second, 200
 	if s := os.Getenv("SOAK"); s != "" {
 		var err error

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // A collection is a source in memory that counts what is read. It does what
@@ -373,6 +374,7 @@ func TestCacheReload(t *testing.T) {
 // TestCacheReloadStretched checks that reloads cost two documents a second on
 // average, and that a count finds out what a reload would have.
 func TestCacheReloadStretched(t *testing.T) {
+	testsize.Medium(t)
 	synctest.Test(t, func(t *testing.T) {
 		atNoon()
 		source := newCollection(t)
@@ -766,6 +768,7 @@ func TestCacheSlow(t *testing.T) {
 }
 
 func TestCacheProgress(t *testing.T) {
+	testsize.Medium(t)
 	synctest.Test(t, func(t *testing.T) {
 		const n = 2*progressEvery + 1
 		c, book := startCache(t, endless{n}, DefaultOptions())
@@ -1323,6 +1326,7 @@ func (endless) Close() error                                  { return nil }
 // TestMemory holds the copy of 100,000 rules, with all that a refresh needs,
 // below 20 MiB.
 func TestMemory(t *testing.T) {
+	testsize.Large(t)
 	const n, limit = 100_000, 20 << 20
 	before := heap()
 	c := NewCache(endless{n}, DefaultOptions())

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -373,6 +374,7 @@ func (r *rule) indexed(now int64) bool { return r.key != "" && !r.deleted && now
 // TestEdits compares an index that was edited and moved to another store again
 // and again with a plain search through all documents.
 func TestEdits(t *testing.T) {
+	testsize.Medium(t)
 	random := rand.New(rand.NewPCG(1, 2))
 	pick := func(s ...string) string { return s[random.IntN(len(s))] }
 	values := []string{"host:example.com", "host:com", "host:shop.example.com", "link:acme/l1", "recipient:acme/r1", "customer:acme",

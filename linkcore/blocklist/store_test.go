@@ -236,6 +236,7 @@ func TestFailedReadAfterSweep(t *testing.T) {
 // TestReadersWhileCompacting asks for decisions, of old copies as well, while
 // rules change and move.
 func TestReadersWhileCompacting(t *testing.T) {
+	testsize.Medium(t)
 	source := &churn{n: 100, part: 100, padding: strings.Repeat("x", 10_000)}
 	c := NewCache(source, DefaultOptions())
 	defer c.Close()

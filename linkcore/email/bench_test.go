@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // newsletter is an HTML mail of about so many bytes with so many links, as
@@ -51,6 +52,7 @@ func BenchmarkHTML(b *testing.B) {
 }
 
 func TestAllocationsFollowLinks(t *testing.T) {
+	testsize.Medium(t)
 	if testing.CoverMode() != "" {
 		t.Skip("counting allocations needs code without counters")
 	}
@@ -77,6 +79,7 @@ func TestAllocationsFollowLinks(t *testing.T) {
 // Time grows with the length of a mail and with nothing else, also for shapes
 // that are made to let it grow with the square.
 func TestHostileShapes(t *testing.T) {
+	testsize.Medium(t)
 	_, o := setup(t)
 	o.Pixel, o.Honeypot = PixelTop, "https://e.com/trap"
 	o.SkipURLs = []string{"https://*a*b*c*d"}
@@ -156,6 +159,7 @@ func TestHostileShapes(t *testing.T) {
 }
 
 func TestTenMegabytes(t *testing.T) {
+	testsize.Medium(t)
 	ring, o := setup(t)
 	r := mustHTML(t, mustNew(t, o), string(newsletter(10_000_000, 5)))
 	if len(r.Links) != 5 {

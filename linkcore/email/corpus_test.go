@@ -29,6 +29,7 @@ import (
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/email"
 	"example.com/linktracker/linkcore/endpoint"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // The hosts of the tracked links in these tests, which no mail of the corpus
@@ -142,6 +143,7 @@ func signerOf(t *testing.T, ring *linkcore.KeyRing, host string) *linkcore.Signe
 // meant to be replaced, and each link that was meant to be leads through the
 // running endpoint to where it led before.
 func TestCorpus(t *testing.T) {
+	testsize.Medium(t)
 	e := startEndpoint(t)
 	for _, set := range mailings(t, e.keys) {
 		rewriter, err := email.New(set.options)

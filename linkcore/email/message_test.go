@@ -18,6 +18,7 @@ import (
 	"golang.org/x/text/encoding/unicode"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // crlf gives a message in a test's source the line ends of mail.
@@ -945,6 +946,7 @@ func TestRewriteTells(t *testing.T) {
 // A message takes time in proportion to its size, however it is made: if it
 // were to the square of it, each of these would take minutes.
 func TestMessageLinear(t *testing.T) {
+	testsize.Medium(t)
 	const size = 1 << 20
 	const head = "From: a@example.com\nMIME-Version: 1.0\n"
 	w := mailing(t, Options{})
@@ -983,6 +985,7 @@ func largeMessage(encoding transferEncoding) []byte {
 }
 
 func TestMessageLarge(t *testing.T) {
+	testsize.Large(t)
 	src := largeMessage(base64Encoding)
 	r, err := mailing(t, Options{}).Message(testFields, src)
 	if err != nil || len(destinations(r)) != 1000 {

@@ -29,6 +29,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"example.com/linktracker/linkcore/email"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // A shownPart is an HTML part of the corpus, before and after.
@@ -43,20 +44,10 @@ type shownPart struct {
 // is the one that the browser saw in the mail before, leads there when it is
 // clicked, and its event names it.
 func TestPicture(t *testing.T) {
+	testsize.Large(t)
 	path := browser(t)
 	e := startEndpoint(t)
 	parts := shownParts(t, e)
-	if os.Getenv("PICTURES") != "all" {
-		// One in ten, the newsletter among them: all of them take a while, and
-		// PICTURES=all shows them.
-		few := parts[:0]
-		for i, p := range parts {
-			if i%10 == 0 || strings.HasPrefix(p.name, "mjml-newsletter") {
-				few = append(few, p)
-			}
-		}
-		parts = few
-	}
 	s := startInternet(t, e, parts)
 	ctx := s.openBrowser(t, path)
 

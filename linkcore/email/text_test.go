@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // TestFindURLs marks each URL that is found as «URL», and as ‹URL› if it is
@@ -101,6 +102,7 @@ func TestFindURLsInAngleBrackets(t *testing.T) {
 
 // A text that is made to be slow must not be.
 func TestFindURLsLinear(t *testing.T) {
+	testsize.Medium(t)
 	const size = 1 << 18
 	for _, unit := range []string{"https://", "https://a/(", "(www.a", "www.a:", "<https://a/", "<https://a/\n", "{{", "https://a/{{", "*|", "https://a/!", "[[https://a/", "://", "http://a,", "https://a/\xe3\x81\x82", "&gt;", "www.a@"} {
 		src := bytes.Repeat([]byte(unit), size/len(unit))

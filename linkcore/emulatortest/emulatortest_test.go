@@ -103,7 +103,7 @@ func TestEndsWithOwner(t *testing.T) {
 }
 
 func TestPortTaken(t *testing.T) {
-	testsize.Medium(t)
+	testsize.Large(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ import (
 )
 
 // StopTimeout bounds a stop. Cloud Run gives 10 seconds after SIGTERM.
-const StopTimeout = 8 * time.Second
+const StopTimeout = 9 * time.Second
 
 // spillTime is kept of a stop for spilling what the sink did not take.
 const spillTime = time.Second
@@ -218,9 +218,10 @@ func refuse(w http.ResponseWriter) {
 // accepting and to wait for the requests in flight until its context ends;
 // [Endpoint.Close] follows. What goes wrong is logged.
 func (e *Endpoint) Stop(end func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(context.Background(), StopTimeout)
+	// When ctx ends, Close spills for a second and then drains for another.
+	ctx, cancel := context.WithTimeout(context.Background(), StopTimeout-2*spillTime)
 	defer cancel()
-	answered, cancelAnswered := context.WithTimeout(ctx, StopTimeout-spillTime)
+	answered, cancelAnswered := context.WithTimeout(ctx, StopTimeout-3*spillTime)
 	defer cancelAnswered()
 	if err := end(answered); err != nil {
 		e.Log.Warn("stopping with requests in flight", "error", err.Error())

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // unused is an address where nobody listens: what is said to be there is opened
@@ -209,6 +210,7 @@ func TestLossesAreCounted(t *testing.T) {
 // A rule that was written without the copy's knowledge, and when it is followed.
 // The clock stands still while a file is read.
 func TestEnvironmentOfTheBlocklist(t *testing.T) {
+	testsize.Medium(t)
 	rule := func(customer string) string { return fmt.Sprintf(`{"kind":"customer","value":%q}`+"\n", customer) }
 	// Reading this takes far longer than a request that does not wait for it.
 	long := strings.Repeat("\n", 1<<20)

@@ -22,6 +22,8 @@ import (
 
 	// The program below imports it, which is not seen from here otherwise.
 	_ "github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
+
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // program is what the platform's build puts around a function.
@@ -42,11 +44,14 @@ func main() {
 }
 `
 
+var functionFolder string // empty until a test has the function built
+
 var buildFunction = sync.OnceValues(func() (string, error) {
 	folder, err := os.MkdirTemp("", "linktracker-function-")
 	if err != nil {
 		return "", err
 	}
+	functionFolder = folder
 	source := filepath.Join(folder, "main.go")
 	if err := os.WriteFile(source, []byte(program), 0o600); err != nil {
 		return "", err
@@ -61,9 +66,7 @@ var buildFunction = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if binary, err := buildFunction(); err == nil {
-		os.RemoveAll(filepath.Dir(binary))
-	}
+	os.RemoveAll(functionFolder)
 	os.Exit(code)
 }
 
@@ -202,6 +205,7 @@ func lostInTheMux(target, destination string) bool {
 
 // Every vector passes through the Functions Framework and its ServeMux.
 func TestVectorsThroughTheFunction(t *testing.T) {
+	testsize.Medium(t)
 	v := loadVectors(t)
 	clicks := filepath.Join(t.TempDir(), "clicks")
 	f := startFunction(t, v, "CLICKS=file:"+clicks)
@@ -289,6 +293,7 @@ func countLines(t *testing.T, path string) int {
 
 // A configuration that can't be understood stops the function with one line.
 func TestFunctionRefusesItsConfiguration(t *testing.T) {
+	testsize.Medium(t)
 	binary, err := buildFunction()
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // Events of an ordinary day, from their JSON on: what one core does.
@@ -96,6 +97,7 @@ func residentPeak() int {
 
 // The same in small: memory does not grow with the number of links.
 func TestMemoryIsBounded(t *testing.T) {
+	testsize.Large(t)
 	defer debug.SetGCPercent(debug.SetGCPercent(GCPercent))
 	w := watcher(t, Config{}, full)
 	live := func() uint64 {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // sendTime is when the generated newsletter goes out.
@@ -184,6 +185,7 @@ func merge(base iter.Seq[*event.Event], more []*event.Event) iter.Seq[*event.Eve
 
 // The generated day is what its comment says.
 func TestNewsletterIsOrdinary(t *testing.T) {
+	testsize.Medium(t)
 	clicks, repeated, automated, morning := 0, 0, 0, 0
 	seen := map[string]bool{}
 	first, last := time.Time{}, time.Time{}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // visits makes clicks of words such as "a@0.5" (link a, half a second after
@@ -224,6 +225,7 @@ func TestRing(t *testing.T) {
 // A program that requests one link for ever costs a bounded time, and hides
 // nothing that comes in the same moment.
 func TestHammering(t *testing.T) {
+	testsize.Medium(t)
 	j := NewJudge()
 	n := 0
 	for i := range 20_000 {

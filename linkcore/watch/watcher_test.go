@@ -313,6 +313,7 @@ func TestLearningOldEvent(t *testing.T) {
 // An alert stands as long as it goes on, and is raised again only after Repeat and
 // after it was calm.
 func TestRepeat(t *testing.T) {
+	testsize.Medium(t)
 	w := watcher(t, Config{}, small)
 	at := abuseTime
 	network := uint32(0)

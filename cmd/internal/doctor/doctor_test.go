@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // longToken is a tag or a box.
@@ -31,6 +33,7 @@ func toHTTPS(w http.ResponseWriter, r *http.Request) {
 
 // Where nothing is wrong nothing is found, in a fixed order.
 func TestHealthy(t *testing.T) {
+	testsize.Medium(t)
 	t.Parallel()
 	d := newDeployment(t)
 	d.plain = http.HandlerFunc(toHTTPS)
@@ -78,6 +81,7 @@ func TestHealthy(t *testing.T) {
 
 // Every fault is found, with what to do about it, and nothing else is.
 func TestFaults(t *testing.T) {
+	testsize.Medium(t)
 	t.Parallel()
 	for _, test := range []struct {
 		name string
@@ -508,6 +512,7 @@ func TestRuleGoes(t *testing.T) {
 
 // Several hosts are checked each for itself, and one that is given twice once.
 func TestHosts(t *testing.T) {
+	testsize.Medium(t)
 	t.Parallel()
 	d := newDeployment(t)
 	d.names["links.example.net"] = publicAddress

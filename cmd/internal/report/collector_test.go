@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 var sentAt = time.Date(2026, 5, 4, 9, 30, 0, 0, time.UTC)
@@ -447,9 +448,7 @@ func BenchmarkParse(b *testing.B) {
 // Memory does not grow with the number of events, which are many times what is
 // kept of them in memory.
 func TestMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("many events")
-	}
+	testsize.Large(t)
 	c := NewCollector(Options{TempDir: t.TempDir()})
 	defer c.Close()
 	c.spool.limit = spoolMemory / 16

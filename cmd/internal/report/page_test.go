@@ -19,6 +19,8 @@ import (
 	"github.com/chromedp/chromedp"
 	"golang.org/x/net/html"
 
+	"example.com/linktracker/linkcore/testsize"
+
 	"example.com/linktracker/linkcore/event"
 )
 
@@ -95,6 +97,7 @@ func pageOf(t *testing.T, r *Report) string {
 // Whatever a report holds, its page is well formed, runs nothing, loads nothing,
 // leads nowhere, and says in words what its charts show.
 func TestPage(t *testing.T) {
+	testsize.Medium(t)
 	allowed := map[string]bool{}
 	for name := range strings.FieldsSeq(`html head meta title style body main header h1 h2 h3 p dl div dt dd section ul li span
 		figure figcaption svg desc line rect g text table thead tbody tr th td details summary strong footer`) {
@@ -189,6 +192,7 @@ func attribute(n *html.Node, name string) string {
 }
 
 func TestPageSays(t *testing.T) {
+	testsize.Medium(t)
 	s := samples(t)
 	for name, wants := range map[string][]string{
 		"none":          {"No events", "There are no clicks to show.", "Read: 0 events."},
@@ -286,6 +290,7 @@ func TestContrast(t *testing.T) {
 // In a browser nothing is wider than the screen, and no two labels of an axis
 // touch.
 func TestBrowser(t *testing.T) {
+	testsize.Large(t)
 	path := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if found, err := exec.LookPath(name); err == nil {

@@ -19,6 +19,7 @@ import (
 
 	"example.com/linktracker/linkcore/emulatortest"
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // An outage is told at once where Pub/Sub refuses from the beginning, after a
@@ -150,6 +151,7 @@ func (m mute) Pull(ctx context.Context, _ *pubsubpb.PullRequest) (*pubsubpb.Pull
 // Where nobody answers that is told, nothing is said to be ready, and the end of
 // the context is an error that says why nothing came.
 func TestUnreachable(t *testing.T) {
+	testsize.Medium(t)
 	for name, listen := range map[string]func(*testing.T){
 		"refuses": func(t *testing.T) { t.Setenv("PUBSUB_EMULATOR_HOST", dead(t, true)) },
 		"silent":  func(t *testing.T) { t.Setenv("PUBSUB_EMULATOR_HOST", dead(t, false)) },

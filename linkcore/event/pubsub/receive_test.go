@@ -21,6 +21,7 @@ import (
 
 	"example.com/linktracker/linkcore/emulatortest"
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/testsize"
 )
 
 // A receiver is a running Receive whose messages a test takes.
@@ -274,6 +275,7 @@ func TestDrain(t *testing.T) {
 
 // A Pub/Sub that does not answer is not one that has nothing.
 func TestDrainUnreachable(t *testing.T) {
+	testsize.Medium(t)
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

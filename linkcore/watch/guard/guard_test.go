@@ -17,6 +17,7 @@ import (
 
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/testsize"
 	"example.com/linktracker/linkcore/watch"
 )
 
@@ -312,6 +313,7 @@ func (s *stalled) Add(ctx context.Context, r blocklist.Rule) (*blocklist.Rule, e
 // While rules cannot be written, each alert is told within seconds, once and in
 // order; and its rule is written soon after that is possible again.
 func TestStalledRules(t *testing.T) {
+	testsize.Medium(t)
 	for _, test := range []struct {
 		alerts int
 		within time.Duration
@@ -396,6 +398,7 @@ func TestStalledRulesEnd(t *testing.T) {
 }
 
 func TestVerdicts(t *testing.T) {
+	testsize.Medium(t)
 	refuses := func(call int, events []*event.Event) error {
 		failures := make(event.Failures, len(events))
 		for i, e := range events {
