@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/linktracker/linkcore/delivery"
 	"example.com/linktracker/linkcore/endpoint"
-	"example.com/linktracker/linkcore/event"
 	"example.com/linktracker/linkcore/watch/worker"
 )
 
@@ -23,16 +23,16 @@ func TestEnvironment(t *testing.T) {
 	runs := run(t, "environment.tftest.hcl")
 	for name, want := range map[string]struct {
 		regions  int
-		delivery event.Mode
+		delivery delivery.Mode
 		proxies  int
 	}{
-		"request_without_domains":  {1, event.Hold, 1},
-		"request_with_domains":     {2, event.Hold, 2},
-		"instance_without_domains": {1, event.Background, 1},
-		"instance_with_domains":    {2, event.Background, 2},
-		"every_setting":            {1, event.Hold, 1},
-		"minimal":                  {1, event.Hold, 1},
-		"global":                   {3, event.Hold, 2},
+		"request_without_domains":  {1, delivery.Hold, 1},
+		"request_with_domains":     {2, delivery.Hold, 2},
+		"instance_without_domains": {1, delivery.Background, 1},
+		"instance_with_domains":    {2, delivery.Background, 2},
+		"every_setting":            {1, delivery.Hold, 1},
+		"minimal":                  {1, delivery.Hold, 1},
+		"global":                   {3, delivery.Hold, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resources := runs[name]
@@ -66,7 +66,7 @@ func TestEnvironment(t *testing.T) {
 				}
 				// Without a CPU between requests nothing can be delivered then.
 				cpuIdle, _ := only(t, service.Address, container, "resources")["cpu_idle"].(bool)
-				if cpuIdle != (config.Delivery == event.Hold) {
+				if cpuIdle != (config.Delivery == delivery.Hold) {
 					t.Errorf("%s: cpu_idle %v with DELIVERY %s", service.Address, cpuIdle, config.Delivery)
 				}
 				concurrency, _ := template["max_instance_request_concurrency"].(float64)

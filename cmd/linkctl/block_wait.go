@@ -8,9 +8,10 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
-	"github.com/spf13/cobra"
 )
 
 const (

@@ -16,10 +16,13 @@ import (
 	"sync"
 	"time"
 
-	"example.com/linktracker/linkcore/event"
-	"example.com/linktracker/linkcore/lines"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"example.com/linktracker/linkcore/endpoint"
+	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/event/pubsub"
+	"example.com/linktracker/linkcore/lines"
 )
 
 const (
@@ -122,7 +125,7 @@ were any.`,
 			if clicks == "stdout" {
 				return usagef("events are replayed to pubsub://PROJECT/TOPIC or file:PATH, not to stdout")
 			}
-			if r.sink, err = openClicks(ctx, clicks, event.SinkOptions{Timeout: replayTimeout}); err != nil {
+			if r.sink, err = openClicks(ctx, clicks, endpoint.SinkOptions{Timeout: replayTimeout}); err != nil {
 				return err
 			}
 			defer r.sink.Close(context.WithoutCancel(ctx))
@@ -463,7 +466,7 @@ func (r *replay) subscription(ctx context.Context, source string, wait time.Dura
 	)
 	r.t.note("replaying %s until nothing has come for %v", source, wait)
 	outage := &outage{t: r.t, source: source}
-	err := event.Drain(receive, source, wait, outage.tell, func(m *event.Message) {
+	err := pubsub.Drain(receive, source, wait, outage.tell, func(m *event.Received) {
 		came++
 		name := fmt.Sprintf("message %d, of %s", came, stamp(m.PublishedAt))
 		spilled, err := event.ParseSpilled(m.Data)
@@ -533,7 +536,7 @@ func (r *replay) publish(ctx context.Context, s *event.Spilled) error {
 	if r.sink == nil {
 		return nil
 	}
-	return s.Publish(ctx, r.sink)
+	return r.sink.Publish(ctx, []event.Message{s.Message})
 }
 
 // met tells whether an event was published already, and counts it then.
@@ -684,11 +687,11 @@ func count(n int, singular string) string {
 var clicksURL = regexp.MustCompile(`^(file:.+|pubsub://[^/?#%\s]+/[^/?#%\s]+)$`)
 
 // openClicks opens what --clicks names, to publish to it.
-func openClicks(ctx context.Context, clicks string, o event.SinkOptions) (event.Sink, error) {
+func openClicks(ctx context.Context, clicks string, o endpoint.SinkOptions) (event.Sink, error) {
 	if !clicksURL.MatchString(clicks) {
 		return nil, usagef("where the events should go (--clicks, CLICKS): %q is neither pubsub://PROJECT/TOPIC nor file:PATH", clicks)
 	}
-	sink, err := event.OpenSink(ctx, clicks, o)
+	sink, err := endpoint.OpenSink(ctx, clicks, o)
 	if err != nil {
 		return nil, clicksPublisher.Explain(err)
 	}

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
 )
 
@@ -131,8 +132,12 @@ func TestReplayEndpoint(t *testing.T) {
 			t.Fatalf("came twice, or was not spilled: %v", m.Attributes)
 		}
 		delete(want, s.Event.ID)
-		if string(m.Data) != string(s.Data) || !maps.Equal(m.Attributes, s.Attributes) {
-			t.Errorf("received %s %v\nwant %s %v", m.Data, m.Attributes, s.Data, s.Attributes)
+		attributes := map[string]string{}
+		for _, a := range s.Message.Attributes {
+			attributes[a.Name] = a.Value
+		}
+		if string(m.Data) != string(s.Message.Data) || !maps.Equal(m.Attributes, attributes) {
+			t.Errorf("received %s %v\nwant %s %v", m.Data, m.Attributes, s.Message.Data, attributes)
 		}
 	}
 }
@@ -687,7 +692,7 @@ func TestPublishWithoutCredentials(t *testing.T) {
 	fail("missing.json: no such file or directory\n")
 
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
-	if sink, err := event.OpenSink(t.Context(), "pubsub://p/clicks", event.SinkOptions{}); err == nil {
+	if sink, err := endpoint.OpenSink(t.Context(), "pubsub://p/clicks", endpoint.SinkOptions{}); err == nil {
 		sink.Close(t.Context())
 		t.Skip("this machine has credentials of its own")
 	}

@@ -10,13 +10,16 @@ import (
 	"strings"
 	"time"
 
-	"example.com/linktracker/cmd/internal/report"
-	"example.com/linktracker/linkcore/durable"
-	"example.com/linktracker/linkcore/event"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"example.com/linktracker/cmd/internal/report"
+	"example.com/linktracker/linkcore/durable"
+	"example.com/linktracker/linkcore/endpoint"
+	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/event/pubsub"
 )
 
 func (t *tool) reportCommand() *cobra.Command {
@@ -291,7 +294,7 @@ func (t *tool) drain(ctx context.Context, collector *report.Collector, source st
 	collector.Begin(source)
 	outage := &outage{t: t, source: source}
 	var failed error
-	add := func(m *event.Message) {
+	add := func(m *event.Received) {
 		if failed == nil {
 			failed = collector.Add(m.Data)
 		}
@@ -305,9 +308,9 @@ func (t *tool) drain(ctx context.Context, collector *report.Collector, source st
 	}
 	if strings.Contains(source, "/subscriptions/") {
 		t.note("reading %s until nothing has come for %v", source, wait)
-		err = event.Drain(ctx, source, wait, outage.tell, add)
+		err = pubsub.Drain(ctx, source, wait, outage.tell, add)
 	} else {
-		err = event.Receive(ctx, source, event.ReceiveOptions{
+		err = endpoint.Receive(ctx, source, event.ReceiveOptions{
 			Name:   "linkctl-report",
 			Labels: map[string]string{"made-by": labelValue(t.whoami()), "made-for": "linkctl-report"},
 			Outage: outage.tell,

@@ -15,9 +15,11 @@ import (
 	"cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"cloud.google.com/go/pubsub/v2/pstest"
-	"example.com/linktracker/linkcore/emulatortest"
-	"example.com/linktracker/linkcore/event"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"example.com/linktracker/linkcore/emulatortest"
+	"example.com/linktracker/linkcore/endpoint"
+	"example.com/linktracker/linkcore/event"
 )
 
 // reportEvents are three clicks, of which one came twice and one is spilled.
@@ -166,7 +168,7 @@ func TestReportPubSub(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	sink, err := event.OpenSink(t.Context(), "pubsub://"+project+"/clicks", event.SinkOptions{})
+	sink, err := endpoint.OpenSink(t.Context(), "pubsub://"+project+"/clicks", endpoint.SinkOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +178,7 @@ func TestReportPubSub(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := sink.Publish(t.Context(), &e); err != nil {
+		if err := sink.Publish(t.Context(), []event.Message{e.Message()}); err != nil {
 			t.Fatal(err)
 		}
 	}

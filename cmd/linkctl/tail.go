@@ -16,9 +16,11 @@ import (
 	"syscall"
 	"time"
 
-	"example.com/linktracker/linkcore/event"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"example.com/linktracker/linkcore/endpoint"
+	"example.com/linktracker/linkcore/event"
 )
 
 // probeCustomer is reserved for monitoring, whose events nobody wants to see
@@ -242,7 +244,7 @@ func (v *tailView) run(ctx context.Context, source string, timeout time.Duration
 		defer stop()
 	}
 	outage := &outage{t: v.t, source: source}
-	err := event.Receive(receive, source, event.ReceiveOptions{
+	err := endpoint.Receive(receive, source, event.ReceiveOptions{
 		Name:    "linkctl-tail",
 		Labels:  map[string]string{"made-by": labelValue(v.t.whoami()), "made-for": "linkctl-tail"},
 		Filter:  v.filter.expression(),
@@ -250,7 +252,7 @@ func (v *tailView) run(ctx context.Context, source string, timeout time.Duration
 		FromEnd: true,
 		Outage:  outage.tell,
 		Ready:   func() { v.t.note("showing what happens on %s; Ctrl-C ends", source) },
-	}, func(m *event.Message) {
+	}, func(m *event.Received) {
 		m.Ack()
 		if v.err == nil && (v.count == 0 || v.shown < v.count) {
 			v.show(m)
@@ -285,7 +287,7 @@ func (v *tailView) run(ctx context.Context, source string, timeout time.Duration
 }
 
 // show shows a message if it is wanted.
-func (v *tailView) show(m *event.Message) {
+func (v *tailView) show(m *event.Received) {
 	e, err := m.Event()
 	if err != nil {
 		v.t.complain("warning: passed over: %v", err)

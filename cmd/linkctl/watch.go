@@ -14,12 +14,13 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
 	"example.com/linktracker/linkcore/watch"
 	"example.com/linktracker/linkcore/watch/guard"
-	"github.com/spf13/cobra"
 )
 
 // watchFilter leaves on the server what the watcher has no use for.
@@ -148,7 +149,7 @@ there already.`,
 			if clicks == "stdout" {
 				return usagef("verdicts go to pubsub://PROJECT/TOPIC or file:PATH, not to stdout, where alerts are")
 			}
-			sink, err := openClicks(c.Context(), clicks, event.SinkOptions{})
+			sink, err := openClicks(c.Context(), clicks, endpoint.SinkOptions{})
 			if err != nil {
 				return err
 			}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 
 	"example.com/linktracker/linkcore/emulatortest"
+	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
 )
 
@@ -113,20 +113,22 @@ func TestWorker(t *testing.T) {
 			Destination: "https://example.com/", Automation: event.Human,
 		})
 	}
-	sink, err := event.OpenSink(t.Context(), "pubsub://"+project+"/clicks", event.SinkOptions{})
+	sink, err := endpoint.OpenSink(t.Context(), "pubsub://"+project+"/clicks", endpoint.SinkOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sink.Close(context.Background())
-	if err := sink.Publish(t.Context(), events...); err != nil {
-		t.Fatal(err)
+	for _, e := range events {
+		if err := sink.Publish(t.Context(), []event.Message{e.Message()}); err != nil {
+			t.Fatal(err)
+		}
 	}
 
 	// What everybody else gets: the events, and the verdicts with their attributes.
 	verdicts := map[string]bool{}
 	receive, enough := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer enough()
-	err = event.Receive(receive, "pubsub://"+project+"/subscriptions/all", event.ReceiveOptions{}, func(m *event.Message) {
+	err = endpoint.Receive(receive, "pubsub://"+project+"/subscriptions/all", event.ReceiveOptions{}, func(m *event.Received) {
 		m.Ack()
 		e, err := m.Event()
 		if err != nil {
@@ -185,7 +187,7 @@ func TestWorker(t *testing.T) {
 	// Acknowledged: the subscription has nothing more.
 	again, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
-	event.Receive(again, "pubsub://"+project+"/subscriptions/watch", event.ReceiveOptions{}, func(m *event.Message) {
+	endpoint.Receive(again, "pubsub://"+project+"/subscriptions/watch", event.ReceiveOptions{}, func(m *event.Received) {
 		m.Ack()
 		if e, err := m.Event(); err == nil && e.Type != event.Verdict {
 			t.Errorf("%s came again", e.ID)
@@ -195,12 +197,7 @@ func TestWorker(t *testing.T) {
 
 // A Pub/Sub that refuses is told while it lasts, and at the end.
 func TestUnreachable(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	t.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
+	t.Setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:1")
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var stdout, stderr lockedBuffer

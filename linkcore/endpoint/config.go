@@ -14,7 +14,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"example.com/linktracker/linkcore"
-	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/delivery"
+	"example.com/linktracker/linkcore/record"
 )
 
 // Config is the endpoint's configuration; CONFIG.md says what each variable
@@ -24,9 +25,9 @@ type Config struct {
 
 	Keys      string // LINK_KEYS, a directory
 	Blocklist string // as OpenSource takes it, or "none"
-	Clicks    string // as event.OpenSink takes it
+	Clicks    string // as OpenSink takes it
 
-	Delivery        event.Mode
+	Delivery        delivery.Mode
 	DeliveryTimeout time.Duration
 	HoldMax         int
 
@@ -40,8 +41,8 @@ type Config struct {
 	TrustedProxies  int
 	ProxiesUnknown  bool // neither TRUSTED_PROXIES nor the platform says
 	CountryHeader   string
-	PrivacySignals  event.PrivacySignals
-	ClientIP        event.ClientIP
+	PrivacySignals  record.PrivacySignals
+	ClientIP        record.ClientIP
 	ScannerNetworks []netip.Prefix // read from the file of SCANNER_NETWORKS
 	HomeURL         string
 	LogLevel        slog.Level
@@ -72,7 +73,7 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 		Blocklist: p.required("BLOCKLIST", "firestore://PROJECT/DATABASE/COLLECTION, file:PATH or none"),
 		Clicks:    p.required("CLICKS", "pubsub://PROJECT/TOPIC, file:PATH or stdout"),
 
-		Delivery:        oneOf(&p, "DELIVERY", event.Hold, event.Background),
+		Delivery:        oneOf(&p, "DELIVERY", delivery.Hold, delivery.Background),
 		DeliveryTimeout: p.duration("DELIVERY_TIMEOUT", 5*time.Second, time.Millisecond, 10*time.Minute),
 		HoldMax:         p.number("HOLD_MAX", 40, 1, 100_000),
 
@@ -86,8 +87,8 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 		TrustedProxies:  p.number("TRUSTED_PROXIES", platformProxies(getenv), 0, 100),
 		ProxiesUnknown:  getenv("TRUSTED_PROXIES") == "" && platformProxies(getenv) == 0,
 		CountryHeader:   p.header("COUNTRY_HEADER"),
-		PrivacySignals:  oneOf(&p, "PRIVACY_SIGNALS", event.RecordSignals, event.AnonymiseSignals),
-		ClientIP:        oneOf(&p, "CLIENT_IP", event.FullIP, event.TruncatedIP, event.NoIP),
+		PrivacySignals:  oneOf(&p, "PRIVACY_SIGNALS", record.RecordSignals, record.AnonymiseSignals),
+		ClientIP:        oneOf(&p, "CLIENT_IP", record.FullIP, record.TruncatedIP, record.NoIP),
 		ScannerNetworks: p.networks("SCANNER_NETWORKS"),
 		HomeURL:         p.url("HOME_URL"),
 		LogLevel:        logLevels[oneOf(&p, "LOG_LEVEL", "info", "debug", "warn", "error")],

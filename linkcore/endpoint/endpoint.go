@@ -24,7 +24,10 @@ import (
 
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/delivery"
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/lines"
+	"example.com/linktracker/linkcore/record"
 	"example.com/linktracker/linkcore/redirect"
 )
 
@@ -56,7 +59,7 @@ type Endpoint struct {
 	keys     *linkcore.KeyRing
 	rules    *blocklist.Cache
 	sink     event.Sink
-	delivery *event.Delivery
+	delivery *delivery.Delivery
 	stats    stats
 
 	proxiesUnknown atomic.Bool // until a proxy was warned of
@@ -82,7 +85,7 @@ func FromEnvironment(ctx context.Context, getenv func(string) string, stdout io.
 // write. What can't be opened is a [*ConfigError]. The context's values are
 // used, not its end: an endpoint runs until [Endpoint.Close].
 func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err error) {
-	lines := event.NewLineWriter(stdout)
+	lines := lines.NewWriter(stdout)
 	log := NewLog(lines, c.LogLevel)
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e = &Endpoint{Log: log, stop: stop, ballast: make([]byte, ballast)}
@@ -94,7 +97,7 @@ func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err erro
 	if e.keys, err = linkcore.OpenKeyRing(c.Keys, log); err != nil {
 		return nil, &ConfigError{"LINK_KEYS", err.Error()}
 	}
-	recorder, err := event.NewRecorder(event.Options{
+	recorder, err := record.NewRecorder(record.Options{
 		TrustedProxies:  c.TrustedProxies,
 		CountryHeader:   c.CountryHeader,
 		PrivacySignals:  c.PrivacySignals,
@@ -105,7 +108,7 @@ func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err erro
 	if err != nil {
 		return nil, err
 	}
-	e.sink, err = event.OpenSink(ctx, c.Clicks, event.SinkOptions{Timeout: c.DeliveryTimeout, Stdout: lines})
+	e.sink, err = OpenSink(ctx, c.Clicks, SinkOptions{Timeout: c.DeliveryTimeout, Stdout: lines})
 	if err != nil {
 		return nil, &ConfigError{"CLICKS", err.Error()}
 	}
@@ -120,7 +123,7 @@ func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err erro
 		Wait:    c.BlocklistWait,
 		Log:     log,
 	})
-	e.delivery = event.NewDelivery(e.sink, event.DeliveryOptions{
+	e.delivery = delivery.New(e.sink, delivery.Options{
 		Mode:    c.Delivery,
 		Timeout: c.DeliveryTimeout,
 		HoldMax: c.HoldMax,

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore/blocklist"
-	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/delivery"
 	"example.com/linktracker/linkcore/redirect"
 )
 
@@ -24,7 +24,7 @@ type stats struct {
 // counts are what has been counted since the start, and the states now.
 type counts struct {
 	answers     redirect.Stats
-	delivery    event.DeliveryStats
+	delivery    delivery.Stats
 	rules       blocklist.Stats
 	keyFailures uint64
 	keys        int

@@ -50,87 +50,42 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 // set takes one member. Names with escapes are none that AppendJSON writes.
 func (e *Event) set(name, value []byte) error {
 	switch string(name) {
-	case "event_id":
-		return setString(&e.ID, value)
-	case "event_type":
-		return setString(&e.Type, value)
-	case "occurred_at":
-		return setTime(&e.OccurredAt, value)
-	case "key_id":
-		return setString(&e.KeyID, value)
-	case "host":
-		return setString(&e.Host, value)
-	case "customer":
-		return setString(&e.Customer, value)
-	case "campaign":
-		return setString(&e.Campaign, value)
-	case "recipient":
-		return setString(&e.Recipient, value)
-	case "link":
-		return setString(&e.Link, value)
-	case "sent_at":
-		return setTime(&e.SentAt, value)
 	case "seconds_since_sent":
 		// It is made of the two times.
 		if c := value[0]; c != '-' && (c < '0' || c > '9') {
 			return errors.New("want a number")
 		}
-	case "sealed":
-		return setBool(&e.Sealed, value)
-	case "metadata":
-		return setString(&e.Metadata, value)
-	case "destination":
-		return setString(&e.Destination, value)
-	case "redirected_to":
-		return setString(&e.RedirectedTo, value)
-	case "rule":
-		return setString(&e.Rule, value)
-	case "label":
-		return setString(&e.Label, value)
-	case "recovered":
-		return setString(&e.Recovered, value)
-	case "method":
-		return setString(&e.Method, value)
-	case "user_agent":
-		return setString(&e.UserAgent, value)
-	case "referer":
-		return setString(&e.Referer, value)
-	case "accept_language":
-		return setString(&e.AcceptLanguage, value)
-	case "query":
-		return setString(&e.Query, value)
-	case "country":
-		return setString(&e.Country, value)
-	case "privacy_signal":
-		return setString(&e.PrivacySignal, value)
-	case "untracked":
-		return setBool(&e.Untracked, value)
-	case "ip":
-		return setString(&e.IP, value)
-	case "automation":
-		return setString(&e.Automation, value)
+		return nil
 	case "signals":
 		return setSignals(&e.Signals, value)
-	case "about":
-		return setString(&e.About, value)
-	case "rules_unknown":
-		return setBool(&e.RulesUnknown, value)
+	}
+	for i := range fields {
+		f := &fields[i]
+		switch {
+		case f.name != string(name):
+		case f.text != nil:
+			return setString(f.text(e), value)
+		case f.flag != nil:
+			return setBool(f.flag(e), value)
+		default:
+			return setTime(f.time(e), value)
+		}
 	}
 	return nil
 }
 
-func setString[T ~string](to *T, value []byte) error {
+func setString(to *string, value []byte) error {
 	if value[0] != '"' {
 		return errors.New("want a string")
 	}
 	inner := value[1 : len(value)-1]
 	if bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
-		*to = T(inner)
+		*to = string(inner)
 		return nil
 	}
 	var s string
 	err := json.Unmarshal(value, &s)
-	*to = T(s)
+	*to = s
 	return err
 }
 

@@ -169,8 +169,7 @@ func FuzzUnmarshalJSON(f *testing.F) {
 }
 
 func BenchmarkUnmarshalJSON(b *testing.B) {
-	r, l := benchmarkRequest()
-	data := benchmarkRecorder(b).Record(r, time.Now(), l, Outcome{Type: Click, Address: address}).AppendJSON(nil)
+	data := fullEvent(Click).AppendJSON(nil)
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {

@@ -1,26 +1,13 @@
-// Package event says what is recorded of a request for a tracked link, and
-// takes it to whoever subscribes.
+// Package event is what is recorded of a request for a tracked link, as it is
+// written, published and read again.
 //
-// A [Recorder] makes an [Event] of a request, and tells by its [Signals] whether a
-// person made it or a machine ([Automation]); EVENTS.md beside this file is the
-// contract of its fields, agents.tsv and networks.tsv are the lists of machines.
-// What is found out later becomes an event of its own ([NewVerdict]).
+// EVENTS.md beside this file is the contract of an [Event]'s fields. Its [Signals]
+// say what was seen of who made the request, and its [Automation] whether that was
+// a person or a machine. What is found out later becomes an event of its own
+// ([NewVerdict]).
 //
-// A [Delivery] takes events to a [Sink] after the answer has left: Pub/Sub, a file
-// or standard output as [OpenSink] opens them, or one of your own. What the sink
-// does not take in time is spilled: written as one structured log line, from
-// which it can be replayed.
-//
-//	sink, err := event.OpenSink(ctx, "pubsub://my-project/clicks", event.SinkOptions{})
-//	…
-//	delivery := event.NewDelivery(sink, event.DeliveryOptions{})
-//	defer delivery.Close(ctx)
-//	…
-//	e := recorder.Record(r, received, link, event.Outcome{Type: event.Click})
-//	delivery.Deliver(e)
-//
-// Every event that is offered is delivered or spilled when its Deliver has
-// returned ([Hold]) or at the end of [Delivery.Close] at the latest
-// ([Background]); [Delivery.Stats] counts both. The only exception are events
-// that could not even be spilled, which are counted as lost.
+// An event travels as a [Message] to a [Sink], and comes back as a [Received]; the
+// packages below this one are the transports. What no sink took in time is written
+// to the log as one line ([AppendSpilled]), from which it is published again
+// ([ParseSpilled]). [Unwrap] finds the event in whatever a file or a log keeps of it.
 package event

@@ -60,32 +60,71 @@ type Event struct {
 	About          string // of a verdict: the ID of the event that it speaks of
 	RulesUnknown   bool   // the request was answered without the rules, which had not been read
 
-	origin uint64 // see [originOf]; 0: not known
+	// Origin is the same for events of one link that was requested from one
+	// address, and means nothing outside this process; 0: not known. It is not
+	// published.
+	Origin uint64
 }
 
-// texts are the fields that may be of any length.
-func (e *Event) texts() [19]*string {
-	return [...]*string{
-		&e.KeyID, &e.Host, &e.Customer, &e.Campaign, &e.Recipient, &e.Link, &e.Metadata, &e.Destination, &e.RedirectedTo,
-		&e.Rule, &e.Label, &e.Method, &e.UserAgent, &e.Referer, &e.AcceptLanguage, &e.Query, &e.Country, &e.IP, &e.About,
-	}
+// A field is one member of the event's JSON object: its name, and where its value
+// is, by its type. Exactly one of the functions is set.
+type field struct {
+	name string
+	text func(*Event) *string
+	flag func(*Event) *bool
+	time func(*Event) *time.Time
 }
 
-// own gives the event its ID, and one piece of memory for all of its texts: a
-// string that was cut out of a request keeps all of its headers alive.
-func (e *Event) own(id [36]byte) {
-	texts := e.texts()
+// fields are all members but two, in the order in which they are written:
+// seconds_since_sent, which is made of two others, comes after sent_at, and
+// signals, which is an array, after automation.
+var fields = [...]field{
+	{name: "event_id", text: func(e *Event) *string { return &e.ID }},
+	{name: "event_type", text: func(e *Event) *string { return (*string)(&e.Type) }},
+	{name: "occurred_at", time: func(e *Event) *time.Time { return &e.OccurredAt }},
+	{name: "key_id", text: func(e *Event) *string { return &e.KeyID }},
+	{name: "host", text: func(e *Event) *string { return &e.Host }},
+	{name: "customer", text: func(e *Event) *string { return &e.Customer }},
+	{name: "campaign", text: func(e *Event) *string { return &e.Campaign }},
+	{name: "recipient", text: func(e *Event) *string { return &e.Recipient }},
+	{name: "link", text: func(e *Event) *string { return &e.Link }},
+	{name: "sent_at", time: func(e *Event) *time.Time { return &e.SentAt }},
+	{name: "sealed", flag: func(e *Event) *bool { return &e.Sealed }},
+	{name: "metadata", text: func(e *Event) *string { return &e.Metadata }},
+	{name: "destination", text: func(e *Event) *string { return &e.Destination }},
+	{name: "redirected_to", text: func(e *Event) *string { return &e.RedirectedTo }},
+	{name: "rule", text: func(e *Event) *string { return &e.Rule }},
+	{name: "label", text: func(e *Event) *string { return &e.Label }},
+	{name: "recovered", text: func(e *Event) *string { return &e.Recovered }},
+	{name: "method", text: func(e *Event) *string { return &e.Method }},
+	{name: "user_agent", text: func(e *Event) *string { return &e.UserAgent }},
+	{name: "referer", text: func(e *Event) *string { return &e.Referer }},
+	{name: "accept_language", text: func(e *Event) *string { return &e.AcceptLanguage }},
+	{name: "query", text: func(e *Event) *string { return &e.Query }},
+	{name: "country", text: func(e *Event) *string { return &e.Country }},
+	{name: "privacy_signal", text: func(e *Event) *string { return &e.PrivacySignal }},
+	{name: "untracked", flag: func(e *Event) *bool { return &e.Untracked }},
+	{name: "ip", text: func(e *Event) *string { return &e.IP }},
+	{name: "automation", text: func(e *Event) *string { return (*string)(&e.Automation) }},
+	{name: "about", text: func(e *Event) *string { return &e.About }},
+	{name: "rules_unknown", flag: func(e *Event) *bool { return &e.RulesUnknown }},
+}
+
+// Own gives the event an ID of its time, and one piece of memory for all of its
+// texts: a string that was cut out of a request keeps all of its headers alive.
+func (e *Event) Own() {
+	e.ID = ""
+	id := newID(e.OccurredAt)
 	var b strings.Builder
 	b.Grow(len(id) + e.textSize())
 	b.Write(id[:])
-	for _, text := range texts {
-		b.WriteString(*text)
-	}
-	all := b.String()
-	e.ID, all = all[:len(id)], all[len(id):]
-	for _, text := range texts {
-		n := len(*text)
-		*text, all = all[:n], all[n:]
+	e.ID = b.String()
+	for i := range fields {
+		if text := fields[i].text; text != nil && i > 0 {
+			start := b.Len()
+			b.WriteString(*text(e))
+			*text(e) = b.String()[start:]
+		}
 	}
 }
 
@@ -104,45 +143,35 @@ func appendTime(dst []byte, t time.Time) []byte {
 	return append(dst, 'Z')
 }
 
-// AppendJSON appends the event as one flat JSON object, without a line end.
+// AppendJSON appends the event as one flat JSON object, without a line end. Fields
+// that are empty are left out.
 func (e *Event) AppendJSON(dst []byte) []byte {
 	o := object{buffer: append(dst, '{'), start: len(dst) + 1}
-	o.string("event_id", e.ID)
-	o.string("event_type", string(e.Type))
-	o.name("occurred_at")
-	o.buffer = append(appendTime(append(o.buffer, '"'), e.OccurredAt), '"')
-	o.string("key_id", e.KeyID)
-	o.string("host", e.Host)
-	o.string("customer", e.Customer)
-	o.string("campaign", e.Campaign)
-	o.string("recipient", e.Recipient)
-	o.string("link", e.Link)
-	if !e.SentAt.IsZero() {
-		o.time("sent_at", e.SentAt, time.RFC3339)
-		o.name("seconds_since_sent")
-		// Not Time.Sub: it ends at 292 years, and a link may say any year to 4453.
-		o.buffer = strconv.AppendFloat(o.buffer, float64(e.OccurredAt.UnixMicro()-e.SentAt.UnixMicro())/1e6, 'f', -1, 64)
+	for i := range fields {
+		f := &fields[i]
+		switch {
+		case f.text != nil:
+			o.string(f.name, *f.text(e))
+		case f.flag != nil:
+			o.true(f.name, *f.flag(e))
+		}
+		switch f.name {
+		case "occurred_at":
+			o.name(f.name)
+			o.buffer = append(appendTime(append(o.buffer, '"'), e.OccurredAt), '"')
+		case "sent_at":
+			if e.SentAt.IsZero() {
+				continue
+			}
+			o.name(f.name)
+			o.buffer = append(e.SentAt.UTC().AppendFormat(append(o.buffer, '"'), time.RFC3339), '"')
+			o.name("seconds_since_sent")
+			// Not Time.Sub: it ends at 292 years, and a link may say any year to 4453.
+			o.buffer = strconv.AppendFloat(o.buffer, float64(e.OccurredAt.UnixMicro()-e.SentAt.UnixMicro())/1e6, 'f', -1, 64)
+		case "automation":
+			o.signals("signals", e.Signals)
+		}
 	}
-	o.true("sealed", e.Sealed)
-	o.string("metadata", e.Metadata)
-	o.string("destination", e.Destination)
-	o.string("redirected_to", e.RedirectedTo)
-	o.string("rule", e.Rule)
-	o.string("label", e.Label)
-	o.string("recovered", e.Recovered)
-	o.string("method", e.Method)
-	o.string("user_agent", e.UserAgent)
-	o.string("referer", e.Referer)
-	o.string("accept_language", e.AcceptLanguage)
-	o.string("query", e.Query)
-	o.string("country", e.Country)
-	o.string("privacy_signal", e.PrivacySignal)
-	o.true("untracked", e.Untracked)
-	o.string("ip", e.IP)
-	o.string("automation", string(e.Automation))
-	o.signals("signals", e.Signals)
-	o.string("about", e.About)
-	o.true("rules_unknown", e.RulesUnknown)
 	return append(o.buffer, '}')
 }
 
@@ -156,20 +185,22 @@ const (
 
 // textSize is how long the event's texts are together, in bytes.
 func (e *Event) textSize() (n int) {
-	for _, text := range e.texts() {
-		n += len(*text)
+	for i := range fields {
+		if text := fields[i].text; text != nil {
+			n += len(*text(e))
+		}
 	}
 	return n
 }
 
-// messageSize is about the length of the message that is made of the event, in
+// MessageSize is about the length of the message that is made of the event, in
 // bytes.
-func (e *Event) messageSize() int { return messageNames + e.textSize() }
+func (e *Event) MessageSize() int { return messageNames + e.textSize() }
 
-// size is what the event takes of memory while it is under way, in bytes: itself
+// Size is what the event takes of memory while it is under way, in bytes: itself
 // and two messages, one in the sink and one in what that sends with, in which an
 // escape may make two bytes of one.
-func (e *Event) size() int {
+func (e *Event) Size() int {
 	n := e.textSize()
 	return eventSize + n + 2*(messageNames+2*n)
 }
@@ -197,11 +228,6 @@ func (o *object) string(name, value string) {
 		o.name(name)
 		o.buffer = appendString(o.buffer, value)
 	}
-}
-
-func (o *object) time(name string, value time.Time, format string) {
-	o.name(name)
-	o.buffer = append(value.UTC().AppendFormat(append(o.buffer, '"'), format), '"')
 }
 
 func (o *object) true(name string, value bool) {
@@ -301,20 +327,11 @@ func plainLength(s string) int {
 // maxAttribute is Pub/Sub's limit on an attribute's value, in bytes.
 const maxAttribute = 1024
 
-// Attributes returns the message's attributes: those of the CloudEvents binding
-// in binary mode, and those that subscriptions filter by. Each value is valid
-// UTF-8 of at most 1,024 bytes. The map is the caller's.
-func (e *Event) Attributes() map[string]string {
-	a := make(map[string]string, 10)
-	for name, value := range e.attributes {
-		a[name] = value
-	}
-	return a
-}
-
-// attributes goes through the attributes in their names' order.
-func (e *Event) attributes(yield func(name, value string) bool) {
-	var time [len(timeFormat)]byte
+// AppendAttributes appends the attributes of the event's message, in their names'
+// order: those of the CloudEvents binding in binary mode, and those that
+// subscriptions filter by.
+func (e *Event) AppendAttributes(dst []Attribute) []Attribute {
+	var at [len(timeFormat)]byte
 	for _, a := range [...]struct {
 		name, prefix, value, suffix string
 	}{
@@ -323,19 +340,22 @@ func (e *Event) attributes(yield func(name, value string) bool) {
 		{"ce-id", "", e.ID, ""},
 		{"ce-source", "//", e.Host, ""},
 		{"ce-specversion", "", "1.0", ""},
-		{"ce-time", "", string(appendTime(time[:0], e.OccurredAt)), ""},
+		{"ce-time", "", string(appendTime(at[:0], e.OccurredAt)), ""},
 		{"ce-type", "linktracker.", string(e.Type), ".v1"},
 		{"content-type", "", "application/json", ""},
 		{"customer", "", e.Customer, ""},
 		{"event_type", "", string(e.Type), ""},
 	} {
-		if a.value == "" {
-			continue
-		}
-		if !yield(a.name, cut(a.prefix+a.value+a.suffix, maxAttribute)) {
-			return
+		if a.value != "" {
+			dst = append(dst, Attribute{a.name, cut(a.prefix+a.value+a.suffix, maxAttribute)})
 		}
 	}
+	return dst
+}
+
+// Message returns the event as it is published.
+func (e *Event) Message() Message {
+	return Message{Data: e.AppendJSON(nil), Attributes: e.AppendAttributes(nil)}
 }
 
 // newID makes a UUID version 7 (RFC 9562) of a time and 74 random bits. They
@@ -368,8 +388,12 @@ func formatID(t time.Time, b [16]byte) (s [36]byte) {
 	return s
 }
 
-// maxString is where a stranger's words are cut, in bytes.
-const maxString = 2048
+// MaxWords is where an event cuts what a stranger wrote, in bytes.
+const MaxWords = 2048
+
+// Words returns what a stranger wrote as an event holds it: valid UTF-8 of at most
+// [MaxWords] bytes, cut at a character's edge.
+func Words(s string) string { return cut(s, MaxWords) }
 
 // cut makes a string valid UTF-8 of at most limit bytes, cut at a character's
 // edge.

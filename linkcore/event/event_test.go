@@ -47,7 +47,7 @@ var fullMembers = map[string]any{
 // process stand behind them.
 var fieldsTold = func() (n int) {
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[Event]()) {
-		if f.IsExported() {
+		if f.Name != "Origin" {
 			n++
 		}
 	}
@@ -200,19 +200,19 @@ func TestAttributes(t *testing.T) {
 			"ce-source": "//links.example.com", "ce-time": "2026-11-21T08:30:15.123456Z", "content-type": "application/json",
 			"event_type": string(typ), "customer": "acme", "campaign": "spring26", "automation": "automated",
 		}
-		if got := fullEvent(typ).Attributes(); !maps.Equal(got, want) {
+		if got := attributesOf(fullEvent(typ)); !maps.Equal(got, want) {
 			t.Errorf("got  %v\nwant %v", got, want)
 		}
 	}
 	e := fullEvent(Click)
 	e.Customer, e.Campaign, e.Automation = "", "", ""
 	for _, name := range []string{"customer", "campaign", "automation"} {
-		if value, ok := e.Attributes()[name]; ok {
+		if value, ok := attributesOf(e)[name]; ok {
 			t.Errorf("%s is %q, want none", name, value)
 		}
 	}
 	e.Host, e.Customer = strings.Repeat("é", 2000), "\xff"
-	for name, value := range e.Attributes() {
+	for name, value := range attributesOf(e) {
 		if len(name) > 256 || len(value) > 1024 || !utf8.ValidString(value) {
 			t.Errorf("%s has %d bytes, or is not UTF-8", name, len(value))
 		}
@@ -251,14 +251,14 @@ func TestSpilledLineIsShort(t *testing.T) {
 		whole                          bool // of destination, redirected and rule
 	}{
 		{"ordinary", "Mozilla/5.0", "https://example.com/", "", `{"a":1}`, "", true},
-		{"quotation marks", strings.Repeat(`"`, maxString), "https://example.com/?" + strings.Repeat(`"`, 1500), "", `{"a":1}`, "", true},
-		{"line separators", strings.Repeat("\u2028", maxString/3), "https://example.com/" + strings.Repeat("x", 3000), "", "", "host:example.com", true},
-		{"control characters", strings.Repeat("\x01", maxString), "https://example.com/", "", "", "", true},
-		{"letters of two bytes", strings.Repeat("é", maxString/2), "https://example.com/", "", "", "", true},
-		{"not UTF-8", strings.Repeat("\xff", maxString), "https://example.com/", "", "", "", true},
+		{"quotation marks", strings.Repeat(`"`, MaxWords), "https://example.com/?" + strings.Repeat(`"`, 1500), "", `{"a":1}`, "", true},
+		{"line separators", strings.Repeat("\u2028", MaxWords/3), "https://example.com/" + strings.Repeat("x", 3000), "", "", "host:example.com", true},
+		{"control characters", strings.Repeat("\x01", MaxWords), "https://example.com/", "", "", "", true},
+		{"letters of two bytes", strings.Repeat("é", MaxWords/2), "https://example.com/", "", "", "", true},
+		{"not UTF-8", strings.Repeat("\xff", MaxWords), "https://example.com/", "", "", "", true},
 		{"a long destination", "", "https://example.com/" + strings.Repeat("x", 16000), "", "", "", false},
 		{"a long destination of quotation marks", "", "https://example.com/?" + strings.Repeat(`"`, 16000), "", "", "", false},
-		{"all there is", strings.Repeat(`"`, maxString), "https://example.com/?" + strings.Repeat(`"`, 16000), "https://example.org/?" + strings.Repeat(`"`, 16000),
+		{"all there is", strings.Repeat(`"`, MaxWords), "https://example.com/?" + strings.Repeat(`"`, 16000), "https://example.org/?" + strings.Repeat(`"`, 16000),
 			`{"` + strings.Repeat("\x7f", 506) + `":1}`, "prefix:https://example.com/?" + strings.Repeat(`"`, 2000), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -272,7 +272,7 @@ func TestSpilledLineIsShort(t *testing.T) {
 				*s = test.words
 			}
 			before := *e
-			line := appendSpilled([]byte("before"), e, occurred, "too many of one link and address")[len("before"):]
+			line := AppendSpilled([]byte("before"), e, occurred, "too many of one link and address")[len("before"):]
 			if len(line) > 8<<10 {
 				t.Errorf("the line has %d bytes", len(line))
 			}
@@ -299,8 +299,8 @@ func TestSpilledLineIsShort(t *testing.T) {
 			if !whole && (!strings.HasSuffix(got.Destination, "…") || len(line) < 8<<10-8) {
 				t.Errorf("the line has %d bytes and the destination %d, ending in %q", len(line), len(got.Destination), got.Destination[len(got.Destination)-3:])
 			}
-			if got.Metadata != test.metadata || got.Recipient != id || got.Link != id || !reflect.DeepEqual(spilled.Attributes, e.Attributes()) {
-				t.Errorf("a replay gets %+v with %v", got, spilled.Attributes)
+			if got.Metadata != test.metadata || got.Recipient != id || got.Link != id || !reflect.DeepEqual(spilled.Message.Attributes, e.AppendAttributes(nil)) {
+				t.Errorf("a replay gets %+v with %v", got, spilled.Message.Attributes)
 			}
 		})
 	}
@@ -315,7 +315,7 @@ func FuzzJSON(f *testing.F) {
 		}
 		e := &Event{
 			Type: Click, OccurredAt: time.UnixMicro(micros), SentAt: time.Unix(seconds, 0), Customer: customer,
-			UserAgent: cut(userAgent, maxString), Query: query, Label: label,
+			UserAgent: cut(userAgent, MaxWords), Query: query, Label: label,
 		}
 		got := decode(t, e.AppendJSON(nil))
 		for name, value := range map[string]string{"customer": customer, "user_agent": e.UserAgent, "query": query, "label": label} {
@@ -329,15 +329,15 @@ func FuzzJSON(f *testing.F) {
 		if at, err := time.Parse(time.RFC3339Nano, got["occurred_at"].(string)); err != nil || !at.Equal(e.OccurredAt) {
 			t.Errorf("occurred_at %v is %v, %v", e.OccurredAt, at, err)
 		}
-		if len(e.UserAgent) > maxString || !utf8.ValidString(e.UserAgent) {
+		if len(e.UserAgent) > MaxWords || !utf8.ValidString(e.UserAgent) {
 			t.Errorf("cut to %d bytes, or not UTF-8", len(e.UserAgent))
 		}
-		for name, value := range e.Attributes() {
+		for name, value := range attributesOf(e) {
 			if value == "" || len(value) > maxAttribute || !utf8.ValidString(value) {
 				t.Errorf("attribute %s is %q", name, value)
 			}
 		}
-		decode(t, appendSpilled(nil, e, e.OccurredAt, "failed"))
+		decode(t, AppendSpilled(nil, e, e.OccurredAt, "failed"))
 	})
 }
 

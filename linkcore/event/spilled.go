@@ -2,10 +2,10 @@ package event
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -13,10 +13,9 @@ import (
 
 // A Spilled is an event that was spilled, to be published again.
 type Spilled struct {
-	Event      *Event            // what Data tells
-	Data       []byte            // the object as it is to be published: one line, later versions' members included
-	Attributes map[string]string // as they are to be published
-	Reason     string            // as EVENTS.md lists them
+	Event   *Event  // what the message's data tells
+	Message Message // as it is to be published: one line, later versions' members included
+	Reason  string  // as EVENTS.md lists them
 }
 
 // Refused is the reason of a [Spilled] that the topic did not allow.
@@ -57,19 +56,22 @@ func ParseSpilled(line []byte) (*Spilled, error) {
 	if !isObject(payload.Event) {
 		return nil, errors.New("spilled event: the event is missing")
 	}
-	s := &Spilled{Event: &Event{}, Data: payload.Event, Attributes: payload.Attributes, Reason: payload.Reason}
-	if err := s.Event.UnmarshalJSON(s.Data); err != nil {
+	s := &Spilled{Event: &Event{}, Message: Message{Data: payload.Event}, Reason: payload.Reason}
+	if err := s.Event.UnmarshalJSON(payload.Event); err != nil {
 		return nil, fmt.Errorf("spilled event: %w", err)
 	}
-	if bytes.ContainsAny(s.Data, "\r\n") {
+	if bytes.ContainsAny(payload.Event, "\r\n") {
 		var compact bytes.Buffer
-		if err := json.Compact(&compact, s.Data); err != nil {
+		if err := json.Compact(&compact, payload.Event); err != nil {
 			return nil, fmt.Errorf("spilled event: %w", err)
 		}
-		s.Data = compact.Bytes()
+		s.Message.Data = compact.Bytes()
 	}
-	if len(s.Attributes) == 0 {
-		s.Attributes = s.Event.Attributes()
+	for _, name := range slices.Sorted(maps.Keys(payload.Attributes)) {
+		s.Message.Attributes = append(s.Message.Attributes, Attribute{name, payload.Attributes[name]})
+	}
+	if len(payload.Attributes) == 0 {
+		s.Message.Attributes = s.Event.AppendAttributes(nil)
 	}
 	return s, nil
 }
@@ -124,18 +126,6 @@ func payloadOf(line []byte) []byte {
 
 func isObject(value []byte) bool { return len(value) > 0 && value[0] == '{' }
 
-// Publish publishes the event again, with its id and time, to a sink that
-// [OpenSink] opened. Its errors are [Sink.Publish]'s.
-func (s *Spilled) Publish(ctx context.Context, sink Sink) error {
-	raw, ok := sink.(interface {
-		publishRaw(ctx context.Context, data []byte, attributes map[string]string) error
-	})
-	if !ok {
-		return errors.New("this sink takes no spilled events")
-	}
-	return raw.publishRaw(ctx, s.Data, s.Attributes)
-}
-
 const (
 	// The line of a spilled event has at most so many bytes, with its end. Whoever
 	// can have events spilled can have that much written to the log.
@@ -150,8 +140,9 @@ const (
 	cutMark = "…"
 )
 
-// appendSpilled appends the line of an event that was not delivered.
-func appendSpilled(dst []byte, e *Event, now time.Time, reason string) []byte {
+// AppendSpilled appends the line, with its end, of an event that was not
+// delivered: at most 8,192 bytes, for which the longest texts are cut.
+func AppendSpilled(dst []byte, e *Event, now time.Time, reason string) []byte {
 	short := *e
 	for _, s := range [...]*string{&short.Label, &short.Method, &short.UserAgent, &short.Referer, &short.AcceptLanguage, &short.Query, &short.Country} {
 		*s = shorten(*s, maxSpilledWords)
@@ -179,8 +170,8 @@ func appendSpilledEvent(dst []byte, e *Event, now time.Time, reason string) []by
 	dst = e.AppendJSON(dst)
 	dst = append(dst, `,"attributes":{`...)
 	o := object{buffer: dst, start: len(dst)}
-	for name, value := range e.attributes {
-		o.string(name, value)
+	for _, a := range e.AppendAttributes(nil) {
+		o.string(a.Name, a.Value)
 	}
 	return append(o.buffer, "}}\n"...)
 }

@@ -2,12 +2,8 @@ package event
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
-	"maps"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +16,7 @@ func TestParseSpilled(t *testing.T) {
 	for _, kind := range []Type{Click, Open, Unsubscribe, Blocked} {
 		e := fullEvent(kind)
 		e.Destination = "https://example.com/?a=<b>&c=\u2028\u00e9"
-		line := appendSpilled(nil, e, now, "failed")
+		line := AppendSpilled(nil, e, now, "failed")
 		quoted, err := json.Marshal(string(line))
 		if err != nil {
 			t.Fatal(err)
@@ -41,10 +37,10 @@ func TestParseSpilled(t *testing.T) {
 				t.Errorf("%s of %s: %v", form, kind, err)
 				continue
 			}
-			if got, want := string(s.Data), string(e.AppendJSON(nil)); got != want {
+			if got, want := string(s.Message.Data), string(e.AppendJSON(nil)); got != want {
 				t.Errorf("%s: data %s, want %s", form, got, want)
 			}
-			if got, want := s.Attributes, e.Attributes(); !maps.Equal(got, want) {
+			if got, want := s.Message.Attributes, e.AppendAttributes(nil); !slices.Equal(got, want) {
 				t.Errorf("%s: attributes %v, want %v", form, got, want)
 			}
 			if s.Event.ID != e.ID || s.Event.Destination != e.Destination || s.Reason != "failed" {
@@ -57,7 +53,7 @@ func TestParseSpilled(t *testing.T) {
 func TestParseSpilledOthers(t *testing.T) {
 	const event = `{"event_id":"1","event_type":"click","occurred_at":"2026-05-04T09:32:01Z","later":[1.50,1e400]}`
 	s, err := ParseSpilled([]byte(`{"message":"event spilled","event":` + event + `}`))
-	if err != nil || string(s.Data) != event || s.Attributes["ce-id"] != "1" || s.Attributes["event_type"] != "click" {
+	if err != nil || string(s.Message.Data) != event || !slices.Contains(s.Message.Attributes, Attribute{"ce-id", "1"}) || !slices.Contains(s.Message.Attributes, Attribute{"event_type", "click"}) {
 		t.Errorf("without attributes: %+v, %v", s, err)
 	}
 	for line, want := range map[string]string{
@@ -94,37 +90,8 @@ func TestParseSpilledOthers(t *testing.T) {
 	}
 }
 
-func TestSpilledPublish(t *testing.T) {
-	s, err := ParseSpilled(appendSpilled(nil, fullEvent(Click), time.Now(), Refused))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s.Reason != Refused {
-		t.Errorf("reason %q", s.Reason)
-	}
-	path := filepath.Join(t.TempDir(), "clicks.jsonl")
-	sink, err := OpenSink(t.Context(), "file:"+path, SinkOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if err := s.Publish(t.Context(), sink); err != nil {
-			t.Fatal(err)
-		}
-	}
-	sink.Close(context.Background())
-	line := string(fullEvent(Click).AppendJSON(nil)) + "\n"
-	if got, err := os.ReadFile(path); err != nil || string(got) != line+line {
-		t.Errorf("published %s, %v", got, err)
-	}
-	// A sink of one's own has no way for bytes.
-	if err := s.Publish(t.Context(), struct{ Sink }{}); err == nil || errors.Is(err, ErrRefused) {
-		t.Errorf("another sink: %v", err)
-	}
-}
-
 func FuzzParseSpilled(f *testing.F) {
-	line := appendSpilled(nil, fullEvent(Click), time.Now(), "failed")
+	line := AppendSpilled(nil, fullEvent(Click), time.Now(), "failed")
 	f.Add(line)
 	f.Add([]byte(`{"jsonPayload":` + string(line) + `}`))
 	f.Add([]byte(`{"textPayload":"{\"message\":\"event spilled\"}"}`))
@@ -135,12 +102,12 @@ func FuzzParseSpilled(f *testing.F) {
 			return
 		}
 		// It is one line, and one event; what is published of it is read again.
-		if bytes.ContainsAny(s.Data, "\r\n") || s.Event.ID == "" || len(s.Attributes) == 0 {
-			t.Errorf("%q %+v", s.Data, s)
+		if bytes.ContainsAny(s.Message.Data, "\r\n") || s.Event.ID == "" || len(s.Message.Attributes) == 0 {
+			t.Errorf("%q %+v", s.Message.Data, s)
 		}
-		m := &Message{Data: s.Data}
+		m := &Received{Data: s.Message.Data}
 		if e, err := m.Event(); err != nil || e.ID != s.Event.ID {
-			t.Errorf("%q: %v", s.Data, err)
+			t.Errorf("%q: %v", s.Message.Data, err)
 		}
 	})
 }

@@ -6,10 +6,10 @@ import (
 	"example.com/linktracker/linkcore"
 )
 
-// untracked returns what is left of the event of somebody who is not to be
+// Untrack returns what is left of the event of somebody who is not to be
 // tracked. It alone decides that, by what the event is for; EVENTS.md has it as a
 // table. A field that is not named here is left out.
-func (e *Event) untracked() Event {
+func (e *Event) Untrack() Event {
 	left := Event{
 		ID:            e.ID,
 		Type:          e.Type,

@@ -73,7 +73,7 @@ func TestUntracked(t *testing.T) {
 			e := fullEvent(typ)
 			e.Link, all["link"] = link, link
 			e.Rule, all["rule"] = "link:"+e.Customer+"/"+link, "link:"+e.Customer+"/"+link
-			left := e.untracked()
+			left := e.Untrack()
 			got := decode(t, left.AppendJSON(nil))
 			for _, field := range contract {
 				keeps, ok := decided[place{field.name, typ}]
@@ -130,7 +130,7 @@ func TestUntrackedRule(t *testing.T) {
 			if typ == Unsubscribe {
 				want = d.unsubscribe
 			}
-			if left := e.untracked(); (left.Rule == rule) != want || left.Rule != "" && left.Rule != rule {
+			if left := e.Untrack(); (left.Rule == rule) != want || left.Rule != "" && left.Rule != rule {
 				t.Errorf("an untracked %s names the rule %q of %q, want it named: %v", typ, left.Rule, rule, want)
 			}
 		}

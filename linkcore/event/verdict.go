@@ -29,7 +29,7 @@ func NewVerdict(about *Event, signals Signals) *Event {
 		About:      about.ID,
 	}
 	if about.Untracked {
-		*v = v.untracked()
+		*v = v.Untrack()
 	}
 	return v
 }

@@ -13,6 +13,7 @@ import (
 
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/delivery"
 	"example.com/linktracker/linkcore/event"
 )
 
@@ -150,7 +151,7 @@ func TestAnswers(t *testing.T) {
 		{"ready", "HEAD", 0, plain, "/-/ready", 200, text, nil, "", "", "", false},
 		{"ready", "PATCH", 0, plain, "/-/ready", 405, pageHeaders("Allow", "GET, HEAD"), methodPage, "", "", "", false},
 	}
-	for _, mode := range []event.Mode{event.Hold, event.Background} {
+	for _, mode := range []delivery.Mode{delivery.Hold, delivery.Background} {
 		for _, test := range tests {
 			t.Run(fmt.Sprintf("%s/%s/%s", mode, test.name, test.method), func(t *testing.T) {
 				p := newParts(t, mode, configure)
@@ -217,7 +218,7 @@ func TestAnswers(t *testing.T) {
 // TestLength: an answer whose event is held has no length that would complete
 // it; every other has one, for HEAD that of GET.
 func TestLength(t *testing.T) {
-	for _, mode := range []event.Mode{event.Hold, event.Background} {
+	for _, mode := range []delivery.Mode{delivery.Hold, delivery.Background} {
 		p := newParts(t, mode, nil)
 		address := serve(t, p)
 		for _, test := range []struct {
@@ -238,7 +239,7 @@ func TestLength(t *testing.T) {
 			response, _ := dial(t, address).exchange(t, test.method, test.target, host)
 			got := response.Header.Get("Content-Length")
 			want := fmt.Sprint(test.length)
-			if test.held && mode == event.Hold {
+			if test.held && mode == delivery.Hold {
 				want = ""
 			}
 			if got != want {
@@ -249,7 +250,7 @@ func TestLength(t *testing.T) {
 }
 
 func TestHomeUnset(t *testing.T) {
-	p := newParts(t, event.Hold, nil)
+	p := newParts(t, delivery.Hold, nil)
 	address := serve(t, p)
 	for _, method := range []string{"GET", "POST"} {
 		response, body := dial(t, address).exchange(t, method, "/", host)
@@ -262,7 +263,7 @@ func TestHomeUnset(t *testing.T) {
 // TestInvalidLooksTheSame compares whole answers: a stranger must not learn what
 // is wrong with a link.
 func TestInvalidLooksTheSame(t *testing.T) {
-	p := newParts(t, event.Hold, nil)
+	p := newParts(t, delivery.Hold, nil)
 	address := serve(t, p)
 	valid := p.target(t, linkcore.Click, linkcore.Fields{Customer: "acme"})
 	sealed, err := p.signer.Seal(linkcore.Fields{}, destination, linkcore.Options{})
@@ -341,7 +342,7 @@ func TestUnavailableRules(t *testing.T) {
 		{true, "GET", u, 200, 0},
 		{true, "POST", u, 200, 1},
 	} {
-		p := newParts(t, event.Hold, func(p *parts, o *Options) {
+		p := newParts(t, delivery.Hold, func(p *parts, o *Options) {
 			o.Rules = unreadable(t)
 			o.DenyUnavailable = test.deny
 		})
@@ -374,7 +375,7 @@ func TestUnavailableRules(t *testing.T) {
 
 func TestNotReady(t *testing.T) {
 	ready := false
-	p := newParts(t, event.Hold, func(_ *parts, o *Options) { o.Ready = func() bool { return ready } })
+	p := newParts(t, delivery.Hold, func(_ *parts, o *Options) { o.Ready = func() bool { return ready } })
 	address := serve(t, p)
 	response, _ := dial(t, address).exchange(t, "GET", "/-/ready", host)
 	if response.StatusCode != 503 {
@@ -391,8 +392,8 @@ func TestNotReady(t *testing.T) {
 }
 
 func TestTransportSecurity(t *testing.T) {
-	p := newParts(t, event.Hold, nil)
-	trusting := newParts(t, event.Hold, func(_ *parts, o *Options) { o.TrustForwardedProto = true })
+	p := newParts(t, delivery.Hold, nil)
+	trusting := newParts(t, delivery.Hold, func(_ *parts, o *Options) { o.TrustForwardedProto = true })
 	for _, test := range []struct {
 		trust  bool
 		tls    bool
@@ -437,7 +438,7 @@ func TestTransportSecurity(t *testing.T) {
 }
 
 func TestNew(t *testing.T) {
-	p := newParts(t, event.Hold, nil)
+	p := newParts(t, delivery.Hold, nil)
 	full := p.o
 	for _, test := range []struct {
 		change func(*Options)

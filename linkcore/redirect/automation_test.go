@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/delivery"
 	"example.com/linktracker/linkcore/event"
 )
 
@@ -49,7 +50,7 @@ func TestNobodyIsKeptOut(t *testing.T) {
 			200, event.Automated, event.SignalScannerAgent},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := newParts(t, event.Hold, func(_ *parts, o *Options) { o.TrustForwardedProto = true })
+			p := newParts(t, delivery.Hold, func(_ *parts, o *Options) { o.TrustForwardedProto = true })
 			target := p.target(t, test.kind, linkcore.Fields{Customer: "acme", Campaign: "spring26", Recipient: "r83jf", Link: test.link})
 			body := ""
 			if test.method == http.MethodPost {

@@ -10,13 +10,15 @@ import (
 	"testing"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/delivery"
 	"example.com/linktracker/linkcore/event"
 )
 
 // dropping is a sink that drops.
 type dropping struct{}
 
-func (dropping) Publish(context.Context, ...*event.Event) error { return nil }
+func (dropping) Publish(context.Context, []event.Message) error { return nil }
+func (dropping) Batching() event.Batching                       { return event.Batching{} }
 func (dropping) Close(context.Context) error                    { return nil }
 
 // writer does what net/http's ResponseWriter makes a handler pay for: a header
@@ -31,9 +33,9 @@ func (w *writer) WriteHeader(status int)      { w.status = status }
 func (w *writer) Write(b []byte) (int, error) { return len(b), nil }
 func (w *writer) FlushError() error           { return nil }
 
-func benchParts(b testing.TB, mode event.Mode) (p *parts, r *http.Request) {
+func benchParts(b testing.TB, mode delivery.Mode) (p *parts, r *http.Request) {
 	p = newParts(b, mode, func(_ *parts, o *Options) {
-		o.Delivery = event.NewDelivery(dropping{}, event.DeliveryOptions{Mode: mode})
+		o.Delivery = delivery.New(dropping{}, delivery.Options{Mode: mode})
 		o.Rules = rulesOf(b, `{"kind":"customer","value":"bad"}`, `{"kind":"host","value":"bad.example"}`, `{"kind":"ip","value":"192.0.2.0/24"}`)
 	})
 	r = request("GET", p.target(b, linkcore.Click, linkcore.Fields{Customer: "acme", Campaign: "spring26", Recipient: "r83jf"}))
@@ -51,7 +53,7 @@ func TestClickAllocations(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector empties pools")
 	}
-	for mode, most := range map[event.Mode]float64{event.Hold: 13, event.Background: 12} {
+	for mode, most := range map[delivery.Mode]float64{delivery.Hold: 14, delivery.Background: 13} {
 		p, r := benchParts(t, mode)
 		w := &writer{header: http.Header{}}
 		least := most + 1
@@ -68,7 +70,7 @@ func TestClickAllocations(t *testing.T) {
 }
 
 func BenchmarkClick(b *testing.B) {
-	for _, mode := range []event.Mode{event.Hold, event.Background} {
+	for _, mode := range []delivery.Mode{delivery.Hold, delivery.Background} {
 		b.Run(string(mode), func(b *testing.B) {
 			p, r := benchParts(b, mode)
 			w := &writer{header: http.Header{}}
@@ -88,7 +90,7 @@ func BenchmarkClick(b *testing.B) {
 // that does nothing but redirect and flush: the difference is what a click
 // costs on top of net/http.
 func BenchmarkLoopback(b *testing.B) {
-	p, r := benchParts(b, event.Hold)
+	p, r := benchParts(b, delivery.Hold)
 	least := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["Location"] = []string{destination}
 		w.WriteHeader(http.StatusFound)
@@ -128,7 +130,7 @@ func BenchmarkLoopback(b *testing.B) {
 }
 
 func BenchmarkInvalid(b *testing.B) {
-	p, r := benchParts(b, event.Hold)
+	p, r := benchParts(b, delivery.Hold)
 	p.o.Invalid = nil
 	r.RequestURI += "x"
 	w := &writer{header: http.Header{}}

@@ -5,8 +5,8 @@
 // A [Handler] stands on four parts, each of which works without it: a key ring
 // that checks links ([linkcore.KeyRing]), the operators' rules
 // ([blocklist.Cache]), a recorder that makes the event of a request
-// ([event.Recorder]) and a delivery that brings it to its sink
-// ([event.Delivery]):
+// ([record.Recorder]) and a delivery that brings it to its sink
+// ([delivery.Delivery]):
 //
 //	h, err := redirect.New(redirect.Options{
 //		Keys:     keys,
@@ -21,7 +21,7 @@
 // # What it promises
 //
 // The answer comes first. A recipient waits for no event: headers are flushed,
-// then the event is delivered, and with an [event.Delivery] that holds, the
+// then the event is delivered, and with an [delivery.Delivery] that holds, the
 // response is ended once that is done. That needs a ResponseWriter that can
 // flush; middleware that wraps it must have an Unwrap method, as
 // [http.ResponseController] describes, or each click waits for its delivery.

@@ -11,19 +11,27 @@ import (
 	"strings"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/delivery"
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/record"
 	"example.com/linktracker/linkcore/redirect"
 )
 
 // printer is a sink of our own. A real one returns when the event is safe.
 type printer struct{}
 
-func (printer) Publish(_ context.Context, events ...*event.Event) error {
-	for _, e := range events {
+func (printer) Publish(_ context.Context, messages []event.Message) error {
+	for _, m := range messages {
+		var e event.Event
+		if err := e.UnmarshalJSON(m.Data); err != nil {
+			return err
+		}
 		fmt.Println("event:", e.Type, e.Customer, e.Recipient, e.Destination)
 	}
 	return nil
 }
+
+func (printer) Batching() event.Batching { return event.Batching{} }
 
 func (printer) Close(context.Context) error { return nil }
 
@@ -34,11 +42,11 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	recorder, err := event.NewRecorder(event.Options{TrustedProxies: 1})
+	recorder, err := record.NewRecorder(record.Options{TrustedProxies: 1})
 	if err != nil {
 		panic(err)
 	}
-	delivery := event.NewDelivery(printer{}, event.DeliveryOptions{})
+	delivery := delivery.New(printer{}, delivery.Options{})
 	defer delivery.Close(context.Background())
 	invalid := make(chan error, 1)
 	links, err := redirect.New(redirect.Options{

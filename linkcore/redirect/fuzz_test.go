@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/delivery"
 	"example.com/linktracker/linkcore/event"
 )
 
@@ -15,7 +16,7 @@ import (
 // and never leads anywhere but to what was signed.
 func FuzzHandler(f *testing.F) {
 	const home = "https://www.example.com/"
-	p := newParts(f, event.Hold, func(p *parts, o *Options) {
+	p := newParts(f, delivery.Hold, func(p *parts, o *Options) {
 		o.HomeURL = home
 		o.TrustForwardedProto = true
 		o.Invalid = nil
@@ -129,7 +130,7 @@ func agree(t *testing.T, p *parts, authority, target string) bool {
 
 // TestVerifyAgrees: KeyRing.Verify and the handler find the same link in a target.
 func TestVerifyAgrees(t *testing.T) {
-	p := newParts(t, event.Hold, nil)
+	p := newParts(t, delivery.Hold, nil)
 	for _, c := range targetsOf(t, p) {
 		if !agree(t, p, c.host, c.target) {
 			t.Errorf("%q, %q is no link", c.host, c.target)
@@ -164,7 +165,7 @@ func TestVerifyAgrees(t *testing.T) {
 
 // FuzzVerifyAgrees: so they do after any two bytes of a valid target changed.
 func FuzzVerifyAgrees(f *testing.F) {
-	p := newParts(f, event.Hold, func(_ *parts, o *Options) { o.Invalid = nil })
+	p := newParts(f, delivery.Hold, func(_ *parts, o *Options) { o.Invalid = nil })
 	targets := targetsOf(f, p)
 	for i := range targets {
 		f.Add(uint8(i), uint16(0), byte('/'), uint16(25), byte('/'))

@@ -16,7 +16,9 @@ import (
 
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/delivery"
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/record"
 )
 
 // newKeyWait is how long a link that names an unknown key waits for the key
@@ -29,8 +31,8 @@ const newKeyWait = 250 * time.Millisecond
 type Options struct {
 	Keys     *linkcore.KeyRing
 	Rules    *blocklist.Cache // nil: no rules
-	Recorder *event.Recorder
-	Delivery *event.Delivery
+	Recorder *record.Recorder
+	Delivery *delivery.Delivery
 
 	// DenyUnavailable answers 503 to clicks and opens as long as the rules
 	// have never been read. Without it they are answered as if there were
@@ -91,9 +93,9 @@ func New(o Options) (*Handler, error) {
 	case o.Keys == nil:
 		return nil, errors.New("redirect: Options.Keys is missing: open a key ring with linkcore.OpenKeyRing")
 	case o.Recorder == nil:
-		return nil, errors.New("redirect: Options.Recorder is missing: make one with event.NewRecorder")
+		return nil, errors.New("redirect: Options.Recorder is missing: make one with record.NewRecorder")
 	case o.Delivery == nil:
-		return nil, errors.New("redirect: Options.Delivery is missing: make one with event.NewDelivery")
+		return nil, errors.New("redirect: Options.Delivery is missing: make one with delivery.New")
 	case o.Prefix != "" && (o.Prefix[0] != '/' || strings.ContainsFunc(o.Prefix, notInPath)):
 		return nil, fmt.Errorf("redirect: Options.Prefix %q is not a path as it stands in a URL, such as /t", o.Prefix)
 	}
@@ -210,7 +212,7 @@ func (x *exchange) click(link *linkcore.Link) {
 		x.unavailable()
 		return
 	}
-	o := event.Outcome{Type: event.Click, Rule: d.Rule, Untracked: d.Untracked, RulesUnknown: !known, Address: address}
+	o := record.Outcome{Type: event.Click, Rule: d.Rule, Untracked: d.Untracked, RulesUnknown: !known, Address: address}
 	location := link.Destination
 	switch d.Action {
 	case blocklist.Block:
@@ -247,7 +249,7 @@ func (x *exchange) open(link *linkcore.Link) {
 	}
 	x.opens.Add(1)
 	x.answer(&pixelAnswer, true)
-	x.record(link, event.Outcome{Type: event.Open, Rule: d.Rule, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
+	x.record(link, record.Outcome{Type: event.Open, Rule: d.Rule, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
 }
 
 func (x *exchange) unsubscribe(link *linkcore.Link) {
@@ -270,7 +272,7 @@ func (x *exchange) unsubscribe(link *linkcore.Link) {
 	d, known := x.decide(link, address)
 	x.unsubscribes.Add(1)
 	x.answer(&unsubscribedAnswer, true)
-	x.record(link, event.Outcome{Type: event.Unsubscribe, Rule: d.Rule, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
+	x.record(link, record.Outcome{Type: event.Unsubscribe, Rule: d.Rule, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
 }
 
 // decide asks the rules; known is false if they can't be asked.
@@ -301,7 +303,7 @@ func (x *exchange) decide(link *linkcore.Link, address netip.Addr) (d blocklist.
 // record makes the event and delivers it; the answer has left. With hold it
 // returns when the event and the refreshes that are due are done, which takes
 // the delivery's timeout at most.
-func (x *exchange) record(link *linkcore.Link, o event.Outcome) {
+func (x *exchange) record(link *linkcore.Link, o record.Outcome) {
 	answered := x.answered
 	if answered.IsZero() {
 		answered = time.Now()

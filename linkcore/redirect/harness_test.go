@@ -19,7 +19,9 @@ import (
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/blocklist/file"
+	"example.com/linktracker/linkcore/delivery"
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/record"
 )
 
 const (
@@ -38,8 +40,11 @@ type sink struct {
 	events []*event.Event
 }
 
-func (s *sink) Publish(ctx context.Context, events ...*event.Event) error {
-	e := events[0]
+func (s *sink) Publish(ctx context.Context, messages []event.Message) error {
+	e, err := (&event.Received{Data: messages[0].Data}).Event()
+	if err != nil {
+		return err
+	}
 	if s.arrived != nil {
 		s.arrived <- e
 	}
@@ -58,6 +63,8 @@ func (s *sink) Publish(ctx context.Context, events ...*event.Event) error {
 	s.events = append(s.events, e)
 	return nil
 }
+
+func (s *sink) Batching() event.Batching { return event.Batching{} }
 
 func (s *sink) Close(context.Context) error { return nil }
 
@@ -82,7 +89,7 @@ type parts struct {
 }
 
 // newParts makes a handler with a key ring of one key. Change may be nil.
-func newParts(t testing.TB, mode event.Mode, change func(*parts, *Options)) *parts {
+func newParts(t testing.TB, mode delivery.Mode, change func(*parts, *Options)) *parts {
 	t.Helper()
 	p := &parts{sink: &sink{}, causes: make(chan error, 10_000)}
 	keys, err := linkcore.NewKeyRing(map[string][]byte{"1": secret})
@@ -90,7 +97,7 @@ func newParts(t testing.TB, mode event.Mode, change func(*parts, *Options)) *par
 	p.keys = keys
 	p.signer, err = keys.Signer("https://"+host, "1")
 	check(t, err)
-	recorder, err := event.NewRecorder(event.Options{TrustedProxies: 1})
+	recorder, err := record.NewRecorder(record.Options{TrustedProxies: 1})
 	check(t, err)
 	o := Options{
 		Keys:     keys,
@@ -101,7 +108,7 @@ func newParts(t testing.TB, mode event.Mode, change func(*parts, *Options)) *par
 		change(p, &o)
 	}
 	if o.Delivery == nil {
-		o.Delivery = event.NewDelivery(p.sink, event.DeliveryOptions{Mode: mode, Spill: &p.spill})
+		o.Delivery = delivery.New(p.sink, delivery.Options{Mode: mode, Spill: &p.spill})
 	}
 	p.Handler, err = New(o)
 	check(t, err)

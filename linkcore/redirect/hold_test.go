@@ -16,6 +16,7 @@ import (
 
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/delivery"
 	"example.com/linktracker/linkcore/event"
 )
 
@@ -46,7 +47,7 @@ func TestAnswerBeforeEvent(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			p := newParts(t, event.Hold, func(p *parts, o *Options) {
+			p := newParts(t, delivery.Hold, func(p *parts, o *Options) {
 				p.sink.gate = make(chan struct{})
 				p.sink.arrived = make(chan *event.Event, 1)
 				o.Rules = rulesOf(t, `{"kind":"customer","value":"bad"}`)
@@ -87,7 +88,7 @@ func TestAnswerBeforeEvent(t *testing.T) {
 // they come after the acknowledgement.
 func TestHeadWaits(t *testing.T) {
 	acknowledged := make(chan struct{})
-	p := newParts(t, event.Hold, func(p *parts, o *Options) {
+	p := newParts(t, delivery.Hold, func(p *parts, o *Options) {
 		p.sink.arrived = make(chan *event.Event, 1)
 		p.sink.gate = make(chan struct{})
 	})
@@ -116,7 +117,7 @@ func TestHeadWaits(t *testing.T) {
 }
 
 func TestBackgroundEndsAtOnce(t *testing.T) {
-	p := newParts(t, event.Background, func(p *parts, o *Options) {
+	p := newParts(t, delivery.Background, func(p *parts, o *Options) {
 		p.sink.arrived = make(chan *event.Event, 2)
 		p.sink.gate = make(chan struct{})
 	})
@@ -165,7 +166,7 @@ func (s *hanging) Close() error                                  { return nil }
 // bounded by the delivery's timeout; no other request waits for it, and in the
 // background none does.
 func TestHeldForRefresh(t *testing.T) {
-	for _, mode := range []event.Mode{event.Hold, event.Background} {
+	for _, mode := range []delivery.Mode{delivery.Hold, delivery.Background} {
 		for _, release := range []bool{true, false} {
 			synctest.Test(t, func(t *testing.T) {
 				source := &hanging{waiting: make(chan struct{}, 10), release: make(chan struct{})}
@@ -188,7 +189,7 @@ func TestHeldForRefresh(t *testing.T) {
 				}
 				first := answer()
 				<-source.waiting
-				if mode == event.Hold {
+				if mode == delivery.Hold {
 					synctest.Wait()
 					select {
 					case <-first:
@@ -205,7 +206,7 @@ func TestHeldForRefresh(t *testing.T) {
 					close(source.release)
 					want = time.Second
 				}
-				if mode == event.Background {
+				if mode == delivery.Background {
 					want = 0
 				}
 				if took := <-first; took != want {
@@ -222,7 +223,7 @@ func TestHeldForRefresh(t *testing.T) {
 func TestHeldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &hanging{waiting: make(chan struct{}, 10)}
-		p := newParts(t, event.Hold, func(p *parts, o *Options) {
+		p := newParts(t, delivery.Hold, func(p *parts, o *Options) {
 			p.sink.do = func() { time.Sleep(2 * time.Second) }
 			o.Rules = blocklist.NewCache(source, blocklist.DefaultOptions())
 			_, err := o.Rules.Index(t.Context())
@@ -248,7 +249,7 @@ func TestNewKey(t *testing.T) {
 			check(t, os.WriteFile(filepath.Join(directory, id), []byte(base64.StdEncoding.EncodeToString(secret)), 0o600))
 		}
 		write("1", secret)
-		p := newParts(t, event.Hold, func(_ *parts, o *Options) {
+		p := newParts(t, delivery.Hold, func(_ *parts, o *Options) {
 			var err error
 			o.Keys, err = linkcore.OpenKeyRing(directory, nil)
 			check(t, err)
@@ -285,7 +286,7 @@ func TestHeldForKeys(t *testing.T) {
 			check(t, os.WriteFile(filepath.Join(directory, id), []byte(base64.StdEncoding.EncodeToString(secret)), 0o600))
 		}
 		write("1")
-		p := newParts(t, event.Hold, func(_ *parts, o *Options) {
+		p := newParts(t, delivery.Hold, func(_ *parts, o *Options) {
 			var err error
 			o.Keys, err = linkcore.OpenKeyRing(directory, nil)
 			check(t, err)
@@ -316,7 +317,7 @@ func (w *plainWriter) Write(b []byte) (int, error) { return len(b), nil }
 
 func TestWriterWithoutFlush(t *testing.T) {
 	log := &logBuffer{}
-	p := newParts(t, event.Hold, func(_ *parts, o *Options) { o.Log = log.logger(0) })
+	p := newParts(t, delivery.Hold, func(_ *parts, o *Options) { o.Log = log.logger(0) })
 	for range 2 {
 		w := &plainWriter{header: http.Header{}}
 		p.ServeHTTP(w, request("GET", p.target(t, linkcore.Click, linkcore.Fields{})))

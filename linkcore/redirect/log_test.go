@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"example.com/linktracker/linkcore"
-	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/delivery"
 )
 
 // At debug level each event makes a line by which it is found; it holds no
@@ -32,7 +32,7 @@ func TestEventLine(t *testing.T) {
 	} {
 		for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo} {
 			log := &logBuffer{}
-			p := newParts(t, event.Hold, func(_ *parts, o *Options) {
+			p := newParts(t, delivery.Hold, func(_ *parts, o *Options) {
 				o.Log = log.logger(level)
 				o.Rules = rulesOf(t, `{"kind":"customer","value":"bad"}`)
 			})

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore"
-	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/delivery"
 )
 
 const (
@@ -97,7 +97,7 @@ func TestOneClickBody(t *testing.T) {
 
 // TestOneClickRequests sends bodies of every size and transfer.
 func TestOneClickRequests(t *testing.T) {
-	p := newParts(t, event.Hold, nil)
+	p := newParts(t, delivery.Hold, nil)
 	address := serve(t, p)
 	target := p.target(t, linkcore.Unsubscribe, linkcore.Fields{Recipient: "r1"})
 	pad := func(n int) string { return oneClickBody + "&" + strings.Repeat("x", n-len(oneClickBody)-1) }
@@ -156,7 +156,7 @@ func TestOneClickRequests(t *testing.T) {
 
 // TestPostNeverUnsubscribesElsewhere: only a valid unsubscribe link does.
 func TestPostNeverUnsubscribesElsewhere(t *testing.T) {
-	p := newParts(t, event.Hold, nil)
+	p := newParts(t, delivery.Hold, nil)
 	valid := p.target(t, linkcore.Unsubscribe, linkcore.Fields{Recipient: "r1"})
 	for target, want := range map[string]int{
 		strings.Replace(valid, "r1", "r2", 1):               404,
@@ -211,7 +211,7 @@ func TestSlowBody(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newParts(t, event.Hold, func(p *parts, _ *Options) {
+				p := newParts(t, delivery.Hold, func(p *parts, _ *Options) {
 					// Held beyond the time that the body had.
 					p.sink.do = func() { time.Sleep(2 * time.Second) }
 				})

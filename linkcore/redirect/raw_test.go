@@ -14,12 +14,12 @@ import (
 	"testing"
 
 	"example.com/linktracker/linkcore"
-	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/delivery"
 )
 
 // TestRawRequests sends what no client library would.
 func TestRawRequests(t *testing.T) {
-	p := newParts(t, event.Hold, func(_ *parts, o *Options) { o.HomeURL = "https://www.example.com/" })
+	p := newParts(t, delivery.Hold, func(_ *parts, o *Options) { o.HomeURL = "https://www.example.com/" })
 	address := serve(t, p)
 	click := p.target(t, linkcore.Click, linkcore.Fields{Customer: "acme"})
 	link, err := p.signer.Sign(linkcore.Fields{}, destination, linkcore.Options{Form: linkcore.QueryForm})
@@ -104,7 +104,7 @@ func TestRawRequests(t *testing.T) {
 
 // TestAsterisk: net/http answers OPTIONS * by itself unless it is told not to.
 func TestAsterisk(t *testing.T) {
-	p := newParts(t, event.Hold, nil)
+	p := newParts(t, delivery.Hold, nil)
 	server := httptest.NewUnstartedServer(p)
 	server.Config.DisableGeneralOptionsHandler = true
 	server.Start()
@@ -117,7 +117,7 @@ func TestAsterisk(t *testing.T) {
 
 func TestPrefix(t *testing.T) {
 	for _, prefix := range []string{"/t", "/t/", "/t/a.b"} {
-		p := newParts(t, event.Hold, func(_ *parts, o *Options) {
+		p := newParts(t, delivery.Hold, func(_ *parts, o *Options) {
 			o.Prefix = prefix
 			o.HomeURL = "https://www.example.com/"
 		})
@@ -164,7 +164,7 @@ func TestPrefix(t *testing.T) {
 
 // TestHTTP2 shows that nothing depends on the first version.
 func TestHTTP2(t *testing.T) {
-	p := newParts(t, event.Hold, nil)
+	p := newParts(t, delivery.Hold, nil)
 	server := httptest.NewUnstartedServer(p)
 	server.EnableHTTP2 = true
 	server.StartTLS()
@@ -223,7 +223,7 @@ func TestVectors(t *testing.T) {
 		secrets[id], err = base64.StdEncoding.DecodeString(s)
 		check(t, err)
 	}
-	p := newParts(t, event.Hold, func(_ *parts, o *Options) {
+	p := newParts(t, delivery.Hold, func(_ *parts, o *Options) {
 		o.Keys, err = linkcore.NewKeyRing(secrets)
 		check(t, err)
 	})
@@ -307,7 +307,7 @@ func TestVectors(t *testing.T) {
 // TestPipelined: an answer without a body leaves nothing behind that would be
 // taken for the next one's.
 func TestPipelined(t *testing.T) {
-	for _, mode := range []event.Mode{event.Hold, event.Background} {
+	for _, mode := range []delivery.Mode{delivery.Hold, delivery.Background} {
 		p := newParts(t, mode, nil)
 		conn := dial(t, serve(t, p))
 		methods := []string{"GET", "HEAD", "GET", "HEAD"}

@@ -16,7 +16,7 @@ import (
 
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
-	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/delivery"
 )
 
 // logBuffer is a log that can be read.
@@ -61,31 +61,31 @@ func TestPanics(t *testing.T) {
 	}
 	tests := []struct {
 		name        string
-		mode        event.Mode
+		mode        delivery.Mode
 		spoil       func(*parts, *http.Request) *http.Request
 		target      string // "": a click
 		status      int
 		events      int
 		unavailable uint64
 	}{
-		{"rules, allow", event.Background, breakRules, "", 302, 1, 0},
-		{"rules, deny", event.Background, func(p *parts, r *http.Request) *http.Request {
+		{"rules, allow", delivery.Background, breakRules, "", 302, 1, 0},
+		{"rules, deny", delivery.Background, func(p *parts, r *http.Request) *http.Request {
 			p.o.DenyUnavailable = true
 			return breakRules(p, r)
 		}, "", 503, 0, 1},
-		{"keys", event.Hold, func(p *parts, r *http.Request) *http.Request {
+		{"keys", delivery.Hold, func(p *parts, r *http.Request) *http.Request {
 			p.o.Keys = &linkcore.KeyRing{}
 			return r
 		}, "", 503, 0, 1},
-		{"delivery", event.Hold, func(p *parts, r *http.Request) *http.Request {
+		{"delivery", delivery.Hold, func(p *parts, r *http.Request) *http.Request {
 			p.o.Delivery = nil
 			return r
 		}, "", 302, 0, 0},
-		{"ready", event.Hold, func(p *parts, r *http.Request) *http.Request {
+		{"ready", delivery.Hold, func(p *parts, r *http.Request) *http.Request {
 			p.o.Ready = func() bool { panic("secret destination") }
 			return r
 		}, "/-/ready", 503, 0, 1},
-		{"hook", event.Hold, func(p *parts, r *http.Request) *http.Request {
+		{"hook", delivery.Hold, func(p *parts, r *http.Request) *http.Request {
 			p.o.Invalid = func(*http.Request, error) { panic("secret destination") }
 			return r
 		}, "/x", 404, 0, 0},
@@ -101,7 +101,7 @@ func TestPanics(t *testing.T) {
 			before := len(log.String())
 			w := httptest.NewRecorder()
 			p.ServeHTTP(w, r)
-			if test.mode == event.Background {
+			if test.mode == delivery.Background {
 				check(t, p.o.Delivery.Close(t.Context()))
 				check(t, p.o.Rules.Close())
 			}
@@ -124,7 +124,7 @@ func TestPanics(t *testing.T) {
 
 // TestAbort: the way to cut a connection stays.
 func TestAbort(t *testing.T) {
-	p := newParts(t, event.Hold, func(_ *parts, o *Options) {
+	p := newParts(t, delivery.Hold, func(_ *parts, o *Options) {
 		o.Invalid = func(*http.Request, error) { panic(http.ErrAbortHandler) }
 	})
 	defer func() {
@@ -139,7 +139,7 @@ func TestAbort(t *testing.T) {
 // address never are.
 func TestLogHoldsNoSecrets(t *testing.T) {
 	log := &logBuffer{}
-	p := newParts(t, event.Hold, func(_ *parts, o *Options) {
+	p := newParts(t, delivery.Hold, func(_ *parts, o *Options) {
 		o.Log = log.logger(slog.LevelDebug)
 		o.Project = "my-project"
 	})
@@ -165,7 +165,7 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 	}
 
 	quiet := &logBuffer{}
-	p = newParts(t, event.Hold, func(_ *parts, o *Options) { o.Log = quiet.logger(slog.LevelInfo) })
+	p = newParts(t, delivery.Hold, func(_ *parts, o *Options) { o.Log = quiet.logger(slog.LevelInfo) })
 	p.ServeHTTP(httptest.NewRecorder(), r)
 	p.ServeHTTP(httptest.NewRecorder(), request("PUT", valid))
 	if quiet.String() != "" {
@@ -193,7 +193,7 @@ func TestTraceID(t *testing.T) {
 
 // TestInvalidHook: the hook knows the reason of every refusal, after the answer.
 func TestInvalidHook(t *testing.T) {
-	p := newParts(t, event.Hold, nil)
+	p := newParts(t, delivery.Hold, nil)
 	for _, test := range []struct {
 		method, target string
 		want           error
@@ -215,7 +215,7 @@ func TestInvalidHook(t *testing.T) {
 }
 
 func TestStats(t *testing.T) {
-	p := newParts(t, event.Hold, func(_ *parts, o *Options) {
+	p := newParts(t, delivery.Hold, func(_ *parts, o *Options) {
 		o.Rules = rulesOf(t, `{"kind":"customer","value":"bad"}`)
 	})
 	get := func(method, target string) {

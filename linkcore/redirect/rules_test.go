@@ -6,14 +6,14 @@ import (
 	"testing"
 
 	"example.com/linktracker/linkcore"
-	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/delivery"
 )
 
 // TestRulesAndEventsSeeTheRequest: rules are asked with all that they can be
 // about besides the link, and the event has the address and the rule of every
 // kind of link.
 func TestRulesAndEventsSeeTheRequest(t *testing.T) {
-	p := newParts(t, event.Hold, func(_ *parts, o *Options) {
+	p := newParts(t, delivery.Hold, func(_ *parts, o *Options) {
 		o.Rules = rulesOf(t,
 			`{"kind":"agent","value":"badbot"}`,
 			`{"kind":"ip","value":"192.0.2.0/24"}`,
@@ -72,7 +72,7 @@ func TestRulesAndEventsSeeTheRequest(t *testing.T) {
 func TestUntrackedUnsubscribe(t *testing.T) {
 	for _, rule := range []string{"customer:acme", "campaign:acme/spring26", "recipient:acme/r1", "link:acme/l1"} {
 		kind, value, _ := strings.Cut(rule, ":")
-		p := newParts(t, event.Hold, func(_ *parts, o *Options) {
+		p := newParts(t, delivery.Hold, func(_ *parts, o *Options) {
 			o.Rules = rulesOf(t, `{"kind":"`+kind+`","value":"`+value+`","action":"untracked"}`)
 		})
 		for _, sealed := range []bool{false, true} {
@@ -85,7 +85,7 @@ func TestUntrackedUnsubscribe(t *testing.T) {
 				if sealed {
 					sign, metadata = p.signer.Seal, `{"a":1}`
 				}
-				tracked, err := sign(fields, to, linkcore.Options{Kind: link, Metadata: metadata})
+				tracked, err := sign(fields, to, linkcore.Options{Kind: link, Metadata: metadata, ExactLink: true})
 				check(t, err)
 				method, body := "GET", ""
 				if link == linkcore.Unsubscribe {

@@ -159,7 +159,7 @@ type topic struct {
 	findings []Finding
 	usable   bool
 	cancel   context.CancelFunc // nil: nothing was begun
-	done     chan error         // of event.Receive
+	done     chan error         // of endpoint.Receive
 
 	mu       sync.Mutex
 	arrivals map[string]*arrival // by link
@@ -193,14 +193,14 @@ func (d *doctor) openTopic(ctx context.Context) *topic {
 	ready := make(chan struct{})
 	begin := time.Now()
 	go func() {
-		t.done <- event.Receive(receive, d.Clicks, event.ReceiveOptions{
+		t.done <- endpoint.Receive(receive, d.Clicks, event.ReceiveOptions{
 			Name:    "linkctl-doctor",
 			Labels:  d.Labels,
 			Filter:  `attributes.customer = "` + Customer + `"`,
 			Follow:  true,
 			FromEnd: true,
 			Ready:   func() { close(ready) },
-		}, func(m *event.Message) {
+		}, func(m *event.Received) {
 			m.Ack()
 			t.take(m, d.now())
 		})
@@ -229,7 +229,7 @@ func (d *doctor) openTopic(ctx context.Context) *topic {
 	}
 }
 
-func (t *topic) take(m *event.Message, now time.Time) {
+func (t *topic) take(m *event.Received, now time.Time) {
 	e, err := m.Event()
 	if err != nil || e.Customer != Customer {
 		return

@@ -28,8 +28,10 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/delivery"
 	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/record"
 	"example.com/linktracker/linkcore/redirect"
 )
 
@@ -324,13 +326,13 @@ type slowSink struct {
 	delay time.Duration
 }
 
-func (s slowSink) Publish(ctx context.Context, events ...*event.Event) error {
+func (s slowSink) Publish(ctx context.Context, messages []event.Message) error {
 	select {
 	case <-time.After(s.delay):
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return s.Sink.Publish(ctx, events...)
+	return s.Sink.Publish(ctx, messages)
 }
 
 // slowEndpoint holds each response for so long.
@@ -341,15 +343,15 @@ func (d *deployment) slowEndpoint(delay time.Duration) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	recorder, err := event.NewRecorder(event.Options{TrustedProxies: 1})
+	recorder, err := record.NewRecorder(record.Options{TrustedProxies: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	sink, err := event.OpenSink(t.Context(), "file:"+d.clicks, event.SinkOptions{})
+	sink, err := endpoint.OpenSink(t.Context(), "file:"+d.clicks, endpoint.SinkOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	delivery := event.NewDelivery(slowSink{sink, delay}, event.DeliveryOptions{Spill: io.Discard})
+	delivery := delivery.New(slowSink{sink, delay}, delivery.Options{Spill: io.Discard})
 	t.Cleanup(func() { delivery.Close(context.Background()) })
 	d.endpoint, err = redirect.New(redirect.Options{Keys: keys, Recorder: recorder, Delivery: delivery, TrustForwardedProto: true})
 	if err != nil {

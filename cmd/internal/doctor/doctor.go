@@ -49,7 +49,7 @@ type Options struct {
 	Keys       string   // directory of the key ring
 	SigningKey string   // id of the key that signs; may be empty while there is one
 	Blocklist  string   // as endpoint.OpenStore takes it
-	Clicks     string   // as event.Receive takes it
+	Clicks     string   // as endpoint.Receive takes it
 
 	// WriteRule writes a rule that blocks one link of the doctor's own, and
 	// measures when the endpoint follows. It expires after a few minutes, also

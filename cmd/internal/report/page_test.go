@@ -16,9 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"example.com/linktracker/linkcore/event"
 	"github.com/chromedp/chromedp"
 	"golang.org/x/net/html"
+
+	"example.com/linktracker/linkcore/event"
 )
 
 // samples are reports of all sorts.

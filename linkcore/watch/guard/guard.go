@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
 	"example.com/linktracker/linkcore/watch"
 )
@@ -173,7 +174,7 @@ func (g *Guard) Stats() Stats {
 	return s
 }
 
-// Run receives from a source as [event.Receive] takes it, until the context or
+// Run receives from a source as [endpoint.Receive] takes it, until the context or
 // the source ends, and then finishes what is under way: rules for eight seconds at
 // most, and everything if the context has ended. It is called once. The options'
 // Outage is not called at the same time as Alert and Warn.
@@ -203,7 +204,7 @@ func (g *Guard) Run(ctx context.Context, source string, o event.ReceiveOptions) 
 		acting.Go(func() { g.publish(act) })
 	}
 
-	err := event.Receive(ctx, source, o, func(m *event.Message) {
+	err := endpoint.Receive(ctx, source, o, func(m *event.Received) {
 		alerts, verdicts := g.count(m)
 		m.Ack()
 		for _, a := range alerts {
@@ -234,7 +235,7 @@ func (g *Guard) Run(ctx context.Context, source string, o event.ReceiveOptions) 
 }
 
 // count hands a message to the watcher.
-func (g *Guard) count(m *event.Message) ([]watch.Alert, []*event.Event) {
+func (g *Guard) count(m *event.Received) ([]watch.Alert, []*event.Event) {
 	e, err := m.Event()
 	if err != nil {
 		g.tally(&g.stats.Unreadable, 1, "a message is no event and is passed over", err)
@@ -392,7 +393,7 @@ func (g *Guard) spared(rule blocklist.Rule, a watch.Alert) string {
 // publish publishes verdicts.
 func (g *Guard) publish(ctx context.Context) {
 	for v := range g.verdicts {
-		batch := []*event.Event{v}
+		batch := []event.Message{v.Message()}
 	fill:
 		for len(batch) < verdictBatch {
 			select {
@@ -400,7 +401,7 @@ func (g *Guard) publish(ctx context.Context) {
 				if !ok {
 					break fill
 				}
-				batch = append(batch, v)
+				batch = append(batch, v.Message())
 			default:
 				break fill
 			}
@@ -416,17 +417,17 @@ func (g *Guard) publish(ctx context.Context) {
 const droppedWarning = "verdicts cannot be published and are dropped"
 
 // publishBatch returns what could not be published, and why.
-func (g *Guard) publishBatch(ctx context.Context, batch []*event.Event) ([]*event.Event, error) {
+func (g *Guard) publishBatch(ctx context.Context, batch []event.Message) ([]event.Message, error) {
 	for attempt := 1; ; attempt++ {
 		call, cancel := context.WithTimeout(ctx, attemptTimeout)
-		err := g.o.Verdicts.Publish(call, batch...)
+		err := g.o.Verdicts.Publish(call, batch)
 		cancel()
 		if err == nil {
 			return nil, nil
 		}
 		var failures event.Failures
 		if errors.As(err, &failures) && len(failures) == len(batch) {
-			var rest []*event.Event
+			var rest []event.Message
 			for i, failure := range failures {
 				if failure != nil {
 					rest = append(rest, batch[i])

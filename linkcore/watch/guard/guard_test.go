@@ -93,9 +93,17 @@ type sink struct {
 	verdicts []*event.Event
 }
 
-func (s *sink) Publish(ctx context.Context, events ...*event.Event) error {
+func (s *sink) Publish(ctx context.Context, messages []event.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var events []*event.Event
+	for _, m := range messages {
+		e, err := (&event.Received{Data: m.Data}).Event()
+		if err != nil {
+			return err
+		}
+		events = append(events, e)
+	}
 	s.calls++
 	var err error
 	if s.fail != nil {
@@ -111,6 +119,7 @@ func (s *sink) Publish(ctx context.Context, events ...*event.Event) error {
 	return err
 }
 
+func (s *sink) Batching() event.Batching    { return event.Batching{} }
 func (s *sink) Close(context.Context) error { return nil }
 
 // A store fails as often as it is told, or has a rule already.

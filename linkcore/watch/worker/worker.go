@@ -15,6 +15,7 @@ import (
 
 	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/lines"
 	"example.com/linktracker/linkcore/watch"
 	"example.com/linktracker/linkcore/watch/guard"
 )
@@ -26,7 +27,7 @@ const statsInterval = time.Minute
 // a [*ConfigError] if what the configuration names cannot be opened, and another
 // one if events can no longer be received.
 func Run(ctx context.Context, c Config, stdout io.Writer) error {
-	log := endpoint.NewLog(event.NewLineWriter(stdout), c.LogLevel)
+	log := endpoint.NewLog(lines.NewWriter(stdout), c.LogLevel)
 	o := guard.Options{
 		Watch:          c.Watch,
 		BlockFor:       c.BlockFor,
@@ -37,7 +38,7 @@ func Run(ctx context.Context, c Config, stdout io.Writer) error {
 		Warn:           func(message string, err error) { log.Warn(message, "error", err.Error()) },
 	}
 	if c.Clicks != "none" {
-		sink, err := event.OpenSink(ctx, c.Clicks, event.SinkOptions{})
+		sink, err := endpoint.OpenSink(ctx, c.Clicks, endpoint.SinkOptions{})
 		if err != nil {
 			return &ConfigError{"CLICKS", err.Error() + ", none"}
 		}

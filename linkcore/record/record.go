@@ -1,7 +1,11 @@
-package event
+// Package record makes events of requests for tracked links: what a [Recorder] keeps
+// of a request, and by which signals it tells people from machines. agents.tsv and
+// networks.tsv are the lists of machines.
+package record
 
 import (
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -9,6 +13,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/event"
 )
 
 // PrivacySignals says what a browser's Sec-GPC and DNT do.
@@ -143,7 +148,7 @@ func parseForwarded(s string) netip.Addr {
 
 // An Outcome is what became of a request.
 type Outcome struct {
-	Type         Type
+	Type         event.Type
 	Rule         string     // "kind:value" of the rule that matched
 	RedirectedTo string     // where that rule sent the recipient instead
 	Untracked    bool       // a rule says that the person is not to be tracked
@@ -155,18 +160,18 @@ type Outcome struct {
 // Record makes the event of a request for a link, and tells whether a machine
 // made it. Received is when the request came. The event keeps no memory of the
 // request or the link.
-func (rc *Recorder) Record(r *http.Request, received time.Time, link *linkcore.Link, o Outcome) *Event {
+func (rc *Recorder) Record(r *http.Request, received time.Time, link *linkcore.Link, o Outcome) *event.Event {
 	e := rc.describe(r, received, link, &o)
-	e.origin = originOf(link, o.Address)
-	e.own(newID(received))
+	e.Origin = originOf(link, o.Address)
+	e.Own()
 	rc.classify(e, r, received, link, &o)
 	return e
 }
 
 // describe makes the event without its ID and its class. Its strings are the
 // request's and the link's.
-func (rc *Recorder) describe(r *http.Request, received time.Time, link *linkcore.Link, o *Outcome) *Event {
-	e := &Event{
+func (rc *Recorder) describe(r *http.Request, received time.Time, link *linkcore.Link, o *Outcome) *event.Event {
+	e := &event.Event{
 		Type:           o.Type,
 		OccurredAt:     received.UTC(),
 		KeyID:          link.Key,
@@ -181,12 +186,12 @@ func (rc *Recorder) describe(r *http.Request, received time.Time, link *linkcore
 		Destination:    link.Destination,
 		RedirectedTo:   o.RedirectedTo,
 		Rule:           o.Rule,
-		Label:          cut(link.Label, maxString),
-		Method:         cut(r.Method, maxString),
-		UserAgent:      cut(first(r, "User-Agent"), maxString),
-		Referer:        cut(first(r, "Referer"), maxString),
-		AcceptLanguage: cut(first(r, "Accept-Language"), maxString),
-		Query:          cut(link.Query, maxString),
+		Label:          event.Words(link.Label),
+		Method:         event.Words(r.Method),
+		UserAgent:      event.Words(first(r, "User-Agent")),
+		Referer:        event.Words(first(r, "Referer")),
+		AcceptLanguage: event.Words(first(r, "Accept-Language")),
+		Query:          event.Words(link.Query),
 		IP:             rc.ip(o.Address),
 		RulesUnknown:   o.RulesUnknown,
 	}
@@ -194,7 +199,7 @@ func (rc *Recorder) describe(r *http.Request, received time.Time, link *linkcore
 		e.Recovered = string(link.Repair)
 	}
 	if rc.o.CountryHeader != "" {
-		e.Country = cut(first(r, rc.o.CountryHeader), maxString)
+		e.Country = event.Words(first(r, rc.o.CountryHeader))
 	}
 	switch {
 	case first(r, "Sec-Gpc") == "1":
@@ -203,9 +208,9 @@ func (rc *Recorder) describe(r *http.Request, received time.Time, link *linkcore
 		e.PrivacySignal = "dnt"
 	}
 	e.Untracked = o.Untracked || strings.HasPrefix(link.Link, linkcore.AnonymousPrefix) ||
-		o.Type == Open && e.PrivacySignal != "" && rc.o.PrivacySignals == AnonymiseSignals
+		o.Type == event.Open && e.PrivacySignal != "" && rc.o.PrivacySignals == AnonymiseSignals
 	if e.Untracked {
-		*e = e.untracked()
+		*e = e.Untrack()
 	}
 	return e
 }
@@ -235,4 +240,23 @@ func (rc *Recorder) ip(address netip.Addr) string {
 		address = network.Addr()
 	}
 	return address.String()
+}
+
+var originSeed = maphash.MakeSeed()
+
+// originOf returns a hash of a link and the address that requested it; of an IPv6
+// address only of its /64, since one machine may have all of those. It means
+// nothing outside this process.
+func originOf(link *linkcore.Link, address netip.Addr) uint64 {
+	var buffer [4*(64+1) + 16]byte
+	b := buffer[:0]
+	for _, id := range [...]string{link.Customer, link.Campaign, link.Recipient, link.Link} {
+		b = append(append(b, id...), '/')
+	}
+	network := address.Unmap().As16()
+	n := len(network)
+	if address.Is6() && !address.Is4In6() {
+		n = 8
+	}
+	return max(maphash.Bytes(originSeed, append(b, network[:n]...)), 1) // 0 is not known
 }

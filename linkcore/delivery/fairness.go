@@ -1,11 +1,9 @@
-package event
+package delivery
 
 import (
-	"hash/maphash"
-	"net/netip"
 	"sync/atomic"
 
-	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/event"
 )
 
 // Whoever holds one link can request it from many connections at once. What is
@@ -27,30 +25,9 @@ const (
 // add notes bytes that an event takes, or gives back. It returns what the
 // event's link and address have with them, or 0 where they do not count: nobody's
 // unsubscribe is in excess.
-func (f *fairness) add(e *Event, bytes int) int {
-	if e.origin == 0 || e.Type == Unsubscribe {
+func (f *fairness) add(e *event.Event, bytes int) int {
+	if e.Origin == 0 || e.Type == event.Unsubscribe {
 		return 0
 	}
-	return int(f[e.origin%uint64(len(f))].Add(int64(bytes)))
-}
-
-var originSeed = maphash.MakeSeed()
-
-// originOf returns a hash of a link and the address that requested it; of an IPv6
-// address only of its /64, since one machine may have all of those. It means
-// nothing outside this process.
-func originOf(link *linkcore.Link, address netip.Addr) uint64 {
-	var h maphash.Hash
-	h.SetSeed(originSeed)
-	for _, id := range [...]string{link.Host, link.Customer, link.Campaign, link.Recipient, link.Link} {
-		h.WriteString(id)
-		h.WriteByte('/')
-	}
-	network := address.Unmap().As16()
-	n := len(network)
-	if address.Is6() && !address.Is4In6() {
-		n = 8
-	}
-	h.Write(network[:n])
-	return max(h.Sum64(), 1) // 0 is not known
+	return int(f[e.Origin%uint64(len(f))].Add(int64(bytes)))
 }

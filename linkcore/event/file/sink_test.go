@@ -1,4 +1,4 @@
-package event
+package file
 
 import (
 	"bufio"
@@ -13,42 +13,24 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"example.com/linktracker/linkcore/event"
 )
 
-func numbered(i int) *Event {
-	return &Event{ID: fmt.Sprint(i), Type: Click, OccurredAt: occurred, Host: "links.example.com", Customer: "acme", UserAgent: "agent"}
+func numbered(i int) *event.Event {
+	return &event.Event{ID: fmt.Sprint(i), Type: event.Click, OccurredAt: time.Unix(1_790_000_000, 0), Host: "links.example.com", Customer: "acme", UserAgent: "agent"}
 }
 
-func TestOpenSinkRefuses(t *testing.T) {
-	folder := t.TempDir()
-	for _, test := range []struct{ url, want string }{
-		{"", "pubsub://PROJECT/TOPIC"},
-		{"file:", "pubsub://PROJECT/TOPIC"},
-		{"stdout:", "pubsub://PROJECT/TOPIC"},
-		{"kafka://x/y", "pubsub://PROJECT/TOPIC"},
-		{"pubsub://", "pubsub://PROJECT/TOPIC"},
-		{"pubsub://project", "pubsub://PROJECT/TOPIC"},
-		{"pubsub://project/", "pubsub://PROJECT/TOPIC"},
-		{"pubsub:///topic", "pubsub://PROJECT/TOPIC"},
-		{"pubsub://project/topic/more", "pubsub://PROJECT/TOPIC"},
-		{"pubsub://project/topic?x=1", "pubsub://PROJECT/TOPIC"},
-		{"pubsub://pro ject/topic", "pubsub://PROJECT/TOPIC"},
-		{"file:" + filepath.Join(folder, "missing", "clicks"), "make it first"},
-		{"file:" + folder, "is a directory"},
-	} {
-		s, err := OpenSink(t.Context(), test.url, SinkOptions{})
-		if err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%q: %v, want an error with %q", test.url, err, test.want)
-		}
-		if err == nil {
-			s.Close(t.Context())
-		}
+func messages(events ...*event.Event) (all []event.Message) {
+	for _, e := range events {
+		all = append(all, e.Message())
 	}
+	return all
 }
 
-func openFile(t *testing.T, path string) Sink {
+func openFile(t *testing.T, path string) *Sink {
 	t.Helper()
-	s, err := OpenSink(t.Context(), "file:"+path, SinkOptions{})
+	s, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,12 +41,12 @@ func TestFileSink(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clicks.jsonl")
 	// Two sinks are two processes as far as the file is concerned.
 	const writers, each = 8, 50
-	sinks := []Sink{openFile(t, path), openFile(t, path)}
+	sinks := []*Sink{openFile(t, path), openFile(t, path)}
 	var wg sync.WaitGroup
 	for w := range writers {
 		wg.Go(func() {
 			for i := range each {
-				if err := sinks[w%2].Publish(t.Context(), numbered(w*each+i)); err != nil {
+				if err := sinks[w%2].Publish(t.Context(), messages(numbered(w*each+i))); err != nil {
 					t.Error(err)
 				}
 			}
@@ -94,7 +76,11 @@ func fileIDs(t *testing.T, path string) map[string]bool {
 	defer f.Close()
 	ids := map[string]bool{}
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		ids[decode(t, lines.Bytes())["event_id"].(string)] = true
+		e, err := (&event.Received{Data: lines.Bytes()}).Event()
+		if err != nil {
+			t.Fatalf("%v: %s", err, lines.Bytes())
+		}
+		ids[e.ID] = true
 	}
 	return ids
 }
@@ -111,7 +97,7 @@ func TestFileSinkAppends(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := openFile(t, path)
-			if err := s.Publish(t.Context(), numbered(1)); err != nil {
+			if err := s.Publish(t.Context(), messages(numbered(1))); err != nil {
 				t.Fatal(err)
 			}
 			s.Close(t.Context())
@@ -129,7 +115,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	s := openFile(t, "/dev/full")
 	defer s.Close(t.Context())
-	if err := s.Publish(t.Context(), numbered(1)); err == nil || !strings.Contains(err.Error(), "no space left") {
+	if err := s.Publish(t.Context(), messages(numbered(1))); err == nil || !strings.Contains(err.Error(), "no space left") {
 		t.Errorf("error %v on a full disk", err)
 	}
 }
@@ -155,19 +141,16 @@ func (l *limited) Write(b []byte) (int, error) {
 // that was cut short.
 func TestTornLine(t *testing.T) {
 	w := &limited{room: 10}
-	s, err := OpenSink(t.Context(), "stdout", SinkOptions{Stdout: w})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := New(w)
 	for _, room := range []int{10, 0, 1} { // half a line, nothing, only a line's end
 		w.room = room
-		if err := s.Publish(t.Context(), numbered(1)); !errors.Is(err, errFull) {
+		if err := s.Publish(t.Context(), messages(numbered(1))); !errors.Is(err, errFull) {
 			t.Fatalf("error %v with room for %d bytes", err, room)
 		}
 	}
 	w.room = 1 << 20
 	for i := 2; i <= 3; i++ {
-		if err := s.Publish(t.Context(), numbered(i)); err != nil {
+		if err := s.Publish(t.Context(), messages(numbered(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -187,8 +170,8 @@ type shortWriter struct{}
 func (shortWriter) Write(b []byte) (int, error) { return len(b) - 1, nil }
 
 func TestShortWrite(t *testing.T) {
-	s, _ := OpenSink(t.Context(), "stdout", SinkOptions{Stdout: shortWriter{}})
-	if err := s.Publish(t.Context(), numbered(1)); !errors.Is(err, io.ErrShortWrite) {
+	s := New(shortWriter{})
+	if err := s.Publish(t.Context(), messages(numbered(1))); !errors.Is(err, io.ErrShortWrite) {
 		t.Errorf("error %v, want %v", err, io.ErrShortWrite)
 	}
 }
@@ -201,12 +184,12 @@ func TestStuckPipe(t *testing.T) {
 	}
 	defer w.Close()
 	defer r.Close()
-	s, _ := OpenSink(t.Context(), "stdout", SinkOptions{Stdout: w})
+	s := New(w)
 	e := numbered(1)
 	e.Destination = strings.Repeat("x", 1<<20) // more than a pipe holds
 	for range 3 {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		if err := s.Publish(ctx, e); !errors.Is(err, context.DeadlineExceeded) {
+		if err := s.Publish(ctx, messages(e)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v, want %v", err, context.DeadlineExceeded)
 		}
 		cancel()
@@ -214,12 +197,13 @@ func TestStuckPipe(t *testing.T) {
 }
 
 type gatedWriter struct {
+	once        sync.Once
 	begun, gate chan struct{}
 	bytes.Buffer
 }
 
 func (w *gatedWriter) Write(b []byte) (int, error) {
-	close(w.begun)
+	w.once.Do(func() { close(w.begun) })
 	<-w.gate
 	return w.Buffer.Write(b)
 }
@@ -227,17 +211,19 @@ func (w *gatedWriter) Write(b []byte) (int, error) {
 // A write that was given up may end later, with the bytes that it had.
 func TestGivenUpWriteKeepsItsLine(t *testing.T) {
 	w := &gatedWriter{begun: make(chan struct{}), gate: make(chan struct{})}
-	slow, other := &lineSink{NewLineWriter(w), 1, nil}, &lineSink{NewLineWriter(io.Discard), 1, nil}
+	slow, other := New(w), New(io.Discard)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-w.begun; cancel() }()
-	if err := slow.Publish(ctx, numbered(1)); err == nil {
+	if err := slow.Publish(ctx, messages(numbered(1))); err == nil {
 		t.Fatal("it was not given up")
 	}
 	for i := range 100 {
-		other.Publish(t.Context(), numbered(2+i))
+		other.Publish(t.Context(), messages(numbered(2+i)))
 	}
 	close(w.gate)
-	<-slow.lines.turn
+	if err := slow.Publish(t.Context(), nil); err != nil { // waits for its turn
+		t.Fatal(err)
+	}
 	if want := string(numbered(1).AppendJSON(nil)) + "\n"; w.String() != want {
 		t.Errorf("written %s", &w.Buffer)
 	}

@@ -1,4 +1,4 @@
-package event
+package pubsub
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"cloud.google.com/go/pubsub/v2"
+	cloud "cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
@@ -42,7 +42,7 @@ var subscribing = advice.Service{
 // A contact knows whether Pub/Sub answers. The client hides that: it tries
 // again for as long as its context lasts.
 type contact struct {
-	client       *pubsub.Client
+	client       *cloud.Client
 	subscription string // projects/PROJECT/subscriptions/NAME
 
 	heard chan error // nil: an answer; otherwise why there is none
@@ -69,7 +69,7 @@ func connect(ctx context.Context, project, subscription string, tell func(error)
 		heard:        make(chan error, 16), done: make(chan struct{}), ended: make(chan struct{}), tell: tell,
 	}
 	var err error
-	c.client, err = pubsub.NewClient(ctx, project, option.WithTelemetryDisabled(),
+	c.client, err = cloud.NewClient(ctx, project, option.WithTelemetryDisabled(),
 		option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(c.call)),
 		option.WithGRPCDialOption(grpc.WithChainStreamInterceptor(c.stream)),
 		option.WithGRPCDialOption(grpc.WithStatsHandler(c)),
@@ -92,6 +92,7 @@ func (c *contact) close() error {
 
 // hear takes what became of a call.
 func (c *contact) hear(err error) {
+	c.up.Store(err == nil)
 	select {
 	case c.heard <- err:
 	case <-c.done:
@@ -106,7 +107,7 @@ func (c *contact) listen(ending <-chan struct{}) {
 	defer timer.Stop()
 	latest := subscribing.Explain(status.Error(codes.Unavailable, "no answer yet"))
 	c.cause = latest
-	answered, told := false, false
+	answered, up, told := false, false, false
 	tell := func(err error) {
 		c.turn.Lock()
 		defer c.turn.Unlock()
@@ -115,8 +116,7 @@ func (c *contact) listen(ending <-chan struct{}) {
 	take := func(err error) {
 		if err == nil {
 			timer.Stop()
-			answered, c.cause = true, nil
-			c.up.Store(true)
+			answered, up, c.cause = true, true, nil
 			if told && ending != nil {
 				told = false
 				tell(nil)
@@ -128,12 +128,12 @@ func (c *contact) listen(ending <-chan struct{}) {
 		}
 		latest = subscribing.Explain(err)
 		switch {
-		case c.up.Load():
+		case up:
 			timer.Reset(silence)
 		case !answered && !told:
 			timer.Reset(0)
 		}
-		if c.up.Store(false); c.cause != nil {
+		if up = false; c.cause != nil {
 			c.cause = latest
 		}
 	}

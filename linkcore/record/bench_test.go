@@ -1,4 +1,4 @@
-package event
+package record
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/delivery"
+	"example.com/linktracker/linkcore/event"
 )
 
 func benchmarkRequest() (*http.Request, *linkcore.Link) {
@@ -55,14 +57,14 @@ func BenchmarkRecord(b *testing.B) {
 	now, address := time.Now(), netip.MustParseAddr("203.0.113.7")
 	b.ReportAllocs()
 	for b.Loop() {
-		rc.Record(r, now, l, Outcome{Type: Click, Address: address})
+		rc.Record(r, now, l, Outcome{Type: event.Click, Address: address})
 	}
 }
 
 func BenchmarkAppendJSON(b *testing.B) {
 	rc := benchmarkRecorder(b)
 	r, l := benchmarkRequest()
-	e := rc.Record(r, time.Now(), l, Outcome{Type: Click})
+	e := rc.Record(r, time.Now(), l, Outcome{Type: event.Click})
 	var buffer []byte
 	b.ReportAllocs()
 	for b.Loop() {
@@ -74,29 +76,31 @@ func BenchmarkAppendJSON(b *testing.B) {
 func BenchmarkAttributes(b *testing.B) {
 	rc := benchmarkRecorder(b)
 	r, l := benchmarkRequest()
-	e := rc.Record(r, time.Now(), l, Outcome{Type: Click})
+	e := rc.Record(r, time.Now(), l, Outcome{Type: event.Click})
+	var attributes []event.Attribute
 	b.ReportAllocs()
 	for b.Loop() {
-		e.Attributes()
+		attributes = e.AppendAttributes(attributes[:0])
 	}
 }
 
 type dropSink struct{}
 
-func (dropSink) Publish(context.Context, ...*Event) error { return nil }
-func (dropSink) Close(context.Context) error              { return nil }
+func (dropSink) Publish(context.Context, []event.Message) error { return nil }
+func (dropSink) Batching() event.Batching                       { return event.Batching{} }
+func (dropSink) Close(context.Context) error                    { return nil }
 
 // What a click costs with a sink that acknowledges at once.
 func BenchmarkRecordDeliver(b *testing.B) {
-	for _, mode := range []Mode{Hold, Background} {
+	for _, mode := range []delivery.Mode{delivery.Hold, delivery.Background} {
 		b.Run(string(mode), func(b *testing.B) {
 			rc := benchmarkRecorder(b)
 			r, l := benchmarkRequest()
-			d := NewDelivery(dropSink{}, DeliveryOptions{Mode: mode, Spill: io.Discard})
+			d := delivery.New(dropSink{}, delivery.Options{Mode: mode, Spill: io.Discard})
 			b.ReportAllocs()
 			b.RunParallel(func(p *testing.PB) {
 				for p.Next() {
-					d.Deliver(rc.Record(r, time.Now(), l, Outcome{Type: Click, Address: rc.ClientAddress(r)}))
+					d.Deliver(rc.Record(r, time.Now(), l, Outcome{Type: event.Click, Address: rc.ClientAddress(r)}))
 				}
 			})
 			d.Close(context.Background())
@@ -119,9 +123,9 @@ func BenchmarkClassify(b *testing.B) {
 			r, l := benchmarkRequest()
 			r.Header["User-Agent"] = []string{test.agent}
 			r.Header["Sec-Fetch-Mode"] = []string{"navigate"}
-			o := Outcome{Type: Click, Address: netip.MustParseAddr("203.0.113.7"), Secure: true}
+			o := Outcome{Type: event.Click, Address: netip.MustParseAddr("203.0.113.7"), Secure: true}
 			now := time.Now()
-			e := &Event{}
+			e := &event.Event{}
 			b.ReportAllocs()
 			for b.Loop() {
 				rc.classify(e, r, now, l, &o)

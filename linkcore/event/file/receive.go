@@ -1,4 +1,4 @@
-package event
+package file
 
 import (
 	"bytes"
@@ -10,14 +10,18 @@ import (
 	"os"
 	"time"
 
+	"example.com/linktracker/linkcore/event"
 	"example.com/linktracker/linkcore/lines"
 )
 
 // How often a file that is followed is looked at.
 const followInterval = 100 * time.Millisecond
 
-// receiveFile hands over the lines of a file.
-func receiveFile(ctx context.Context, path string, o ReceiveOptions, handle func(*Message)) error {
+// Receive hands the lines of a file to handle, one at a time and blank ones left
+// out, until the context ends, at the end of a file that is not followed, or until
+// it fails. It returns nil in the first two cases. The file is read as package
+// lines does.
+func Receive(ctx context.Context, path string, o event.ReceiveOptions, handle func(*event.Received)) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -34,7 +38,9 @@ func receiveFile(ctx context.Context, path string, o ReceiveOptions, handle func
 			return fmt.Errorf("begin at the end of %s: %w", path, err)
 		}
 	}
-	o.Ready()
+	if o.Ready != nil {
+		o.Ready()
+	}
 	open := func() *lines.Reader {
 		r := lines.NewReader(f)
 		r.Growing = o.Follow
@@ -113,7 +119,7 @@ func reopened(f *os.File, path string) (*os.File, error) {
 }
 
 // nextMessage returns the next line that is not blank.
-func nextMessage(r *lines.Reader) (*Message, error) {
+func nextMessage(r *lines.Reader) (*event.Received, error) {
 	for {
 		l, err := r.Next()
 		if err != nil {
@@ -122,9 +128,9 @@ func nextMessage(r *lines.Reader) (*Message, error) {
 		if len(l.Text) == 0 {
 			continue
 		}
-		m := &Message{Data: bytes.Clone(l.Text), Line: l.Number}
+		m := &event.Received{Data: bytes.Clone(l.Text), Line: l.Number}
 		if l.TooLong {
-			m.err = fmt.Errorf("this is no event: %s %w", l.Where(), lines.ErrTooLong)
+			m.Err = fmt.Errorf("this is no event: %s %w", l.Where(), lines.ErrTooLong)
 		}
 		return m, nil
 	}

@@ -1,4 +1,16 @@
-package event
+// Package delivery takes events to a sink after the answer has left, or spills
+// them: writes them to the log, from which they are replayed.
+//
+//	d := delivery.New(sink, delivery.Options{})
+//	defer d.Close(ctx)
+//	…
+//	d.Deliver(e)
+//
+// Every event that is offered is delivered or spilled when its Deliver has returned
+// ([Hold]) or at the end of [Delivery.Close] at the latest ([Background]);
+// [Delivery.Stats] counts both. The only exception are events that could not even
+// be spilled, which are counted as lost.
+package delivery
 
 import (
 	"context"
@@ -12,6 +24,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/lines"
 )
 
 // A Mode says when a response ends: see [Delivery].
@@ -55,16 +70,16 @@ const (
 	spillLimit   = 20 * time.Second
 )
 
-// DeliveryOptions configure a [Delivery].
-type DeliveryOptions struct {
+// Options configure a [Delivery].
+type Options struct {
 	Mode    Mode          // default Hold
 	Timeout time.Duration // of one event; default 5 s
 	HoldMax int           // responses held at once; default 40
-	Spill   io.Writer     // gets each spilled event as one line in one write; default os.Stdout; see [LineWriter]
+	Spill   io.Writer     // gets each spilled event as one line in one write; default os.Stdout; see [lines.Writer]
 	Log     *slog.Logger  // nil: nothing is logged
 }
 
-// A Delivery takes events to a sink, and spills what the sink does not take in
+// A Delivery takes events to a [event.Sink], and spills what the sink does not take in
 // time: it writes the event as one structured log line of at most 8,192 bytes,
 // from which it is replayed later; EVENTS.md says what is cut in it. So each event
 // is delivered or spilled; one whose acknowledgement comes too late is both, and
@@ -85,10 +100,10 @@ type DeliveryOptions struct {
 // Events that come at about the same time share a call of the sink, where the
 // sink gains by it. Its methods may be called from any number of goroutines.
 type Delivery struct {
-	sink  Sink
-	batch batching
-	o     DeliveryOptions
-	lines *LineWriter
+	sink  event.Sink
+	batch event.Batching
+	o     Options
+	lines *lines.Writer
 
 	delivered atomic.Uint64
 	spilled   atomic.Uint64
@@ -123,7 +138,8 @@ type Delivery struct {
 
 // waiting is an event that is under way.
 type waiting struct {
-	event *Event
+	event *event.Event
+	size  int           // what it takes of the shared places in bytes: at least one of them
 	since int64         // nanoseconds since the delivery's start
 	done  chan struct{} // gets one when the event is safe; nil in the background
 }
@@ -138,16 +154,16 @@ func (w waiting) release() {
 	}
 }
 
-// DeliveryStats are a delivery's counters since it was made, and its state.
-type DeliveryStats struct {
+// Stats are a delivery's counters since it was made, and its state.
+type Stats struct {
 	Delivered uint64 // events acknowledged
 	Spilled   uint64 // events written to Spill
 	Lost      uint64 // events that could not even be spilled
 	Held      int    // responses held open now
 }
 
-// NewDelivery returns a delivery to a sink.
-func NewDelivery(sink Sink, o DeliveryOptions) *Delivery {
+// New returns a delivery to a sink.
+func New(sink event.Sink, o Options) *Delivery {
 	if o.Mode == "" {
 		o.Mode = Hold
 	}
@@ -165,13 +181,19 @@ func NewDelivery(sink Sink, o DeliveryOptions) *Delivery {
 	}
 	d := &Delivery{
 		sink:  sink,
-		batch: batching{count: 1, bytes: maxBytes, calls: maxBackground},
+		batch: sink.Batching(),
 		o:     o,
-		lines: NewLineWriter(o.Spill),
+		lines: lines.NewWriter(o.Spill),
 		start: time.Now(),
 	}
-	if s, ok := sink.(interface{ batching() batching }); ok {
-		d.batch = s.batching()
+	if d.batch.Count == 0 {
+		d.batch.Count = 1
+	}
+	if d.batch.Bytes == 0 {
+		d.batch.Bytes = maxBytes
+	}
+	if d.batch.Calls == 0 {
+		d.batch.Calls = maxBackground
 	}
 	d.ctx, d.abort = context.WithCancel(context.Background())
 	return d
@@ -188,9 +210,9 @@ func (d *Delivery) Timeout() time.Duration { return d.o.Timeout }
 // Deliver delivers an event or spills it. In mode Hold it returns when that is
 // done, within the timeout and a second; in mode Background at once, or within a
 // second where the event is spilled. Spilling goes on after that.
-func (d *Delivery) Deliver(e *Event) {
-	w := waiting{event: e, since: d.now()}
-	size := d.size(e)
+func (d *Delivery) Deliver(e *event.Event) {
+	size := max(e.Size(), maxBytes/d.places())
+	w := waiting{event: e, size: size, since: d.now()}
 	if d.Hold() {
 		w.done = make(chan struct{}, 1)
 	}
@@ -243,12 +265,8 @@ func (d *Delivery) places() int {
 	return maxBackground
 }
 
-// size is what an event takes of the shared places in bytes: at least one of
-// them.
-func (d *Delivery) size(e *Event) int { return max(e.size(), maxBytes/d.places()) }
-
 // spillBeside spills an event, and returns when it is safe or has had its time.
-func (d *Delivery) spillBeside(e *Event, reason string, closed bool) {
+func (d *Delivery) spillBeside(e *event.Event, reason string, closed bool) {
 	safe := make(chan struct{})
 	go func() {
 		if d.reserve(e) {
@@ -281,14 +299,14 @@ func (d *Delivery) end(n int) {
 // schedule sees to it that the queue is taken from in time. The lock is held.
 func (d *Delivery) schedule() {
 	switch {
-	case len(d.queue) == 0 || d.calls == d.batch.calls:
+	case len(d.queue) == 0 || d.calls == d.batch.Calls:
 		// Who takes from it looks again when he is done.
 	case d.due():
 		d.calls++
 		go d.run()
 	case !d.timer:
 		d.timer = true
-		time.AfterFunc(d.batch.delay-time.Duration(d.now()-d.queue[0].since), func() {
+		time.AfterFunc(d.batch.Delay-time.Duration(d.now()-d.queue[0].since), func() {
 			d.mu.Lock()
 			d.timer = false
 			d.schedule()
@@ -299,12 +317,12 @@ func (d *Delivery) schedule() {
 
 // due tells whether the oldest events are to be delivered now. The lock is held.
 func (d *Delivery) due() bool {
-	return d.batch.delay == 0 || d.closed || len(d.queue) >= d.batch.count || d.now()-d.queue[0].since >= int64(d.batch.delay)
+	return d.batch.Delay == 0 || d.closed || len(d.queue) >= d.batch.Count || d.now()-d.queue[0].since >= int64(d.batch.Delay)
 }
 
 // run delivers what is due, batch by batch.
 func (d *Delivery) run() {
-	if d.batch.delay == 0 && d.batch.count > 1 {
+	if d.batch.Delay == 0 && d.batch.Count > 1 {
 		// What is runnable now may bring more events for the first batch.
 		runtime.Gosched()
 	}
@@ -318,8 +336,8 @@ func (d *Delivery) run() {
 			return
 		}
 		n, size := 0, 0
-		for n < len(d.queue) && n < d.batch.count && size < d.batch.bytes {
-			size += d.queue[n].event.messageSize()
+		for n < len(d.queue) && n < d.batch.Count && size < d.batch.Bytes {
+			size += d.queue[n].event.MessageSize()
 			n++
 		}
 		batch = append(batch[:0], d.queue[:n]...)
@@ -337,9 +355,8 @@ func (d *Delivery) deliver(batch []waiting) {
 	err := d.publish(batch)
 	size := 0
 	for _, w := range batch {
-		n := d.size(w.event)
-		d.taken.add(w.event, -n)
-		size += n
+		d.taken.add(w.event, -w.size)
+		size += w.size
 	}
 	d.mu.Lock()
 	// Before anything is spilled: events that are being spilled must not keep
@@ -352,7 +369,7 @@ func (d *Delivery) deliver(batch []waiting) {
 	var failed int64
 	var cause error
 	for i := range batch {
-		err := failure(err, i)
+		err := event.FailureOf(err, i)
 		if err == nil {
 			delivered++
 		} else if _, fails := d.reason(err); fails {
@@ -369,7 +386,7 @@ func (d *Delivery) deliver(batch []waiting) {
 	}
 	var rest []unsaved
 	for i, w := range batch {
-		if err := failure(err, i); err == nil {
+		if err := event.FailureOf(err, i); err == nil {
 			w.release()
 		} else if d.reserve(w.event) {
 			rest = append(rest, unsaved{w, err})
@@ -400,7 +417,7 @@ func (d *Delivery) spillAll(rest []unsaved) {
 	for _, w := range rest {
 		reason, _ := d.reason(w.err)
 		d.spill(w.event, reason)
-		if errors.Is(w.err, ErrRefused) && d.refusals.due(d.now(), problemInterval) {
+		if errors.Is(w.err, event.ErrRefused) && d.refusals.due(d.now(), problemInterval) {
 			d.o.Log.Error("event refused and spilled; further ones are logged once a minute", "event_id", w.event.ID, "error", w.err.Error())
 		}
 		w.release()
@@ -412,7 +429,7 @@ func (d *Delivery) spillAll(rest []unsaved) {
 // that the sink does not work.
 func (d *Delivery) reason(err error) (reason string, fails bool) {
 	switch {
-	case errors.Is(err, ErrRefused):
+	case errors.Is(err, event.ErrRefused):
 		// The sink works; it is the event that is wrong.
 		return "refused", false
 	case errors.Is(err, context.DeadlineExceeded):
@@ -443,11 +460,37 @@ func (d *Delivery) publish(batch []waiting) (err error) {
 	}()
 	ctx, cancel := context.WithDeadline(d.ctx, d.start.Add(time.Duration(batch[0].since)+d.o.Timeout))
 	defer cancel()
-	events := make([]*Event, len(batch))
-	for i, w := range batch {
-		events[i] = w.event
+	e := encoders.Get().(*encoder)
+	err = d.sink.Publish(ctx, e.encode(batch))
+	if ctx.Err() == nil && cap(e.data) <= maxBuffer {
+		encoders.Put(e)
+	} // else it is large, or may still be in a call that was given up
+	return err
+}
+
+// An encoder makes the messages of a batch in memory that is used again: they would
+// be most of the garbage of a click.
+type encoder struct {
+	messages   []event.Message
+	data       []byte
+	attributes []event.Attribute
+}
+
+var encoders = sync.Pool{New: func() any { return new(encoder) }}
+
+// maxBuffer is the largest encoder that is kept, in bytes of data.
+const maxBuffer = 1 << 20
+
+func (e *encoder) encode(batch []waiting) []event.Message {
+	e.messages, e.data, e.attributes = e.messages[:0], e.data[:0], e.attributes[:0]
+	for _, w := range batch {
+		d, a := len(e.data), len(e.attributes)
+		e.data = w.event.AppendJSON(e.data)
+		e.attributes = w.event.AppendAttributes(e.attributes)
+		// What grows moves, and what was cut out of it before stays as it was.
+		e.messages = append(e.messages, event.Message{Data: e.data[d:len(e.data):len(e.data)], Attributes: e.attributes[a:len(e.attributes):len(e.attributes)]})
 	}
-	return d.sink.Publish(ctx, events...)
+	return e.messages
 }
 
 // A notice is what is told once in a while.
@@ -487,8 +530,8 @@ func (d *Delivery) failed(n int64, err error) {
 
 // reserve makes room for an event that is to be spilled. Where too many are being
 // spilled the event is lost.
-func (d *Delivery) reserve(e *Event) bool {
-	size := int64(e.size())
+func (d *Delivery) reserve(e *event.Event) bool {
+	size := int64(e.Size())
 	if d.spilling.Add(size) <= maxBytes {
 		return true
 	}
@@ -500,9 +543,9 @@ func (d *Delivery) reserve(e *Event) bool {
 
 // spill writes one structured log line, for which there is room. That can fail,
 // too, and the event is lost then.
-func (d *Delivery) spill(e *Event, reason string) {
-	err := d.lines.writePatiently(appendSpilled(make([]byte, 0, 2048), e, time.Now(), reason))
-	d.spilling.Add(-int64(e.size()))
+func (d *Delivery) spill(e *event.Event, reason string) {
+	err := d.lines.WritePatiently(event.AppendSpilled(make([]byte, 0, 2048), e, time.Now(), reason))
+	d.spilling.Add(-int64(e.Size()))
 	if err == nil {
 		d.spilled.Add(1)
 		if n := d.untold.Swap(0); n > 0 {
@@ -511,7 +554,7 @@ func (d *Delivery) spill(e *Event, reason string) {
 		return
 	}
 	d.lost.Add(1)
-	if err == errStuck {
+	if err == lines.ErrStuck {
 		d.untold.Add(1) // the log would not take that either
 	} else if d.losses.due(d.now(), problemInterval) {
 		d.o.Log.Error("event lost: it could not even be spilled; further ones are logged once a minute", "event_id", e.ID, "error", err.Error())
@@ -519,8 +562,8 @@ func (d *Delivery) spill(e *Event, reason string) {
 }
 
 // Stats returns the counters and the state.
-func (d *Delivery) Stats() DeliveryStats {
-	s := DeliveryStats{Delivered: d.delivered.Load(), Spilled: d.spilled.Load(), Lost: d.lost.Load()}
+func (d *Delivery) Stats() Stats {
+	s := Stats{Delivered: d.delivered.Load(), Spilled: d.spilled.Load(), Lost: d.lost.Load()}
 	if d.o.Mode == Hold {
 		d.mu.Lock()
 		s.Held = d.underWay
@@ -558,12 +601,12 @@ func (d *Delivery) Close(ctx context.Context) error {
 	d.abort()
 	aborted := time.Now()
 	for safe := false; !safe; {
-		ended := d.lines.ended.Load()
+		ended := d.lines.Ended()
 		select {
 		case <-done:
 			safe = true
 		case <-time.After(abortTimeout):
-			if d.lines.ended.Load() == ended || time.Since(aborted) > spillLimit {
+			if d.lines.Ended() == ended || time.Since(aborted) > spillLimit {
 				return fmt.Errorf("%d events are neither delivered nor spilled: the sink does not heed its context, or the log is too slow", d.unsafe.Load())
 			}
 		}

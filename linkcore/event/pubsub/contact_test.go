@@ -1,4 +1,4 @@
-package event
+package pubsub
 
 import (
 	"context"
@@ -12,12 +12,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"cloud.google.com/go/pubsub/v2"
+	cloud "cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"example.com/linktracker/linkcore/emulatortest"
+	"example.com/linktracker/linkcore/event"
 )
 
 // An outage is told at once where Pub/Sub refuses from the beginning, after a
@@ -115,15 +116,14 @@ func (o *outages) wait(t *testing.T, text string) {
 // and says nothing.
 func dead(t *testing.T, refuses bool) string {
 	t.Helper()
+	if refuses {
+		return "127.0.0.1:1" // no other test can open it
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if refuses {
-		l.Close()
-	} else {
-		t.Cleanup(func() { l.Close() })
-	}
+	t.Cleanup(func() { l.Close() })
 	return l.Addr().String()
 }
 
@@ -161,13 +161,13 @@ func TestUnreachable(t *testing.T) {
 		}
 		for source, receive := range map[string]func(context.Context, *outages) error{
 			"subscription": func(ctx context.Context, o *outages) error {
-				return Receive(ctx, "pubsub://p/subscriptions/crm", ReceiveOptions{Outage: o.add, Ready: func() { t.Error(name, " is ready") }}, func(*Message) {})
+				return Receive(ctx, "pubsub://p/subscriptions/crm", event.ReceiveOptions{Outage: o.add, Ready: func() { t.Error(name, " is ready") }}, func(*event.Received) {})
 			},
 			"topic": func(ctx context.Context, o *outages) error {
-				return Receive(ctx, "pubsub://p/clicks", ReceiveOptions{Outage: o.add, Ready: func() { t.Error(name, " is ready") }}, func(*Message) {})
+				return Receive(ctx, "pubsub://p/clicks", event.ReceiveOptions{Outage: o.add, Ready: func() { t.Error(name, " is ready") }}, func(*event.Received) {})
 			},
 			"drain": func(ctx context.Context, o *outages) error {
-				return Drain(ctx, "pubsub://p/subscriptions/crm", time.Hour, o.add, func(*Message) {})
+				return Drain(ctx, "pubsub://p/subscriptions/crm", time.Hour, o.add, func(*event.Received) {})
 			},
 		} {
 			if name == "mute" && source == "topic" {
@@ -261,12 +261,12 @@ func TestReceiveCut(t *testing.T) {
 	g := newGate(t, emulatortest.PubSub(t))
 	t.Setenv("PUBSUB_EMULATOR_HOST", g.address)
 	o := newOutages()
-	r := startReceive(t, "pubsub://"+project+"/subscriptions/crm", ReceiveOptions{Outage: o.add})
+	r := startReceive(t, "pubsub://"+project+"/subscriptions/crm", event.ReceiveOptions{Outage: o.add})
 	publish := func(data string) {
 		t.Helper()
 		publisher := client.Publisher("clicks")
 		defer publisher.Stop()
-		if _, err := publisher.Publish(t.Context(), &pubsub.Message{Data: []byte(data)}).Get(t.Context()); err != nil {
+		if _, err := publisher.Publish(t.Context(), &cloud.Message{Data: []byte(data)}).Get(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,4 +1,4 @@
-package event
+package pubsub
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"example.com/linktracker/linkcore/event"
 )
 
 const (
@@ -31,16 +33,16 @@ const (
 // had its Ack or Nack. That nothing came says Pub/Sub: where it does not answer
 // in the beginning for the time of idle (at least five seconds), or in the end
 // within five seconds, Drain fails; so it does where the context ends during an
-// outage. outage may be nil, and is told as [ReceiveOptions].Outage is.
+// outage. outage may be nil, and is told as [event.ReceiveOptions].Outage is.
 //
 // Unlike [Receive] it takes no message that it does not hand over, so what is
 // left in the subscription is there for the next reader at once. What has had a
 // Nack stays in the subscription and is not handed over again; nor is a message
 // that comes again while it is dealt with.
-func Drain(ctx context.Context, source string, idle time.Duration, outage func(cause error), handle func(*Message)) error {
+func Drain(ctx context.Context, source string, idle time.Duration, outage func(cause error), handle func(*event.Received)) error {
 	project, name, existing, ok := parseSource(source)
 	if !ok || !existing {
-		return fmt.Errorf("%w: %q is not pubsub://PROJECT/subscriptions/NAME", ErrSource, source)
+		return fmt.Errorf("%w: %q is not pubsub://PROJECT/subscriptions/NAME", event.ErrSource, source)
 	}
 	c, err := connect(ctx, project, name, outage)
 	if err != nil {
@@ -82,7 +84,7 @@ func newDrain(c *contact) *drain {
 }
 
 // pull hands messages over.
-func (d *drain) pull(ctx context.Context, idle time.Duration, handle func(*Message)) error {
+func (d *drain) pull(ctx context.Context, idle time.Duration, handle func(*event.Received)) error {
 	first := true
 	answered := false // the last call
 	for last := time.Now(); ctx.Err() == nil; {
@@ -135,9 +137,9 @@ func (d *drain) pull(ctx context.Context, idle time.Duration, handle func(*Messa
 			var once sync.Once
 			done := func(ack bool) { once.Do(func() { d.done(m.Message.MessageId, ack) }) }
 			d.contact.turn.Lock()
-			handle(&Message{
+			handle(&event.Received{
 				Data: m.Message.Data, Attributes: m.Message.Attributes, ID: m.Message.MessageId, PublishedAt: m.Message.PublishTime.AsTime(),
-				ack: func() { done(true) }, nack: func() { done(false) },
+				Done: done,
 			})
 			d.contact.turn.Unlock()
 			last = time.Now() // not before: handle may have waited

@@ -1,4 +1,4 @@
-package event
+package pubsub
 
 import (
 	"fmt"
@@ -7,30 +7,34 @@ import (
 	"strings"
 	"testing"
 
-	"cloud.google.com/go/pubsub/v2"
+	cloud "cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"cloud.google.com/go/pubsub/v2/pstest"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"example.com/linktracker/linkcore/event"
 )
 
 // The filters that EVENTS.md shows let through what is said beside them, as the
 // client's fake evaluates Pub/Sub's syntax; the emulator ignores filters.
 func TestFilters(t *testing.T) {
-	document, err := os.ReadFile("EVENTS.md")
+	document, err := os.ReadFile("../EVENTS.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, table, _ := strings.Cut(string(document), "| a subscription for | has the filter |\n")
 	table, _, _ = strings.Cut(table, "\n\n")
 	rows := regexp.MustCompile("(?m)^\\| (.+) \\| `(.+)` \\|$").FindAllStringSubmatch(table, -1)
-	wants := []func(*Event) bool{
-		func(e *Event) bool { return e.Customer == "acme" && (e.Type == Click || e.Type == Verdict) },
-		func(e *Event) bool {
-			return e.Customer != "_probe" && (e.Type == Unsubscribe || e.Type == Verdict || e.Automation != Automated)
+	wants := []func(*event.Event) bool{
+		func(e *event.Event) bool {
+			return e.Customer == "acme" && (e.Type == event.Click || e.Type == event.Verdict)
 		},
-		func(e *Event) bool { return e.Customer != "_probe" },
+		func(e *event.Event) bool {
+			return e.Customer != "_probe" && (e.Type == event.Unsubscribe || e.Type == event.Verdict || e.Automation != event.Automated)
+		},
+		func(e *event.Event) bool { return e.Customer != "_probe" },
 	}
 	if len(rows) != len(wants) {
 		t.Fatalf("%d filters, want %d", len(rows), len(wants))
@@ -43,7 +47,7 @@ func TestFilters(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer connection.Close()
-	client, err := pubsub.NewClient(t.Context(), "p", option.WithGRPCConn(connection))
+	client, err := cloud.NewClient(t.Context(), "p", option.WithGRPCConn(connection))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,19 +68,19 @@ func TestFilters(t *testing.T) {
 			t.Fatalf("%s: %v", row[2], err)
 		}
 	}
-	var events []*Event
+	var events []*event.Event
 	publisher := client.Publisher(topic)
 	defer publisher.Stop()
 	for _, customer := range []string{"acme", "other", "_probe", ""} {
-		for _, typ := range Types() {
-			for _, class := range []Automation{Human, Suspect, Automated, ""} {
+		for _, typ := range event.Types() {
+			for _, class := range []event.Automation{event.Human, event.Suspect, event.Automated, ""} {
 				e := fullEvent(typ)
 				e.ID, e.Customer, e.Automation = fmt.Sprint(len(events)), customer, class
-				if typ == Verdict {
-					e.Automation = Automated
+				if typ == event.Verdict {
+					e.Automation = event.Automated
 				}
 				events = append(events, e)
-				if _, err := publisher.Publish(t.Context(), &pubsub.Message{Data: e.AppendJSON(nil), Attributes: e.Attributes()}).Get(t.Context()); err != nil {
+				if _, err := publisher.Publish(t.Context(), &cloud.Message{Data: e.AppendJSON(nil), Attributes: attributesOf(e)}).Get(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -1,4 +1,4 @@
-package event
+package record
 
 import (
 	"net/http"
@@ -10,6 +10,12 @@ import (
 	"unsafe"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/event"
+)
+
+var (
+	occurred = time.Date(2026, 11, 21, 9, 30, 15, 123456789, time.FixedZone("", 3600))
+	sent     = time.Date(2026, 11, 20, 7, 0, 0, 0, time.UTC)
 )
 
 func TestClientAddress(t *testing.T) {
@@ -123,18 +129,18 @@ func fullRequest() (*http.Request, *linkcore.Link) {
 var address = netip.MustParseAddr("203.0.113.7")
 
 func TestRecord(t *testing.T) {
-	full := Event{
-		Type: Click, OccurredAt: occurred.UTC(), KeyID: "3", Host: "links.example.com", Customer: "acme", Campaign: "spring26",
+	full := event.Event{
+		Type: event.Click, OccurredAt: occurred.UTC(), KeyID: "3", Host: "links.example.com", Customer: "acme", Campaign: "spring26",
 		Recipient: "r83jf", Link: "a1b2c3d4e5f", SentAt: sent, Sealed: true, Metadata: `{"a":1}`, Destination: "https://example.com/",
 		Label: "label", Recovered: "trailing", Method: "GET", UserAgent: "agent", Referer: "https://mail.example/",
-		AcceptLanguage: "de", Query: "utm_source=x", Country: "CH", IP: "203.0.113.7", Automation: Human,
+		AcceptLanguage: "de", Query: "utm_source=x", Country: "CH", IP: "203.0.113.7", Automation: event.Human,
 	}
 	// Exactly these are absent where the person is not to be tracked.
-	noDevice := func(e *Event) {
+	noDevice := func(e *event.Event) {
 		e.Untracked = true
 		e.IP, e.UserAgent, e.Referer, e.AcceptLanguage, e.Query, e.Label, e.Country = "", "", "", "", "", "", ""
 	}
-	untracked := func(e *Event) {
+	untracked := func(e *event.Event) {
 		noDevice(e)
 		e.Recipient, e.Link, e.Metadata = "", "", ""
 	}
@@ -142,94 +148,97 @@ func TestRecord(t *testing.T) {
 		name    string
 		options Options
 		request func(*http.Request, *linkcore.Link, *Outcome)
-		want    func(*Event)
+		want    func(*event.Event)
 	}{
-		{"all there is", Options{}, func(*http.Request, *linkcore.Link, *Outcome) {}, func(*Event) {}},
+		{"all there is", Options{}, func(*http.Request, *linkcore.Link, *Outcome) {}, func(*event.Event) {}},
 		{"nothing repaired", Options{}, func(_ *http.Request, l *linkcore.Link, _ *Outcome) { l.Repair = linkcore.RepairNone },
-			func(e *Event) { e.Recovered = "" }},
+			func(e *event.Event) { e.Recovered = "" }},
 		{"clear, sent not said", Options{}, func(_ *http.Request, l *linkcore.Link, _ *Outcome) {
 			l.Sealed, l.Metadata, l.Sent = false, "", time.Time{}
-		}, func(e *Event) { e.Sealed, e.Metadata, e.SentAt = false, "", time.Time{} }},
+		}, func(e *event.Event) { e.Sealed, e.Metadata, e.SentAt = false, "", time.Time{} }},
 		{"redirected", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
 			o.RedirectedTo, o.Rule = "https://example.org/", "host:example.com"
-		}, func(e *Event) { e.RedirectedTo, e.Rule = "https://example.org/", "host:example.com" }},
-		{"blocked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) { o.Type, o.Rule = Blocked, "link:x" },
-			func(e *Event) { e.Type, e.Rule = Blocked, "link:x" }},
+		}, func(e *event.Event) { e.RedirectedTo, e.Rule = "https://example.org/", "host:example.com" }},
+		{"blocked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) { o.Type, o.Rule = event.Blocked, "link:x" },
+			func(e *event.Event) { e.Type, e.Rule = event.Blocked, "link:x" }},
 		{"an untracked click from an address that is blocked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
-			o.Type, o.Untracked, o.Rule = Blocked, true, "ip:203.0.113.7"
-		}, func(e *Event) { e.Type = Blocked; untracked(e) }},
-		{"HEAD", Options{}, func(r *http.Request, _ *linkcore.Link, _ *Outcome) { r.Method = "HEAD" }, func(e *Event) {
-			e.Method, e.Automation, e.Signals = "HEAD", Automated, SignalHead
+			o.Type, o.Untracked, o.Rule = event.Blocked, true, "ip:203.0.113.7"
+		}, func(e *event.Event) { e.Type = event.Blocked; untracked(e) }},
+		{"HEAD", Options{}, func(r *http.Request, _ *linkcore.Link, _ *Outcome) { r.Method = "HEAD" }, func(e *event.Event) {
+			e.Method, e.Automation, e.Signals = "HEAD", event.Automated, event.SignalHead
 		}},
-		{"no country header", Options{CountryHeader: "-"}, func(*http.Request, *linkcore.Link, *Outcome) {}, func(e *Event) { e.Country = "" }},
-		{"no address", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) { o.Address = netip.Addr{} }, func(e *Event) { e.IP = "" }},
-		{"truncated IPv4", Options{ClientIP: TruncatedIP}, func(*http.Request, *linkcore.Link, *Outcome) {}, func(e *Event) { e.IP = "203.0.113.0" }},
+		{"no country header", Options{CountryHeader: "-"}, func(*http.Request, *linkcore.Link, *Outcome) {}, func(e *event.Event) { e.Country = "" }},
+		{"no address", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) { o.Address = netip.Addr{} }, func(e *event.Event) { e.IP = "" }},
+		{"truncated IPv4", Options{ClientIP: TruncatedIP}, func(*http.Request, *linkcore.Link, *Outcome) {}, func(e *event.Event) { e.IP = "203.0.113.0" }},
 		{"truncated IPv6", Options{ClientIP: TruncatedIP}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
 			o.Address = netip.MustParseAddr("2001:db8:1:2:3::4")
-		}, func(e *Event) { e.IP = "2001:db8:1::" }},
+		}, func(e *event.Event) { e.IP = "2001:db8:1::" }},
 		{"truncated mapped", Options{ClientIP: TruncatedIP}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
 			o.Address = netip.MustParseAddr("::ffff:203.0.113.7")
-		}, func(e *Event) { e.IP = "203.0.113.0" }},
-		{"no IP", Options{ClientIP: NoIP}, func(*http.Request, *linkcore.Link, *Outcome) {}, func(e *Event) { e.IP = "" }},
+		}, func(e *event.Event) { e.IP = "203.0.113.0" }},
+		{"no IP", Options{ClientIP: NoIP}, func(*http.Request, *linkcore.Link, *Outcome) {}, func(e *event.Event) { e.IP = "" }},
 		{"Sec-GPC", Options{}, func(r *http.Request, _ *linkcore.Link, _ *Outcome) { r.Header["Sec-Gpc"] = []string{"1"} },
-			func(e *Event) { e.PrivacySignal = "gpc" }},
+			func(e *event.Event) { e.PrivacySignal = "gpc" }},
 		{"DNT", Options{}, func(r *http.Request, _ *linkcore.Link, _ *Outcome) { r.Header["Dnt"] = []string{"1"} },
-			func(e *Event) { e.PrivacySignal = "dnt" }},
+			func(e *event.Event) { e.PrivacySignal = "dnt" }},
 		{"both", Options{}, func(r *http.Request, _ *linkcore.Link, _ *Outcome) {
 			r.Header["Dnt"], r.Header["Sec-Gpc"] = []string{"1"}, []string{"1"}
-		}, func(e *Event) { e.PrivacySignal = "gpc" }},
+		}, func(e *event.Event) { e.PrivacySignal = "gpc" }},
 		{"neither", Options{}, func(r *http.Request, _ *linkcore.Link, _ *Outcome) {
 			r.Header["Dnt"], r.Header["Sec-Gpc"] = []string{"0"}, []string{"true"}
-		}, func(*Event) {}},
+		}, func(*event.Event) {}},
 		{"a click is a wish", Options{PrivacySignals: AnonymiseSignals}, func(r *http.Request, _ *linkcore.Link, _ *Outcome) {
 			r.Header["Dnt"] = []string{"1"}
-		}, func(e *Event) { e.PrivacySignal = "dnt" }},
+		}, func(e *event.Event) { e.PrivacySignal = "dnt" }},
 		{"an open recorded", Options{}, func(r *http.Request, _ *linkcore.Link, o *Outcome) {
-			o.Type = Open
+			o.Type = event.Open
 			r.Header["Dnt"] = []string{"1"}
-		}, func(e *Event) { e.Type, e.PrivacySignal = Open, "dnt" }},
+		}, func(e *event.Event) { e.Type, e.PrivacySignal = event.Open, "dnt" }},
 		{"an open anonymised", Options{PrivacySignals: AnonymiseSignals}, func(r *http.Request, _ *linkcore.Link, o *Outcome) {
-			o.Type = Open
+			o.Type = event.Open
 			r.Header["Sec-Gpc"] = []string{"1"}
-		}, func(e *Event) { e.Type, e.PrivacySignal = Open, "gpc"; untracked(e) }},
+		}, func(e *event.Event) { e.Type, e.PrivacySignal = event.Open, "gpc"; untracked(e) }},
 		{"an open without a signal", Options{PrivacySignals: AnonymiseSignals}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
-			o.Type = Open
-		}, func(e *Event) { e.Type = Open }},
+			o.Type = event.Open
+		}, func(e *event.Event) { e.Type = event.Open }},
 		{"a rule says untracked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
 			o.Untracked, o.Rule = true, "recipient:acme/r83jf"
 		}, untracked},
 		{"a rule of another kind says untracked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
 			o.Untracked, o.Rule = true, "campaign:acme/spring26"
-		}, func(e *Event) { e.Rule = "campaign:acme/spring26"; untracked(e) }},
+		}, func(e *event.Event) { e.Rule = "campaign:acme/spring26"; untracked(e) }},
 		{"an untracked click on a link that is blocked by itself", Options{}, func(_ *http.Request, l *linkcore.Link, o *Outcome) {
-			o.Type, o.Untracked, o.Rule = Blocked, true, "link:"+l.Link
-		}, func(e *Event) { e.Type = Blocked; untracked(e) }},
+			o.Type, o.Untracked, o.Rule = event.Blocked, true, "link:"+l.Link
+		}, func(e *event.Event) { e.Type = event.Blocked; untracked(e) }},
 		{"a machine that is not to be tracked", Options{}, func(r *http.Request, _ *linkcore.Link, o *Outcome) {
 			r.Header["User-Agent"] = []string{"curl/8.5.0"}
 			o.Untracked = true
-		}, func(e *Event) { untracked(e); e.Automation, e.Signals = Automated, SignalScannerAgent }},
+		}, func(e *event.Event) {
+			untracked(e)
+			e.Automation, e.Signals = event.Automated, event.SignalScannerAgent
+		}},
 		{"an unsubscribe of somebody who objected", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
-			o.Type, o.Untracked, o.Rule = Unsubscribe, true, "recipient:acme/r83jf"
-		}, func(e *Event) { e.Type, e.Rule = Unsubscribe, "recipient:acme/r83jf"; noDevice(e) }},
+			o.Type, o.Untracked, o.Rule = event.Unsubscribe, true, "recipient:acme/r83jf"
+		}, func(e *event.Event) { e.Type, e.Rule = event.Unsubscribe, "recipient:acme/r83jf"; noDevice(e) }},
 		{"an unsubscribe where a customer is not to be tracked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
-			o.Type, o.Untracked, o.Rule = Unsubscribe, true, "customer:acme"
-		}, func(e *Event) { e.Type, e.Rule = Unsubscribe, "customer:acme"; noDevice(e) }},
+			o.Type, o.Untracked, o.Rule = event.Unsubscribe, true, "customer:acme"
+		}, func(e *event.Event) { e.Type, e.Rule = event.Unsubscribe, "customer:acme"; noDevice(e) }},
 		{"an untracked unsubscribe from an address that is blocked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
-			o.Type, o.Untracked, o.Rule = Unsubscribe, true, "ip:203.0.113.7"
-		}, func(e *Event) { e.Type = Unsubscribe; noDevice(e) }},
+			o.Type, o.Untracked, o.Rule = event.Unsubscribe, true, "ip:203.0.113.7"
+		}, func(e *event.Event) { e.Type = event.Unsubscribe; noDevice(e) }},
 		{"rules that nobody knows", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) { o.RulesUnknown = true },
-			func(e *Event) { e.RulesUnknown = true }},
+			func(e *event.Event) { e.RulesUnknown = true }},
 		{"made for nobody", Options{}, func(_ *http.Request, l *linkcore.Link, _ *Outcome) { l.Link = "an_x" },
-			func(e *Event) { untracked(e); e.Link = "an_x" }},
+			func(e *event.Event) { untracked(e); e.Link = "an_x" }},
 		{"made for nobody, rules unknown", Options{}, func(_ *http.Request, l *linkcore.Link, o *Outcome) { l.Link, o.RulesUnknown = "an_x", true },
-			func(e *Event) { untracked(e); e.Link, e.RulesUnknown = "an_x", true }},
+			func(e *event.Event) { untracked(e); e.Link, e.RulesUnknown = "an_x", true }},
 		{"made for nobody, and blocked", Options{}, func(_ *http.Request, l *linkcore.Link, o *Outcome) {
-			l.Link, o.Type, o.Rule = "an_x", Blocked, "link:acme/an_x"
-		}, func(e *Event) { untracked(e); e.Type, e.Link, e.Rule = Blocked, "an_x", "link:acme/an_x" }},
-		{"made for nobody, opened", Options{}, func(_ *http.Request, l *linkcore.Link, o *Outcome) { l.Link, o.Type = "an_x", Open },
-			func(e *Event) { untracked(e); e.Type, e.Link = Open, "an_x" }},
+			l.Link, o.Type, o.Rule = "an_x", event.Blocked, "link:acme/an_x"
+		}, func(e *event.Event) { untracked(e); e.Type, e.Link, e.Rule = event.Blocked, "an_x", "link:acme/an_x" }},
+		{"made for nobody, opened", Options{}, func(_ *http.Request, l *linkcore.Link, o *Outcome) { l.Link, o.Type = "an_x", event.Open },
+			func(e *event.Event) { untracked(e); e.Type, e.Link = event.Open, "an_x" }},
 		{"nearly for nobody", Options{}, func(_ *http.Request, l *linkcore.Link, _ *Outcome) { l.Link = "AN_x" },
-			func(e *Event) { e.Link = "AN_x" }},
+			func(e *event.Event) { e.Link = "AN_x" }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			switch test.options.CountryHeader {
@@ -243,7 +252,7 @@ func TestRecord(t *testing.T) {
 				t.Fatal(err)
 			}
 			r, l := fullRequest()
-			o := Outcome{Type: Click, Address: address}
+			o := Outcome{Type: event.Click, Address: address}
 			test.request(r, l, &o)
 			want := full
 			test.want(&want)
@@ -251,7 +260,7 @@ func TestRecord(t *testing.T) {
 			if got.ID == "" {
 				t.Error("no id")
 			}
-			got.ID, got.origin = "", 0
+			got.ID, got.Origin = "", 0
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("got  %+v\nwant %+v", got, want)
 			}
@@ -271,7 +280,7 @@ func TestRecordCuts(t *testing.T) {
 	for name := range r.Header {
 		r.Header[name] = []string{long, "second"}
 	}
-	e := rc.Record(r, occurred, l, Outcome{Type: Click})
+	e := rc.Record(r, occurred, l, Outcome{Type: event.Click})
 	for i, s := range []string{e.Method, e.Label, e.Query, e.UserAgent, e.Referer, e.AcceptLanguage, e.Country} {
 		if s != strings.Repeat("é", 1024) {
 			t.Errorf("string %d has %d bytes", i, len(s))
@@ -303,7 +312,7 @@ func TestRecordKeepsNothingOfTheRequest(t *testing.T) {
 			Destination: part("https://example.com/"), Metadata: part("GET"), Label: read, Query: read,
 		}
 		for _, untracked := range []bool{false, true} {
-			e := rc.Record(r, occurred, l, Outcome{Type: Blocked, Address: address, Rule: part("http"), RedirectedTo: part("https://example.com/"), Untracked: untracked})
+			e := rc.Record(r, occurred, l, Outcome{Type: event.Blocked, Address: address, Rule: part("http"), RedirectedTo: part("https://example.com/"), Untracked: untracked})
 			begin := uintptr(unsafe.Pointer(unsafe.StringData(read)))
 			v := reflect.ValueOf(*e)
 			kept := 0
@@ -317,8 +326,8 @@ func TestRecordKeepsNothingOfTheRequest(t *testing.T) {
 					t.Errorf("%s is a part of the request", v.Type().Field(i).Name)
 				}
 			}
-			if e.size() < kept {
-				t.Errorf("counts as %d bytes, and its strings alone have %d", e.size(), kept)
+			if e.Size() < kept {
+				t.Errorf("counts as %d bytes, and its strings alone have %d", e.Size(), kept)
 			}
 		}
 	}

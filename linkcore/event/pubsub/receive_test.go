@@ -1,17 +1,10 @@
-package event
+package pubsub
 
 import (
-	"bytes"
 	"cmp"
-	"compress/gzip"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +12,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/pubsub/v2"
+	cloud "cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -26,24 +20,24 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"example.com/linktracker/linkcore/emulatortest"
-	"example.com/linktracker/linkcore/lines"
+	"example.com/linktracker/linkcore/event"
 )
 
 // A receiver is a running Receive whose messages a test takes.
 type receiver struct {
-	messages chan *Message
+	messages chan *event.Received
 	ready    chan struct{}
 	stop     context.CancelFunc
 	done     chan error
 }
 
-func startReceive(t *testing.T, source string, o ReceiveOptions) *receiver {
+func startReceive(t *testing.T, source string, o event.ReceiveOptions) *receiver {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &receiver{make(chan *Message, 1000), make(chan struct{}), cancel, make(chan error, 1)}
+	r := &receiver{make(chan *event.Received, 1000), make(chan struct{}), cancel, make(chan error, 1)}
 	o.Ready = func() { close(r.ready) }
 	go func() {
-		r.done <- Receive(ctx, source, o, func(m *Message) { r.messages <- m })
+		r.done <- Receive(ctx, source, o, func(m *event.Received) { r.messages <- m })
 	}()
 	t.Cleanup(cancel)
 	select {
@@ -57,7 +51,7 @@ func startReceive(t *testing.T, source string, o ReceiveOptions) *receiver {
 }
 
 // next returns the next message, acknowledged.
-func (r *receiver) next(t *testing.T) *Message {
+func (r *receiver) next(t *testing.T) *event.Received {
 	t.Helper()
 	select {
 	case m := <-r.messages:
@@ -84,11 +78,11 @@ func (r *receiver) end(t *testing.T) error {
 	return nil
 }
 
-func makeTopic(t *testing.T) (client *pubsub.Client, project string) {
+func makeTopic(t *testing.T) (client *cloud.Client, project string) {
 	t.Helper()
 	emulatortest.PubSub(t)
 	project = emulatortest.Project(t)
-	client, err := pubsub.NewClient(t.Context(), project)
+	client, err := cloud.NewClient(t.Context(), project)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +93,7 @@ func makeTopic(t *testing.T) (client *pubsub.Client, project string) {
 	return client, project
 }
 
-func subscriptions(t *testing.T, client *pubsub.Client, project string) (all []*pubsubpb.Subscription) {
+func subscriptions(t *testing.T, client *cloud.Client, project string) (all []*pubsubpb.Subscription) {
 	t.Helper()
 	for s, err := range client.SubscriptionAdminClient.ListSubscriptions(t.Context(), &pubsubpb.ListSubscriptionsRequest{Project: "projects/" + project}).All() {
 		if err != nil {
@@ -115,7 +109,7 @@ func subscriptions(t *testing.T, client *pubsub.Client, project string) (all []*
 func TestReceiveTopic(t *testing.T) {
 	client, project := makeTopic(t)
 	url := "pubsub://" + project + "/clicks"
-	r := startReceive(t, url, ReceiveOptions{Name: "linkctl-tail", Labels: map[string]string{"made-by": "someone"}, Filter: `attributes.event_type = "click"`})
+	r := startReceive(t, url, event.ReceiveOptions{Name: "linkctl-tail", Labels: map[string]string{"made-by": "someone"}, Filter: `attributes.event_type = "click"`})
 	all := subscriptions(t, client, project)
 	if len(all) != 1 {
 		t.Fatalf("%d subscriptions", len(all))
@@ -127,13 +121,13 @@ func TestReceiveTopic(t *testing.T) {
 		t.Errorf("the subscription is %v", s)
 	}
 
-	sink, err := OpenSink(t.Context(), url, SinkOptions{})
+	sink, err := Open(t.Context(), project, "clicks", 5*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer sink.Close(t.Context())
-	e := fullEvent(Click)
-	if err := sink.Publish(t.Context(), e); err != nil {
+	e := fullEvent(event.Click)
+	if err := sink.Publish(t.Context(), messages(e)); err != nil {
 		t.Fatal(err)
 	}
 	m := r.next(t)
@@ -172,7 +166,7 @@ func TestReceiveSubscription(t *testing.T) {
 	var acked, again []string
 	ctx, cancel := context.WithCancel(t.Context())
 	var once sync.Once
-	if err := Receive(ctx, url, ReceiveOptions{}, func(m *Message) {
+	if err := Receive(ctx, url, event.ReceiveOptions{}, func(m *event.Received) {
 		if m.Data[0] == '1' && len(acked) < 10 {
 			m.Ack()
 			acked = append(acked, string(m.Data))
@@ -187,7 +181,7 @@ func TestReceiveSubscription(t *testing.T) {
 	}
 	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if err := Receive(ctx, url, ReceiveOptions{}, func(m *Message) {
+	if err := Receive(ctx, url, event.ReceiveOptions{}, func(m *event.Received) {
 		m.Ack()
 		again = append(again, string(m.Data))
 		if len(again) == 10 {
@@ -230,7 +224,7 @@ func TestDrain(t *testing.T) {
 	acked := map[string]bool{}
 	handed := 0
 	ctx, cancel := context.WithCancel(t.Context())
-	if err := Drain(ctx, url, time.Minute, nil, func(m *Message) {
+	if err := Drain(ctx, url, time.Minute, nil, func(m *event.Received) {
 		if handed++; handed == 700 {
 			cancel()
 		}
@@ -250,7 +244,7 @@ func TestDrain(t *testing.T) {
 		t.Errorf("%d messages came", handed)
 	}
 	stayed := 0
-	if err := Drain(t.Context(), url, time.Second, nil, func(m *Message) {
+	if err := Drain(t.Context(), url, time.Second, nil, func(m *event.Received) {
 		if acked[string(m.Data)] {
 			t.Errorf("%s comes again", m.Data)
 		}
@@ -272,7 +266,7 @@ func TestDrain(t *testing.T) {
 		"file:x":                          "unknown source of events: ",
 		"pubsub://" + project + "/subscriptions/none": "drain the subscription none of the project " + project + ": ",
 	} {
-		if err := Drain(t.Context(), source, time.Second, nil, func(*Message) {}); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if err := Drain(t.Context(), source, time.Second, nil, func(*event.Received) {}); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: %v", source, err)
 		}
 	}
@@ -285,25 +279,20 @@ func TestDrainUnreachable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close() // it accepts, as far as a client can see, and says nothing
-	refusing, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	refusing.Close()
 	type drained struct {
 		address string
 		err     error
 	}
 	done := make(chan drained)
-	for _, l := range []net.Listener{silent, refusing} {
-		t.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
+	for _, address := range []string{silent.Addr().String(), dead(t, true)} {
+		t.Setenv("PUBSUB_EMULATOR_HOST", address)
 		c, err := connect(t.Context(), "p", "spill", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.close()
 		go func() {
-			done <- drained{l.Addr().String(), newDrain(c).pull(t.Context(), 200*time.Millisecond, func(*Message) { t.Error("a message") })}
+			done <- drained{address, newDrain(c).pull(t.Context(), 200*time.Millisecond, func(*event.Received) { t.Error("a message") })}
 		}()
 	}
 	for range 2 {
@@ -343,7 +332,7 @@ func TestDrainLate(t *testing.T) {
 	}}
 	serve(t, s)
 	handed := 0
-	if err := Drain(t.Context(), "pubsub://p/subscriptions/spill", 100*time.Millisecond, nil, func(m *Message) {
+	if err := Drain(t.Context(), "pubsub://p/subscriptions/spill", 100*time.Millisecond, nil, func(m *event.Received) {
 		handed++
 		m.Nack()
 	}); err != nil {
@@ -368,107 +357,20 @@ func serve(t *testing.T, s pubsubpb.SubscriberServer) {
 	t.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
 }
 
-// It ends also while Pub/Sub refuses connections.
-func TestReceiveEndsUnreachable(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	t.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
-	r := startReceive(t, "pubsub://p/subscriptions/crm", ReceiveOptions{})
-	if err := r.end(t); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestReceiveErrors(t *testing.T) {
 	_, project := makeTopic(t)
 	for _, test := range []struct{ source, want string }{
-		{"stdout", `unknown source of events: "stdout" is none of `},
-		{"file:", `unknown source of events: `},
+		{"file:clicks.jsonl", `unknown source of events: "file:clicks.jsonl" is neither `},
 		{"pubsub://p", `unknown source of events: `},
 		{"pubsub://p/a/b", `unknown source of events: `},
 		{"pubsub://p/subscriptions/", `unknown source of events: `},
 		{"pubsub://" + project + "/none", "subscribe to the topic none of the project " + project + ": "},
 		{"pubsub://" + project + "/subscriptions/none", "receive from the subscription none of the project " + project + ": "},
-		{"file:" + filepath.Join(t.TempDir(), "none"), "open "},
 	} {
-		err := Receive(t.Context(), test.source, ReceiveOptions{}, func(*Message) { t.Error("a message") })
+		err := Receive(t.Context(), test.source, event.ReceiveOptions{}, func(*event.Received) { t.Error("a message") })
 		if err == nil || !strings.HasPrefix(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %s", test.source, err, test.want)
 		}
-	}
-}
-
-func TestReceiveFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "clicks.jsonl")
-	content := string(fullEvent(Click).AppendJSON(nil)) + "\n\n  \nnot json\r\n" + strings.Repeat("x", lines.Limit+1) + "\n" + `{"last":1}`
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	if err := Receive(t.Context(), "file:"+path, ReceiveOptions{}, func(m *Message) {
-		m.Ack()
-		m.Nack()
-		text := string(m.Data)
-		if len(text) > 10 {
-			text = "long"
-		}
-		if m.err != nil {
-			text = m.err.Error()
-		}
-		got = append(got, fmt.Sprintf("%d %s", m.Line, text))
-	}); err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"1 long", "4 not json", "5 this is no event: line 5 is longer than 1048576 bytes", `6 {"last":1}`}
-	if !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-// A file is followed as it grows, line by whole line, is cut short and replaced.
-func TestReceiveFollow(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "clicks.jsonl")
-	appendTo := func(text string) {
-		t.Helper()
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if _, err := f.WriteString(text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	appendTo("old\n")
-	r := startReceive(t, "file:"+path, ReceiveOptions{Follow: true, FromEnd: true})
-	want := func(text string) {
-		t.Helper()
-		if m := r.next(t); string(m.Data) != text {
-			t.Errorf("got %q, want %q", m.Data, text)
-		}
-	}
-	appendTo("one\ntw")
-	want("one")
-	appendTo("o\n")
-	want("two")
-
-	if err := os.Truncate(path, 0); err != nil {
-		t.Fatal(err)
-	}
-	appendTo("3\n")
-	want("3")
-
-	if err := os.Rename(path, path+".1"); err != nil {
-		t.Fatal(err)
-	}
-	appendTo("four\nfive\n")
-	want("four")
-	want("five")
-	if err := r.end(t); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -525,7 +427,7 @@ func TestReceiveEndsEarly(t *testing.T) {
 			defer cancel()
 			done := make(chan error, 1)
 			go func() {
-				done <- Receive(ctx, "pubsub://p/clicks", ReceiveOptions{}, func(*Message) { t.Error("a message") })
+				done <- Receive(ctx, "pubsub://p/clicks", event.ReceiveOptions{}, func(*event.Received) { t.Error("a message") })
 			}()
 			<-s.asked
 			if test.cancel {
@@ -542,62 +444,4 @@ func TestReceiveEndsEarly(t *testing.T) {
 			}
 		})
 	}
-}
-
-// However a file is kept, it holds the same event.
-func TestReceiveForms(t *testing.T) {
-	bare := string(fullEvent(Click).AppendJSON(nil))
-	spilled := strings.TrimSpace(string(appendSpilled(nil, fullEvent(Click), time.Now(), "failed")))
-	quoted, err := json.Marshal(spilled)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var zipped bytes.Buffer
-	z := gzip.NewWriter(&zipped)
-	io.WriteString(z, bare+"\n")
-	z.Close()
-	for name, content := range map[string]string{
-		"bare": bare, "marked": "\uFEFF" + bare + "\r\n", "gzip": zipped.String(), "spilled": spilled, "array": "[" + bare + "]",
-		"entry": `{"jsonPayload":` + spilled + `}`, "entry with text": `{"textPayload":` + string(quoted) + `}`, "entry of an event": `{"jsonPayload":` + bare + `}`,
-	} {
-		path := filepath.Join(t.TempDir(), "file")
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		count := 0
-		err := Receive(t.Context(), "file:"+path, ReceiveOptions{}, func(m *Message) {
-			count++
-			if e, err := m.Event(); err != nil || string(e.AppendJSON(nil)) != bare {
-				t.Errorf("%s: %v", name, err)
-			}
-		})
-		if err != nil || count != 1 {
-			t.Errorf("%s: %d messages, %v", name, count, err)
-		}
-		if name == "gzip" {
-			if err := Receive(t.Context(), "file:"+path, ReceiveOptions{Follow: true, FromEnd: true}, func(*Message) {}); !errors.Is(err, lines.ErrCompressed) {
-				t.Errorf("followed: %v", err)
-			}
-		}
-	}
-}
-
-// What a line of a file costs, reading it as an event included.
-func BenchmarkReceiveFile(b *testing.B) {
-	path := filepath.Join(b.TempDir(), "clicks.jsonl")
-	line := append(fullEvent(Click).AppendJSON(nil), '\n')
-	if err := os.WriteFile(path, bytes.Repeat(line, 1000), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := Receive(b.Context(), "file:"+path, ReceiveOptions{}, func(m *Message) {
-			if _, err := m.Event(); err != nil {
-				b.Error(err)
-			}
-		}); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/event")
 }

@@ -1,4 +1,4 @@
-package event
+package pubsub
 
 import (
 	"bytes"
@@ -14,33 +14,35 @@ import (
 	"testing"
 	"time"
 
-	"cloud.google.com/go/pubsub/v2"
+	cloud "cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"example.com/linktracker/linkcore/delivery"
 	"example.com/linktracker/linkcore/emulatortest"
+	"example.com/linktracker/linkcore/event"
 )
 
 // openPubSub opens a sink for the Pub/Sub at an address.
-func openPubSub(t *testing.T, address, project string, timeout time.Duration) *pubsubSink {
+func openPubSub(t *testing.T, address, project string, timeout time.Duration) *Sink {
 	t.Helper()
 	t.Setenv("PUBSUB_EMULATOR_HOST", address)
-	s, err := OpenSink(t.Context(), "pubsub://"+project+"/clicks", SinkOptions{Timeout: timeout})
+	s, err := Open(t.Context(), project, "clicks", timeout)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close(context.Background()) })
-	return s.(*pubsubSink)
+	return s
 }
 
 // From the event to a subscription of the real thing.
 func TestPubSubEmulator(t *testing.T) {
 	address, project := emulatortest.PubSub(t), emulatortest.Project(t)
 	ctx := t.Context()
-	client, err := pubsub.NewClient(ctx, project)
+	client, err := cloud.NewClient(ctx, project)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,10 +58,10 @@ func TestPubSubEmulator(t *testing.T) {
 	}
 
 	var spill output
-	d := NewDelivery(openPubSub(t, address, project, 5*time.Second), DeliveryOptions{HoldMax: 100, Spill: &spill})
-	want := map[string]*Event{}
+	d := delivery.New(openPubSub(t, address, project, 5*time.Second), delivery.Options{HoldMax: 100, Spill: &spill})
+	want := map[string]*event.Event{}
 	var wg sync.WaitGroup
-	for i, typ := range []Type{Click, Open, Unsubscribe, Blocked} {
+	for i, typ := range []event.Type{event.Click, event.Open, event.Unsubscribe, event.Blocked} {
 		for j := range 20 {
 			e := fullEvent(typ)
 			e.ID = fmt.Sprintf("%d-%d", i, j)
@@ -85,7 +87,7 @@ func TestPubSubEmulator(t *testing.T) {
 			if got, want := string(m.Message.Data), string(e.AppendJSON(nil)); got != want {
 				t.Errorf("data %s, want %s", got, want)
 			}
-			if got, want := m.Message.Attributes, e.Attributes(); !maps.Equal(got, want) {
+			if got, want := m.Message.Attributes, attributesOf(e); !maps.Equal(got, want) {
 				t.Errorf("attributes %v, want %v", got, want)
 			}
 			client.SubscriptionAdminClient.Acknowledge(ctx, &pubsubpb.AcknowledgeRequest{Subscription: subscription, AckIds: []string{m.AckId}})
@@ -100,7 +102,7 @@ func TestPubSubTopicMissing(t *testing.T) {
 	address, project := emulatortest.PubSub(t), emulatortest.Project(t)
 	var log, spill output
 	const timeout = time.Minute
-	d := NewDelivery(openPubSub(t, address, project, timeout), DeliveryOptions{Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+	d := delivery.New(openPubSub(t, address, project, timeout), delivery.Options{Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
 	start := time.Now()
 	for i := range 50 {
 		d.Deliver(numbered(i))
@@ -163,7 +165,7 @@ func (f *fault) start(t *testing.T, address string) (string, *grpc.Server) {
 func TestPubSubBatches(t *testing.T) {
 	f := &fault{}
 	address, _ := f.start(t, "127.0.0.1:0")
-	d := NewDelivery(openPubSub(t, address, "project", 5*time.Second), DeliveryOptions{Mode: Background})
+	d := delivery.New(openPubSub(t, address, "project", 5*time.Second), delivery.Options{Mode: delivery.Background})
 	for i := range 1000 {
 		d.Deliver(numbered(i))
 	}
@@ -212,8 +214,8 @@ func TestPubSubErrors(t *testing.T) {
 			f := &fault{answer: test.answer}
 			address, _ := f.start(t, "127.0.0.1:0")
 			s := openPubSub(t, address, "project", 5*time.Second)
-			err := s.Publish(t.Context(), numbered(1))
-			if status.Code(err) != test.code || errors.Is(err, ErrRefused) != test.refused {
+			err := s.Publish(t.Context(), messages(numbered(1)))
+			if status.Code(err) != test.code || errors.Is(err, event.ErrRefused) != test.refused {
 				t.Errorf("error %v; want code %v, refused %v", err, test.code, test.refused)
 			}
 			if f.calls != 1 {
@@ -231,7 +233,7 @@ func TestPubSubRetries(t *testing.T) {
 		return err
 	}}
 	address, _ := f.start(t, "127.0.0.1:0")
-	if err := openPubSub(t, address, "project", 5*time.Second).Publish(t.Context(), numbered(1)); err != nil {
+	if err := openPubSub(t, address, "project", 5*time.Second).Publish(t.Context(), messages(numbered(1))); err != nil {
 		t.Error(err)
 	}
 }
@@ -248,8 +250,8 @@ func TestPubSubInvalidInBatch(t *testing.T) {
 	}}
 	address, _ := f.start(t, "127.0.0.1:0")
 	var spill, log output
-	d := NewDelivery(openPubSub(t, address, "project", 5*time.Second),
-		DeliveryOptions{HoldMax: 100, Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+	d := delivery.New(openPubSub(t, address, "project", 5*time.Second),
+		delivery.Options{HoldMax: 100, Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
 	var wg sync.WaitGroup
 	for i := range 100 {
 		wg.Go(func() { d.Deliver(numbered(i)) })
@@ -297,7 +299,7 @@ func TestPubSubDown(t *testing.T) {
 			const timeout = 300 * time.Millisecond
 			var spill, log output
 			s := openPubSub(t, address, "project", timeout)
-			d := NewDelivery(s, DeliveryOptions{Timeout: timeout, Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+			d := delivery.New(s, delivery.Options{Timeout: timeout, Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
 			start := time.Now()
 			var wg sync.WaitGroup
 			for i := range 60 { // more than may be held
@@ -326,11 +328,11 @@ func TestPubSubComesBack(t *testing.T) {
 	f := &fault{}
 	address, server := f.start(t, "127.0.0.1:0")
 	s := openPubSub(t, address, "project", 200*time.Millisecond)
-	d := NewDelivery(s, DeliveryOptions{Timeout: 200 * time.Millisecond, Spill: io.Discard})
+	d := delivery.New(s, delivery.Options{Timeout: 200 * time.Millisecond, Spill: io.Discard})
 	d.Deliver(numbered(0))
 	wantStats(t, d, 1, 0, 0)
 	server.Stop()
-	for i := range failuresToOpen {
+	for i := range 3 { // then it is tried once a second only
 		d.Deliver(numbered(i))
 	}
 	if n := d.Stats().Delivered; n != 1 {
@@ -352,41 +354,36 @@ func TestPubSubComesBack(t *testing.T) {
 
 // What is written by hand is what protobuf reads.
 func TestPubSubEncoding(t *testing.T) {
-	var batch messages
+	var all []event.Message
 	want := &pubsubpb.PublishRequest{}
 	add := func(data []byte, attributes map[string]string) {
-		var encoded []byte
+		m := event.Message{Data: data}
 		for name, value := range attributes {
-			encoded = appendAttribute(encoded, name, value)
+			m.Attributes = append(m.Attributes, event.Attribute{Name: name, Value: value})
 		}
-		batch.append(data, encoded)
+		all = append(all, m)
 		want.Messages = append(want.Messages, &pubsubpb.PubsubMessage{Data: data, Attributes: attributes})
 	}
-	add(fullEvent(Click).AppendJSON(nil), fullEvent(Click).Attributes())
+	add(fullEvent(event.Click).AppendJSON(nil), attributesOf(fullEvent(event.Click)))
 	add(nil, nil)
 	// Each length at which its own length grows.
 	for _, n := range []int{1, 126, 127, 128, 129, 16383, 16384, 1 << 21} {
 		add(bytes.Repeat([]byte{'x'}, n), map[string]string{"name": strings.Repeat("y", n), strings.Repeat("z", n): "ü"})
 	}
-	n := len(want.Messages)
-	for i := range n {
-		for j := i + 1; j <= n; j++ {
-			got := &pubsubpb.PublishRequest{}
-			if err := proto.Unmarshal(batch.slice(i, j).encoded, got); err != nil {
-				t.Fatal(err)
-			}
-			if part := (&pubsubpb.PublishRequest{Messages: want.Messages[i:j]}); !proto.Equal(got, part) {
-				t.Errorf("messages %d to %d are others", i, j)
-			}
-		}
+	got := &pubsubpb.PublishRequest{}
+	if err := proto.Unmarshal(encode(all), got); err != nil {
+		t.Fatal(err)
+	}
+	if !proto.Equal(got, want) {
+		t.Error("what is read is something else")
 	}
 }
 
 // The bounds that the contract asks for are the ones that are set.
 func TestPubSubSettings(t *testing.T) {
 	s := openPubSub(t, "127.0.0.1:1", "project", 7*time.Second)
-	b := s.batching()
-	if s.timeout != 7*time.Second || b.delay <= 0 || b.delay > 5*time.Millisecond || b.count < 100 || b.bytes > 10<<20/7 || b.calls < 33 {
+	b := s.Batching()
+	if s.timeout != 7*time.Second || b.Delay <= 0 || b.Delay > 5*time.Millisecond || b.Count < 100 || b.Bytes > 10<<20/7 || b.Calls < 33 {
 		t.Errorf("timeout %v, %+v", s.timeout, b)
 	}
 }
@@ -403,12 +400,12 @@ func BenchmarkPubSub(b *testing.B) {
 	go server.Serve(l)
 	defer server.Stop()
 	b.Setenv("PUBSUB_EMULATOR_HOST", l.Addr().String())
-	s, err := OpenSink(b.Context(), "pubsub://project/clicks", SinkOptions{})
+	s, err := Open(b.Context(), "project", "clicks", 5*time.Second)
 	if err != nil {
 		b.Fatal(err)
 	}
-	d := NewDelivery(s, DeliveryOptions{HoldMax: 1000})
-	e := fullEvent(Click)
+	d := delivery.New(s, delivery.Options{HoldMax: 1000})
+	e := fullEvent(event.Click)
 	b.ReportAllocs()
 	b.SetParallelism(20) // 40 responses held on two processors
 	b.RunParallel(func(p *testing.PB) {
@@ -432,7 +429,7 @@ func TestPubSubRefusedOnce(t *testing.T) {
 		return err
 	}}
 	address, _ := f.start(t, "127.0.0.1:0")
-	if err := openPubSub(t, address, "project", 5*time.Second).Publish(t.Context(), numbered(1), numbered(2)); err != nil {
+	if err := openPubSub(t, address, "project", 5*time.Second).Publish(t.Context(), messages(numbered(1), numbered(2))); err != nil {
 		t.Errorf("both were taken, and the error is %#v", err)
 	}
 }

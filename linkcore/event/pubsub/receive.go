@@ -1,4 +1,4 @@
-package event
+package pubsub
 
 import (
 	"context"
@@ -6,13 +6,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
-	"cloud.google.com/go/pubsub/v2"
+	cloud "cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"example.com/linktracker/linkcore/event"
 )
 
 const (
@@ -24,11 +27,32 @@ const (
 	// much of it is left to a program that is to end.
 	adminTimeout = 30 * time.Second
 	endTimeout   = 5 * time.Second
+
+	// What may wait in memory for its turn.
+	maxOutstandingBytes = 32 << 20
 )
 
-// receivePubSub hands over the messages of a subscription or, if it is not an
-// existing one, of a topic's temporary subscription.
-func receivePubSub(ctx context.Context, project, name string, existing bool, o ReceiveOptions, handle func(*Message)) (err error) {
+// Receive hands messages to handle, one at a time, until the context ends or it
+// fails. It returns nil in the first case, but for an outage: where the context
+// ends and Pub/Sub has never answered or could not be reached any more, the error
+// says why. The source is one of
+//
+//	pubsub://PROJECT/TOPIC               what is published from now on, by a temporary subscription
+//	pubsub://PROJECT/subscriptions/NAME  an existing subscription, which stays
+//
+// A temporary subscription is removed before Receive returns, also when the
+// context has ended. One whose program was killed keeps its messages for 10
+// minutes and is removed by Pub/Sub after 24 hours without a reader; both are
+// the shortest that there are. Receive waits for the Ack or Nack of each message of
+// an existing one, for five seconds at most; what had none by then comes again.
+func Receive(ctx context.Context, source string, o event.ReceiveOptions, handle func(*event.Received)) (err error) {
+	project, name, existing, ok := parseSource(source)
+	if !ok {
+		return fmt.Errorf("%w: %q is neither pubsub://PROJECT/TOPIC nor pubsub://PROJECT/subscriptions/NAME", event.ErrSource, source)
+	}
+	if o.Ready == nil {
+		o.Ready = func() {}
+	}
 	subscription := name
 	if !existing {
 		if o.Name == "" {
@@ -73,18 +97,18 @@ func receivePubSub(ctx context.Context, project, name string, existing bool, o R
 
 	s := c.client.Subscriber(subscription)
 	s.ReceiveSettings.MaxOutstandingMessages = o.MaxOutstanding
-	s.ReceiveSettings.MaxOutstandingBytes = maxBytes
+	s.ReceiveSettings.MaxOutstandingBytes = maxOutstandingBytes
 	patience := endTimeout
 	if !existing {
 		// Its acknowledgements matter to nobody: it is about to go. Those of
 		// others are waited for.
-		s.ReceiveSettings.ShutdownOptions = &pubsub.ShutdownOptions{Timeout: 0}
+		s.ReceiveSettings.ShutdownOptions = &cloud.ShutdownOptions{Timeout: 0}
 		patience = time.Second
 	}
 	ended := false // guarded by c.turn
 	received := make(chan error, 1)
 	go func() {
-		received <- s.Receive(ctx, func(ctx context.Context, m *pubsub.Message) {
+		received <- s.Receive(ctx, func(ctx context.Context, m *cloud.Message) {
 			c.turn.Lock()
 			defer c.turn.Unlock()
 			c.answer()
@@ -92,7 +116,13 @@ func receivePubSub(ctx context.Context, project, name string, existing bool, o R
 				m.Nack()
 				return
 			}
-			handle(&Message{Data: m.Data, Attributes: m.Attributes, ID: m.ID, PublishedAt: m.PublishTime, ack: m.Ack, nack: m.Nack})
+			handle(&event.Received{Data: m.Data, Attributes: m.Attributes, ID: m.ID, PublishedAt: m.PublishTime, Done: func(ack bool) {
+				if ack {
+					m.Ack()
+				} else {
+					m.Nack()
+				}
+			}})
 		})
 	}()
 	select {
@@ -117,6 +147,15 @@ func receivePubSub(ctx context.Context, project, name string, existing bool, o R
 	return nil
 }
 
+// parseSource takes the URL of a topic or, if existing is set, of a subscription
+// apart.
+func parseSource(source string) (project, name string, existing, ok bool) {
+	rest, ok := strings.CutPrefix(source, "pubsub://")
+	project, name, _ = strings.Cut(rest, "/")
+	name, existing = strings.CutPrefix(name, "subscriptions/")
+	return project, name, existing, ok && project != "" && name != "" && !strings.Contains(name, "/") && !strings.ContainsAny(rest, "?#% \t\r\n")
+}
+
 // temporaryName makes a name that nobody else has, and that tells people in a
 // list of subscriptions since when it is there.
 func temporaryName(prefix string, now time.Time) string {
@@ -128,7 +167,7 @@ func temporaryName(prefix string, now time.Time) string {
 // makeSubscription makes a temporary subscription. If the call has left it goes on
 // for a moment when the context ends, so that what it made is known and can be
 // removed.
-func makeSubscription(ctx context.Context, c *contact, project, topic, name string, o ReceiveOptions) error {
+func makeSubscription(ctx context.Context, c *contact, project, topic, name string, o event.ReceiveOptions) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -158,7 +197,7 @@ func makeSubscription(ctx context.Context, c *contact, project, topic, name stri
 
 // removeSubscription takes no context: what it removes is to go all the more
 // when that has ended.
-func removeSubscription(client *pubsub.Client, project, name string) error {
+func removeSubscription(client *cloud.Client, project, name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
 	err := client.SubscriptionAdminClient.DeleteSubscription(ctx, &pubsubpb.DeleteSubscriptionRequest{

@@ -1,4 +1,4 @@
-package event
+package record
 
 import (
 	_ "embed"
@@ -10,8 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"example.com/linktracker/linkcore"
 	"github.com/gaissmai/bart"
+
+	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/event"
 )
 
 // networksFile is the list of the scanners' networks; its head says how it is
@@ -83,7 +85,7 @@ func parseNetworks(file string) ([]netip.Prefix, error) {
 // classify sets what is known of who made the request. A defect here, on
 // whatever a stranger sends, must not cost an event: it is told without a class
 // then.
-func (rc *Recorder) classify(e *Event, r *http.Request, received time.Time, link *linkcore.Link, o *Outcome) {
+func (rc *Recorder) classify(e *event.Event, r *http.Request, received time.Time, link *linkcore.Link, o *Outcome) {
 	defer func() {
 		if p := recover(); p != nil {
 			rc.o.Log.LogAttrs(r.Context(), slog.LevelError, "panic while a request was classified: its event has no class",
@@ -97,38 +99,38 @@ func (rc *Recorder) classify(e *Event, r *http.Request, received time.Time, link
 // signals does not allocate, and its time grows with the agent's length alone,
 // which is bounded. Measured on one core of an AMD EPYC: 0.2 µs for a click in a
 // browser, 0.3 µs for one in an app (BenchmarkClassify).
-func (c *classifier) signals(r *http.Request, received time.Time, link *linkcore.Link, o *Outcome) (s Signals) {
+func (c *classifier) signals(r *http.Request, received time.Time, link *linkcore.Link, o *Outcome) (s event.Signals) {
 	if r.Method == http.MethodHead {
-		s |= SignalHead
+		s |= event.SignalHead
 	}
 	if says(r.Header["Sec-Purpose"]) || says(r.Header["Purpose"]) || says(r.Header["X-Moz"]) {
-		s |= SignalPrefetch
+		s |= event.SignalPrefetch
 	}
 
 	agent := strings.TrimSpace(first(r, "User-Agent"))
-	agent = agent[:min(len(agent), maxString)]
+	agent = agent[:min(len(agent), event.MaxWords)]
 	reading := c.agents.read(agent)
-	proxy := reading.proxy && o.Type == Open
+	proxy := reading.proxy && o.Type == event.Open
 	switch {
 	case agent == "":
-		s |= SignalNoAgent
+		s |= event.SignalNoAgent
 	case reading.scanner:
-		s |= SignalScannerAgent
+		s |= event.SignalScannerAgent
 	}
 	if !proxy && lacksHeaders(r, agent, &reading, o.Secure) {
-		s |= SignalNoBrowserHeaders
+		s |= event.SignalNoBrowserHeaders
 	}
 
 	if o.Address.IsValid() && c.networks.Contains(o.Address.Unmap().WithZone("")) {
-		s |= SignalScannerNetwork
+		s |= event.SignalScannerNetwork
 	}
 	if strings.HasPrefix(link.Link, linkcore.HoneypotPrefix) {
-		s |= SignalHoneypot
+		s |= event.SignalHoneypot
 	}
 
 	if link.Sent.IsZero() {
 		if proxy {
-			s |= SignalImageProxy
+			s |= event.SignalImageProxy
 		}
 		return s
 	}
@@ -136,12 +138,12 @@ func (c *classifier) signals(r *http.Request, received time.Time, link *linkcore
 	sent, at := link.Sent.UnixMicro(), received.UnixMicro()
 	switch {
 	case at < sent-earliestBefore.Microseconds():
-		s |= SignalBeforeSend
+		s |= event.SignalBeforeSend
 	case at < sent+instantWithin.Microseconds():
-		s |= SignalInstant
+		s |= event.SignalInstant
 	}
 	if proxy && at <= sent+proxyWithin.Microseconds() {
-		s |= SignalImageProxy
+		s |= event.SignalImageProxy
 	}
 	return s
 }

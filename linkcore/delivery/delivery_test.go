@@ -1,4 +1,4 @@
-package event
+package delivery
 
 import (
 	"bytes"
@@ -17,23 +17,52 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.com/linktracker/linkcore/event"
+	"example.com/linktracker/linkcore/event/file"
+	"example.com/linktracker/linkcore/lines"
 )
 
 // sinkFunc is a sink whose behaviour in time a test decides; faults of real
 // sinks are in pubsub_test.go.
-type sinkFunc func(context.Context, *Event) error
+type sinkFunc func(context.Context, *event.Event) error
 
-func (f sinkFunc) Publish(ctx context.Context, events ...*Event) error { return f(ctx, events[0]) }
-func (sinkFunc) Close(context.Context) error                           { return nil }
+func (f sinkFunc) Publish(ctx context.Context, messages []event.Message) error {
+	return f(ctx, eventOf(messages[0]))
+}
+func (sinkFunc) Batching() event.Batching    { return event.Batching{} }
+func (sinkFunc) Close(context.Context) error { return nil }
 
-func hang(ctx context.Context, _ *Event) error {
+func eventOf(m event.Message) *event.Event {
+	e, err := (&event.Received{Data: m.Data}).Event()
+	if err != nil {
+		panic(err)
+	}
+	return e
+}
+
+var occurred = time.Date(2026, 11, 21, 9, 30, 15, 123456000, time.UTC)
+
+func numbered(i int) *event.Event {
+	return &event.Event{ID: fmt.Sprint(i), Type: event.Click, OccurredAt: occurred, Host: "links.example.com", Customer: "acme", UserAgent: "agent"}
+}
+
+func decode(t testing.TB, data []byte) (members map[string]any) {
+	t.Helper()
+	if err := json.Unmarshal(data, &members); err != nil {
+		t.Fatalf("%v: %s", err, data)
+	}
+	return members
+}
+
+func hang(ctx context.Context, _ *event.Event) error {
 	<-ctx.Done()
 	return ctx.Err()
 }
 
 var errDown = errors.New("down")
 
-func down(context.Context, *Event) error { return errDown }
+func down(context.Context, *event.Event) error { return errDown }
 
 // output is a writer that notes each write.
 type output struct {
@@ -71,7 +100,7 @@ func (o *output) ids(t *testing.T) map[string]int {
 
 func wantStats(t *testing.T, d *Delivery, delivered, spilled uint64, held int) {
 	t.Helper()
-	if got, want := d.Stats(), (DeliveryStats{Delivered: delivered, Spilled: spilled, Held: held}); got != want {
+	if got, want := d.Stats(), (Stats{Delivered: delivered, Spilled: spilled, Held: held}); got != want {
 		t.Errorf("stats %+v, want %+v", got, want)
 	}
 }
@@ -80,14 +109,14 @@ func TestHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		acknowledge := make(chan struct{})
 		var spill output
-		d := NewDelivery(sinkFunc(func(ctx context.Context, _ *Event) error {
+		d := New(sinkFunc(func(ctx context.Context, _ *event.Event) error {
 			select {
 			case <-acknowledge:
 				return nil
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-		}), DeliveryOptions{Spill: &spill})
+		}), Options{Spill: &spill})
 		if !d.Hold() || d.Timeout() != 5*time.Second {
 			t.Errorf("hold %v, timeout %v", d.Hold(), d.Timeout())
 		}
@@ -115,7 +144,7 @@ func TestHold(t *testing.T) {
 func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var spill output
-		d := NewDelivery(sinkFunc(hang), DeliveryOptions{Timeout: 3 * time.Second, Spill: &spill})
+		d := New(sinkFunc(hang), Options{Timeout: 3 * time.Second, Spill: &spill})
 		start := time.Now()
 		d.Deliver(numbered(1))
 		if took := time.Since(start); took != 3*time.Second {
@@ -129,7 +158,7 @@ func TestTimeout(t *testing.T) {
 func TestHoldMax(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var spill output
-		d := NewDelivery(sinkFunc(hang), DeliveryOptions{Spill: &spill})
+		d := New(sinkFunc(hang), Options{Spill: &spill})
 		var wg sync.WaitGroup
 		for i := range 40 {
 			wg.Go(func() { d.Deliver(numbered(i)) })
@@ -151,17 +180,17 @@ func TestHoldMax(t *testing.T) {
 func TestSpilledLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var spill output
-		d := NewDelivery(sinkFunc(down), DeliveryOptions{Spill: &spill})
-		e := fullEvent(Click)
+		d := New(sinkFunc(down), Options{Spill: &spill})
+		e := numbered(1)
 		d.Deliver(e)
 		d.Close(t.Context())
 		line := decode(t, []byte(spill.writes[0]))
 		attributes := map[string]any{}
-		for name, value := range e.Attributes() {
-			attributes[name] = value
+		for _, a := range e.AppendAttributes(nil) {
+			attributes[a.Name] = a.Value
 		}
 		want := map[string]any{
-			"severity": "WARNING", "time": time.Now().UTC().Format(timeFormat), "message": "event spilled", "reason": "failed",
+			"severity": "WARNING", "time": time.Now().UTC().Format("2006-01-02T15:04:05.000000Z07:00"), "message": "event spilled", "reason": "failed",
 			"event": decode(t, e.AppendJSON(nil)), "attributes": attributes,
 		}
 		if !reflect.DeepEqual(line, want) {
@@ -179,13 +208,13 @@ func TestBreaker(t *testing.T) {
 				var works atomic.Bool
 				var attempts atomic.Int64
 				var spill output
-				d := NewDelivery(sinkFunc(func(context.Context, *Event) error {
+				d := New(sinkFunc(func(context.Context, *event.Event) error {
 					attempts.Add(1)
 					if works.Load() {
 						return nil
 					}
 					return errDown
-				}), DeliveryOptions{Mode: mode, Spill: &spill})
+				}), Options{Mode: mode, Spill: &spill})
 				offer := func(n int) {
 					for i := range n {
 						d.Deliver(numbered(i))
@@ -222,10 +251,10 @@ func TestBreaker(t *testing.T) {
 func TestBreakerHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var attempts atomic.Int64
-		d := NewDelivery(sinkFunc(func(ctx context.Context, e *Event) error {
+		d := New(sinkFunc(func(ctx context.Context, e *event.Event) error {
 			attempts.Add(1)
 			return hang(ctx, e)
-		}), DeliveryOptions{Spill: io.Discard})
+		}), Options{Spill: io.Discard})
 		var wg sync.WaitGroup
 		for i := range 3000 { // 30 s
 			wg.Go(func() { d.Deliver(numbered(i)) })
@@ -246,15 +275,15 @@ func TestSingleEvents(t *testing.T) {
 		err  error
 		logs int
 	}{
-		{fmt.Errorf("%w: schema", ErrRefused), 1},
+		{fmt.Errorf("%w: schema", event.ErrRefused), 1},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var log, spill output
 			var attempts int
-			d := NewDelivery(sinkFunc(func(context.Context, *Event) error {
+			d := New(sinkFunc(func(context.Context, *event.Event) error {
 				attempts++
 				return test.err
-			}), DeliveryOptions{Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+			}), Options{Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
 			for i := range 20 {
 				d.Deliver(numbered(i))
 			}
@@ -276,12 +305,12 @@ func TestLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log output
 		var works bool
-		d := NewDelivery(sinkFunc(func(context.Context, *Event) error {
+		d := New(sinkFunc(func(context.Context, *event.Event) error {
 			if works {
 				return nil
 			}
 			return errDown
-		}), DeliveryOptions{Spill: io.Discard, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+		}), Options{Spill: io.Discard, Log: slog.New(slog.NewJSONHandler(&log, nil))})
 		levels := func() (levels []string) {
 			for _, line := range log.writes {
 				var l struct{ Level string }
@@ -321,14 +350,14 @@ func TestBackground(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var spill output
-		d := NewDelivery(sinkFunc(func(ctx context.Context, _ *Event) error {
+		d := New(sinkFunc(func(ctx context.Context, _ *event.Event) error {
 			select {
 			case <-release:
 				return nil
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-		}), DeliveryOptions{Mode: Background, Spill: &spill})
+		}), Options{Mode: Background, Spill: &spill})
 		start := time.Now()
 		for i := range maxBackground + 5 {
 			d.Deliver(numbered(i))
@@ -350,12 +379,8 @@ func TestBackground(t *testing.T) {
 func TestStuckStandardOutput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		lines := NewLineWriter(writerFunc(func([]byte) (int, error) { <-release; return 0, io.ErrClosedPipe }))
-		sink, err := OpenSink(t.Context(), "stdout", SinkOptions{Stdout: lines})
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := NewDelivery(sink, DeliveryOptions{Timeout: 5 * time.Second, Spill: lines})
+		w := lines.NewWriter(writerFunc(func([]byte) (int, error) { <-release; return 0, io.ErrClosedPipe }))
+		d := New(file.New(w), Options{Timeout: 5 * time.Second, Spill: w})
 		var wg sync.WaitGroup
 		start := time.Now()
 		for i := range 20 {
@@ -372,10 +397,10 @@ func TestStuckStandardOutput(t *testing.T) {
 
 // What was delivered makes room for what comes.
 func TestBytesAreGivenBack(t *testing.T) {
-	d := NewDelivery(sinkFunc(func(context.Context, *Event) error { return nil }), DeliveryOptions{Spill: io.Discard})
-	e := fullEvent(Click)
+	d := New(sinkFunc(func(context.Context, *event.Event) error { return nil }), Options{Spill: io.Discard})
+	e := numbered(1)
 	e.Destination = "https://example.com/" + strings.Repeat("x", 16000)
-	n := 2 * maxBytes / e.size()
+	n := 2 * maxBytes / e.Size()
 	for range n {
 		d.Deliver(e)
 	}
@@ -387,13 +412,13 @@ func TestBytesAreGivenBack(t *testing.T) {
 func TestSpillingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		d := NewDelivery(sinkFunc(down), DeliveryOptions{Mode: Background, Spill: writerFunc(func(b []byte) (int, error) {
+		d := New(sinkFunc(down), Options{Mode: Background, Spill: writerFunc(func(b []byte) (int, error) {
 			<-release
 			return len(b), nil
 		})})
-		e := fullEvent(Click)
+		e := numbered(1)
 		e.Destination = "https://example.com/" + strings.Repeat("x", 16000)
-		fits := maxBytes / e.size()
+		fits := maxBytes / e.Size()
 		for range fits + 10 {
 			go d.Deliver(e)
 		}
@@ -416,13 +441,13 @@ func TestClose(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var spill, log output
-				d := NewDelivery(sinkFunc(func(ctx context.Context, e *Event) error {
+				d := New(sinkFunc(func(ctx context.Context, e *event.Event) error {
 					if len(e.ID) == 1 { // 0 to 9 take a second
 						time.Sleep(time.Second)
 						return nil
 					}
 					return hang(ctx, e)
-				}), DeliveryOptions{Mode: mode, Timeout: time.Minute, Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+				}), Options{Mode: mode, Timeout: time.Minute, Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
 				var wg sync.WaitGroup
 				for i := range 30 {
 					wg.Go(func() { d.Deliver(numbered(i)) })
@@ -465,10 +490,10 @@ func TestClose(t *testing.T) {
 func TestCloseStubbornSink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		d := NewDelivery(sinkFunc(func(context.Context, *Event) error {
+		d := New(sinkFunc(func(context.Context, *event.Event) error {
 			<-release
 			return nil
-		}), DeliveryOptions{Mode: Background, Spill: io.Discard})
+		}), Options{Mode: Background, Spill: io.Discard})
 		d.Deliver(numbered(1))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -486,7 +511,7 @@ func TestCloseStubbornSink(t *testing.T) {
 func TestSinkPanics(t *testing.T) {
 	for _, mode := range []Mode{Hold, Background} {
 		var spill output
-		d := NewDelivery(sinkFunc(func(context.Context, *Event) error { panic("defect") }), DeliveryOptions{Mode: mode, Spill: &spill})
+		d := New(sinkFunc(func(context.Context, *event.Event) error { panic("defect") }), Options{Mode: mode, Spill: &spill})
 		d.Deliver(numbered(1))
 		if err := d.Close(t.Context()); err != nil {
 			t.Error(err)
@@ -516,8 +541,8 @@ func TestSpillFails(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				release = make(chan struct{})
 				var log output
-				d := NewDelivery(sinkFunc(func(context.Context, *Event) error { return ErrRefused }),
-					DeliveryOptions{Spill: writerFunc(test.write), Log: slog.New(slog.NewJSONHandler(&log, nil))})
+				d := New(sinkFunc(func(context.Context, *event.Event) error { return event.ErrRefused }),
+					Options{Spill: writerFunc(test.write), Log: slog.New(slog.NewJSONHandler(&log, nil))})
 				start := time.Now()
 				for i := range 3 {
 					d.Deliver(numbered(i))
@@ -526,7 +551,7 @@ func TestSpillFails(t *testing.T) {
 					t.Errorf("took %v, want %v", took, test.took)
 				}
 				synctest.Wait()
-				if got := d.Stats(); got != (DeliveryStats{Lost: 3}) {
+				if got := d.Stats(); got != (Stats{Lost: 3}) {
 					t.Errorf("stats %+v, want 3 lost", got)
 				}
 				lost := 0
@@ -547,6 +572,9 @@ func TestSpillFails(t *testing.T) {
 	}
 }
 
+// batched is how Pub/Sub's sink has it.
+var batched = event.Batching{Delay: 3 * time.Millisecond, Count: 500, Bytes: 1 << 20, Calls: 64}
+
 // slowLog takes two thousand lines a second.
 type slowLog struct{ output }
 
@@ -559,15 +587,15 @@ func (l *slowLog) Write(b []byte) (int, error) {
 // lost to it.
 func TestSpillSlowly(t *testing.T) {
 	for _, mode := range []Mode{Hold, Background} {
-		for name, batch := range map[string]batching{
-			"one by one": {count: 1, bytes: maxBytes, calls: maxBackground},
-			"in batches": pubsubBatching,
+		for name, batch := range map[string]event.Batching{
+			"one by one": {Count: 1, Bytes: maxBytes, Calls: maxBackground},
+			"in batches": batched,
 		} {
 			t.Run(string(mode)+", "+name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var log output
 					var spill slowLog
-					d := NewDelivery(sinkFunc(hang), DeliveryOptions{Mode: mode, HoldMax: maxBackground, Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+					d := New(sinkFunc(hang), Options{Mode: mode, HoldMax: maxBackground, Spill: &spill, Log: slog.New(slog.NewJSONHandler(&log, nil))})
 					d.batch = batch
 					const events = 3000
 					var longest atomic.Int64
@@ -580,7 +608,7 @@ func TestSpillSlowly(t *testing.T) {
 						})
 					}
 					wg.Wait()
-					if most := time.Duration(longest.Load()); most > 5*time.Second+pubsubBatching.delay+spillTimeout {
+					if most := time.Duration(longest.Load()); most > 5*time.Second+batched.Delay+spillTimeout {
 						t.Errorf("a response ended after %v", most)
 					}
 					ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
@@ -601,8 +629,8 @@ func TestSpillSlowly(t *testing.T) {
 // A stop has its end, however much is left to be spilled.
 func TestCloseSlowLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := NewDelivery(sinkFunc(hang), DeliveryOptions{Mode: Background, Spill: writerFunc(func(b []byte) (int, error) {
-			time.Sleep(patience / 2)
+		d := New(sinkFunc(hang), Options{Mode: Background, Spill: writerFunc(func(b []byte) (int, error) {
+			time.Sleep(time.Second / 2)
 			return len(b), nil
 		})})
 		for i := range 1000 {
@@ -625,7 +653,7 @@ func TestCloseSlowLog(t *testing.T) {
 // While deliveries fail a stop spends none of its time on another try.
 func TestCloseWhileFailing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := NewDelivery(sinkFunc(hang), DeliveryOptions{Mode: Background, Timeout: time.Second, Spill: io.Discard})
+		d := New(sinkFunc(hang), Options{Mode: Background, Timeout: time.Second, Spill: io.Discard})
 		for i := range 2 * failuresToOpen {
 			d.Deliver(numbered(i))
 			time.Sleep(time.Second)
@@ -645,14 +673,14 @@ func TestLossesAreTold(t *testing.T) {
 		var stuck atomic.Bool
 		stuck.Store(true)
 		release := make(chan struct{})
-		lines := NewLineWriter(writerFunc(func(b []byte) (int, error) {
+		w := lines.NewWriter(writerFunc(func(b []byte) (int, error) {
 			if stuck.Load() {
 				<-release
 			}
 			return out.Write(b)
 		}))
-		d := NewDelivery(sinkFunc(func(context.Context, *Event) error { return ErrRefused }),
-			DeliveryOptions{Mode: Background, Spill: lines, Log: slog.New(slog.NewJSONHandler(lines, nil))})
+		d := New(sinkFunc(func(context.Context, *event.Event) error { return event.ErrRefused }),
+			Options{Mode: Background, Spill: w, Log: slog.New(slog.NewJSONHandler(w, nil))})
 		for i := range 3 {
 			d.Deliver(numbered(i))
 		}
@@ -661,7 +689,7 @@ func TestLossesAreTold(t *testing.T) {
 		close(release)
 		d.Deliver(numbered(3))
 		synctest.Wait()
-		if got := d.Stats(); got != (DeliveryStats{Spilled: 1, Lost: 3}) {
+		if got := d.Stats(); got != (Stats{Spilled: 1, Lost: 3}) {
 			t.Errorf("stats %+v", got)
 		}
 		if all := strings.Join(out.writes, ""); strings.Count(all, `"msg":"events lost: the log took nothing for too long; it does again","events":3`) != 1 {
@@ -679,7 +707,7 @@ func TestEveryEventIsAccountedFor(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var acknowledged atomic.Uint64
 				var spill output
-				d := NewDelivery(sinkFunc(func(ctx context.Context, e *Event) error {
+				d := New(sinkFunc(func(ctx context.Context, e *event.Event) error {
 					// Three failures before the first success and all are spilled.
 					fault := rand.N(10)
 					if acknowledged.Load() < 10 {
@@ -689,7 +717,7 @@ func TestEveryEventIsAccountedFor(t *testing.T) {
 					case 0:
 						return errDown
 					case 1:
-						return ErrRefused
+						return event.ErrRefused
 					case 3:
 						panic("defect")
 					}
@@ -700,7 +728,7 @@ func TestEveryEventIsAccountedFor(t *testing.T) {
 					case <-ctx.Done():
 						return ctx.Err()
 					}
-				}), DeliveryOptions{Mode: mode, Timeout: 150 * time.Millisecond, HoldMax: 20, Spill: &spill})
+				}), Options{Mode: mode, Timeout: 150 * time.Millisecond, HoldMax: 20, Spill: &spill})
 				const clients, each = 50, 40
 				var wg sync.WaitGroup
 				for c := range clients {
@@ -738,12 +766,8 @@ func TestEveryEventIsAccountedFor(t *testing.T) {
 // The sink that is closed is the one that was given.
 func TestCloseClosesSink(t *testing.T) {
 	var buffer bytes.Buffer
-	s, err := OpenSink(t.Context(), "stdout", SinkOptions{Stdout: &buffer})
-	if err != nil {
-		t.Fatal(err)
-	}
 	closed := 0
-	d := NewDelivery(closeCounter{s, &closed}, DeliveryOptions{})
+	d := New(closeCounter{file.New(&buffer), &closed}, Options{})
 	d.Deliver(numbered(1))
 	d.Close(t.Context())
 	d.Close(t.Context())
@@ -753,7 +777,7 @@ func TestCloseClosesSink(t *testing.T) {
 }
 
 type closeCounter struct {
-	Sink
+	event.Sink
 	n *int
 }
 
@@ -766,14 +790,14 @@ func (c closeCounter) Close(ctx context.Context) error {
 func TestBytesUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var spill output
-		d := NewDelivery(sinkFunc(hang), DeliveryOptions{Mode: Background, Spill: &spill})
+		d := New(sinkFunc(hang), Options{Mode: Background, Spill: &spill})
 		destination := strings.Repeat("x", 16<<10)
 		const offered = 1000
 		fits := 0
 		for i := range offered {
 			e := numbered(i)
 			e.Destination = destination
-			fits = maxBytes / e.size()
+			fits = maxBytes / e.Size()
 			d.Deliver(e)
 		}
 		if n := offered - spill.count(); n != fits {
@@ -787,20 +811,20 @@ func TestBytesUnderWay(t *testing.T) {
 // batchSink takes several events at once.
 type batchSink struct {
 	sinkFunc
-	batch   batching
+	batch   event.Batching
 	mu      sync.Mutex
 	batches []int
 }
 
-func (s *batchSink) batching() batching { return s.batch }
+func (s *batchSink) Batching() event.Batching { return s.batch }
 
-func (s *batchSink) Publish(ctx context.Context, events ...*Event) error {
+func (s *batchSink) Publish(ctx context.Context, messages []event.Message) error {
 	s.mu.Lock()
-	s.batches = append(s.batches, len(events))
+	s.batches = append(s.batches, len(messages))
 	s.mu.Unlock()
-	failures := make(Failures, len(events))
-	for i, e := range events {
-		failures[i] = s.sinkFunc(ctx, e)
+	failures := make(event.Failures, len(messages))
+	for i, m := range messages {
+		failures[i] = s.sinkFunc(ctx, eventOf(m))
 	}
 	return failures
 }
@@ -809,24 +833,24 @@ func (s *batchSink) Publish(ctx context.Context, events ...*Event) error {
 func TestBatches(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		batch batching
+		batch event.Batching
 		want  []int
 	}{
-		{"one by one", batching{count: 1, bytes: maxBytes, calls: 100}, []int{1, 1, 1, 1, 1, 1, 1, 1, 1, 1}},
-		{"as many as come in time", batching{delay: 3 * time.Millisecond, count: 100, bytes: maxBytes, calls: 100}, []int{10}},
-		{"full", batching{delay: time.Hour, count: 5, bytes: maxBytes, calls: 100}, []int{5, 5}},
-		{"large", batching{delay: 3 * time.Millisecond, count: 100, bytes: 2500, calls: 100}, []int{3, 3, 3, 1}},
+		{"one by one", event.Batching{Count: 1, Bytes: maxBytes, Calls: 100}, []int{1, 1, 1, 1, 1, 1, 1, 1, 1, 1}},
+		{"as many as come in time", event.Batching{Delay: 3 * time.Millisecond, Count: 100, Bytes: maxBytes, Calls: 100}, []int{10}},
+		{"full", event.Batching{Delay: time.Hour, Count: 5, Bytes: maxBytes, Calls: 100}, []int{5, 5}},
+		{"large", event.Batching{Delay: 3 * time.Millisecond, Count: 100, Bytes: 2500, Calls: 100}, []int{3, 3, 3, 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var spill output
-				s := &batchSink{batch: test.batch, sinkFunc: func(_ context.Context, e *Event) error {
+				s := &batchSink{batch: test.batch, sinkFunc: func(_ context.Context, e *event.Event) error {
 					if e.ID == "7" {
-						return ErrRefused
+						return event.ErrRefused
 					}
 					return nil
 				}}
-				d := NewDelivery(s, DeliveryOptions{Mode: Background, Spill: &spill})
+				d := New(s, Options{Mode: Background, Spill: &spill})
 				for i := range 10 {
 					d.Deliver(numbered(i))
 				}
@@ -851,8 +875,8 @@ func TestBatches(t *testing.T) {
 // however long it would have waited.
 func TestCloseDoesNotWaitForBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &batchSink{batch: batching{delay: time.Hour, count: 100, bytes: maxBytes, calls: 1}, sinkFunc: func(context.Context, *Event) error { return nil }}
-		d := NewDelivery(s, DeliveryOptions{Mode: Background, Timeout: 2 * time.Hour, Spill: io.Discard})
+		s := &batchSink{batch: event.Batching{Delay: time.Hour, Count: 100, Bytes: maxBytes, Calls: 1}, sinkFunc: func(context.Context, *event.Event) error { return nil }}
+		d := New(s, Options{Mode: Background, Timeout: 2 * time.Hour, Spill: io.Discard})
 		d.Deliver(numbered(1))
 		start := time.Now()
 		if err := d.Close(t.Context()); err != nil {
@@ -863,4 +887,36 @@ func TestCloseDoesNotWaitForBatches(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 	})
+}
+
+// All that share a file see that a line of another was cut.
+func TestLinesAfterACutOne(t *testing.T) {
+	var out strings.Builder
+	full := true
+	w := lines.NewWriter(writerFunc(func(b []byte) (int, error) {
+		if full {
+			full = false
+			n, _ := out.Write(b[:len(b)/2])
+			return n, io.ErrShortWrite
+		}
+		return out.Write(b)
+	}))
+	log := slog.New(slog.NewJSONHandler(w, nil))
+	d := New(sinkFunc(down), Options{Mode: Background, Spill: w})
+	log.Info("cut")
+	d.Deliver(numbered(1))
+	if err := d.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	log.Info("whole")
+	all := strings.Split(out.String(), "\n")
+	if len(all) != 4 || strings.Contains(all[0], "cut\"}") {
+		t.Fatalf("%q", all)
+	}
+	if spilled, err := event.ParseSpilled([]byte(all[1])); err != nil || spilled.Event.ID != "1" {
+		t.Errorf("%q: %v", all[1], err)
+	}
+	if lines.NewWriter(w) != w {
+		t.Error("a writer of lines is made anew")
+	}
 }

@@ -1,4 +1,4 @@
-package event
+package lines
 
 import (
 	"bytes"
@@ -6,15 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 )
 
-// A LineWriter writes whole lines, one or more in one write, so that they never
+// A Writer writes whole lines, one or more in one write, so that they never
 // mix, not even with those of other processes that append to the same file. All
-// that share a file must share its LineWriter: an own one does not see that
+// that share a file must share its Writer: an own one does not see that
 // another's line was cut, as on a disk that is full, and would write behind it.
-type LineWriter struct {
+type Writer struct {
 	w     io.Writer
 	turn  chan struct{} // holds a token while nobody writes
 	torn  bool          // the last line may lack its end; whoever has the token may use it
@@ -27,14 +30,15 @@ type LineWriter struct {
 // read by nobody.
 const patience = time.Second
 
-var errStuck = errors.New("nothing could be written for a second")
+// ErrStuck is returned where nothing could be written for a second.
+var ErrStuck = errors.New("nothing could be written for a second")
 
-// NewLineWriter returns a writer of lines; of a LineWriter, itself.
-func NewLineWriter(w io.Writer) *LineWriter {
-	if l, ok := w.(*LineWriter); ok {
+// NewWriter returns a writer of lines; of a Writer, itself.
+func NewWriter(w io.Writer) *Writer {
+	if l, ok := w.(*Writer); ok {
 		return l
 	}
-	l := &LineWriter{w: w, turn: make(chan struct{}, 1)}
+	l := &Writer{w: w, turn: make(chan struct{}, 1)}
 	l.turn <- struct{}{}
 	return l
 }
@@ -42,19 +46,19 @@ func NewLineWriter(w io.Writer) *LineWriter {
 // Write writes the lines of a log. It gives up after about a second, and while
 // an earlier write is stuck at once: a log that nobody reads must not stop
 // whoever writes to it.
-func (l *LineWriter) Write(lines []byte) (int, error) {
+func (l *Writer) Write(lines []byte) (int, error) {
 	if l.stuck.Load() && len(l.turn) == 0 {
-		return 0, errStuck
+		return 0, ErrStuck
 	}
-	if err := l.writePatiently(bytes.Clone(lines)); err != nil {
+	if err := l.WritePatiently(bytes.Clone(lines)); err != nil {
 		return 0, err
 	}
 	return len(lines), nil
 }
 
-// writePatiently writes whole lines, however many others wait, unless nothing can
+// WritePatiently writes whole lines, however many others wait, unless nothing can
 // be written for the time of patience. The lines must not be changed afterwards.
-func (l *LineWriter) writePatiently(lines []byte) error {
+func (l *Writer) WritePatiently(lines []byte) error {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for waiting := true; waiting; {
@@ -65,7 +69,7 @@ func (l *LineWriter) writePatiently(lines []byte) error {
 		case <-timer.C:
 			if l.ended.Load() == ended {
 				l.stuck.Store(true)
-				return errStuck
+				return ErrStuck
 			}
 		}
 		timer.Reset(patience)
@@ -75,14 +79,14 @@ func (l *LineWriter) writePatiently(lines []byte) error {
 		return err
 	case <-timer.C:
 		l.stuck.Store(true)
-		return errStuck
+		return ErrStuck
 	}
 }
 
-// write writes whole lines. It returns when the context ends, even if the write
+// WriteContext writes whole lines. It returns when the context ends, even if the write
 // itself does not: that is what a pipe does that nobody reads. The lines must
 // not be changed afterwards.
-func (l *LineWriter) write(ctx context.Context, lines []byte) error {
+func (l *Writer) WriteContext(ctx context.Context, lines []byte) error {
 	select {
 	case <-l.turn:
 	case <-ctx.Done():
@@ -97,7 +101,7 @@ func (l *LineWriter) write(ctx context.Context, lines []byte) error {
 }
 
 // start writes, for whoever has the turn, and gives it back.
-func (l *LineWriter) start(lines []byte) <-chan error {
+func (l *Writer) start(lines []byte) <-chan error {
 	done := make(chan error, 1)
 	go func() {
 		err := l.writeNow(lines)
@@ -109,7 +113,7 @@ func (l *LineWriter) start(lines []byte) <-chan error {
 	return done
 }
 
-func (l *LineWriter) writeNow(lines []byte) (err error) {
+func (l *Writer) writeNow(lines []byte) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the writer panicked: %v", p)
@@ -127,4 +131,32 @@ func (l *LineWriter) writeNow(lines []byte) (err error) {
 		err = io.ErrShortWrite
 	}
 	return err
+}
+
+// Ended returns how many writes have come to an end, well or not.
+func (l *Writer) Ended() uint64 { return l.ended.Load() }
+
+// Append opens a file to append lines to, and makes it where it is missing; its
+// folder it does not make. A process that died, or a disk that was full, may have
+// left half a line, which the first write ends.
+func Append(path string) (*Writer, io.Closer, error) {
+	const flags = os.O_CREATE | os.O_APPEND
+	// Read is only for a look at the last byte.
+	f, err := os.OpenFile(path, os.O_RDWR|flags, 0o600)
+	if errors.Is(err, fs.ErrPermission) {
+		f, err = os.OpenFile(path, os.O_WRONLY|flags, 0o600)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("the folder %s does not exist: make it first", filepath.Dir(path))
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	l := NewWriter(f)
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Size() > 0 {
+		var last [1]byte
+		_, err := f.ReadAt(last[:], info.Size()-1)
+		l.torn = err != nil || last[0] != '\n'
+	}
+	return l, f, nil
 }
