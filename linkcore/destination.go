@@ -220,18 +220,6 @@ func authorityError[T string | []byte](rest T, err error) error {
 	return err
 }
 
-// schemeLength returns the length of the http or https, in any case, that s
-// begins with, and 0 if it begins with neither.
-func schemeLength[T string | []byte](s T) int {
-	if len(s) < 5 || s[0]|0x20 != 'h' || s[1]|0x20 != 't' || s[2]|0x20 != 't' || s[3]|0x20 != 'p' {
-		return 0
-	}
-	if s[4]|0x20 == 's' {
-		return 5
-	}
-	return 4
-}
-
 // checkHostName checks a host that is not in brackets and holds nothing but
 // letters, digits, - _ and dots.
 func checkHostName[T string | []byte](host T) error {
@@ -297,13 +285,4 @@ func isIPv4[T string | []byte](host T) bool {
 		digits++
 	}
 	return numbers == 4
-}
-
-func isASCII(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
 }

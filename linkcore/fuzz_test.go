@@ -41,8 +41,8 @@ func FuzzVerify(f *testing.F) {
 		if !destinations[link.Destination] {
 			t.Errorf("%s leads to %s, which was never signed", target, link.Destination)
 		}
-		authority, _, _ := SplitTarget(host, target)
-		if normalized, err := NormalizeHost(authority); err != nil || normalized != link.Host {
+		parsed, _ := ParseTarget(host, target)
+		if normalized, err := NormalizeHost(parsed.Authority); err != nil || normalized != link.Host {
 			t.Errorf("%q verifies for %q", host, link.Host)
 		}
 	})
@@ -197,11 +197,11 @@ func TestReadingsAreBounded(t *testing.T) {
 	v, _ := loadVectors(t)
 	exhausted := false
 	for _, c := range v.Invalid {
-		_, target, ok := SplitTarget(c.Host, c.Target)
-		if !ok {
+		target, err := ParseTarget(c.Host, c.Target)
+		if err != nil {
 			continue
 		}
-		q, ok := parseTarget(target)
+		q, ok := target.link()
 		if !ok || q.token.kind != Click {
 			continue
 		}

@@ -2,7 +2,6 @@ package linkcore
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"strings"
 )
@@ -40,13 +39,14 @@ func Inspect(rawURL string) (Anatomy, error) {
 	if a.Host, err = NormalizeHost(authority); err != nil {
 		a.Problems = append(a.Problems, err.Error())
 	}
-	if len(target) > MaxTarget {
-		a.Problems = append(a.Problems, ErrTooLong.Error())
+	t, err := ParseTarget(authority, target)
+	if err != nil {
+		a.Problems = append(a.Problems, err.Error())
 		return a, nil
 	}
-	q, ok := parseTarget(target)
+	q, ok := t.link()
 	if !ok {
-		a.Problems = append(a.Problems, explainToken(target)...)
+		a.Problems = append(a.Problems, explainToken(&t)...)
 		return a, nil
 	}
 	a.Form, a.Kind, a.Key = q.form, q.token.kind, q.token.key
@@ -79,26 +79,14 @@ func (a *Anatomy) inspectBox(box string) {
 	a.Plaintext = len(decoded) - xaesNonceSize - 16
 }
 
-// SplitURL splits a URL into what a browser sends of it: the authority and the
-// request target. The fragment stays with the browser.
-func SplitURL(rawURL string) (authority, target string, err error) {
-	rawURL, _, _ = strings.Cut(rawURL, "#")
-	authority, target, ok := splitAbsolute(rawURL)
-	if !ok {
-		return "", "", errors.New("a tracked URL begins with https:// or http://")
-	}
-	return authority, target, nil
-}
-
 // explainToken says why a target holds no token, part by part.
-func explainToken(target string) []string {
-	if strings.HasPrefix(target, "/-/") {
+func explainToken(t *Target) []string {
+	if strings.HasPrefix(t.Path, "/-/") {
 		return []string{"a path that begins with /-/ is never a link"}
 	}
-	path, query, _ := strings.Cut(target[1:], "?")
-	candidate, _, _ := strings.Cut(path, "/")
+	candidate, _, _ := strings.Cut(t.Path[1:], "/")
 	where := "the first path segment"
-	for parameter := range strings.SplitSeq(query, "&") {
+	for parameter := range strings.SplitSeq(t.Query, "&") {
 		if value, ok := strings.CutPrefix(strings.TrimPrefix(parameter, "amp;"), "id="); ok {
 			candidate, where = strings.TrimPrefix(value, "3D"), "the parameter id"
 			break

@@ -4,6 +4,7 @@ import (
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -111,6 +112,29 @@ func (m *mac) digest() []byte {
 	m.hash.Reset()
 	m.hash.Write(m.message)
 	return m.hash.Sum(m.sum[:0])
+}
+
+func (k *key) verifyTag(host string, t token) bool {
+	m := k.macs.Get().(*mac)
+	defer k.macs.Put(m)
+	m.begin(host, t.signed)
+	return m.matches(t.last)
+}
+
+// matches compares the tag of the message in constant time.
+func (m *mac) matches(tag string) bool {
+	computed := m.finish()
+	var given [tagLength]byte
+	return copy(given[:], tag) == len(tag) && subtle.ConstantTimeCompare(computed, given[:]) == 1
+}
+
+func (k *key) signToken(host string, kind byte, fields []byte, destination string) []byte {
+	token := append(append(append([]byte{kind}, k.id...), '.'), fields...)
+	m := k.macs.Get().(*mac)
+	defer k.macs.Put(m)
+	m.begin(host, string(token))
+	m.message = append(m.message, destination...)
+	return append(append(token, '.'), m.finish()...)
 }
 
 // NewKeyRing makes a key ring of secrets, 32 bytes or more each, by key id (1
@@ -329,3 +353,20 @@ func (r *KeyRing) Problems() map[string]string {
 func (r *KeyRing) Failures() uint64 { return r.failures.Load() }
 
 func (r *KeyRing) key(id string) *key { return (*r.keys.Load())[id] }
+
+// signingKey returns the key of that id or, for an empty id, the only one.
+func (r *KeyRing) signingKey(keyID string) (*key, error) {
+	keys := *r.keys.Load()
+	if keyID == "" {
+		if len(keys) != 1 {
+			return nil, &FieldError{Field: "signing key", Problem: fmt.Sprintf("must be named, since the ring has %d keys: %s", len(keys), strings.Join(r.IDs(), ", "))}
+		}
+		for keyID = range keys {
+		}
+	}
+	k := keys[keyID]
+	if k == nil {
+		return nil, &FieldError{Field: "signing key", Problem: fmt.Sprintf("%q is not in the key ring, which has %s", keyID, strings.Join(r.IDs(), ", "))}
+	}
+	return k, nil
+}

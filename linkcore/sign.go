@@ -7,16 +7,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"time"
-)
-
-// A Form is how a tracked link is written.
-type Form string
-
-// The forms. Some mailbox providers prefer the query form.
-const (
-	PathForm  Form = "path"  // https://{host}/{token}/{destination}
-	QueryForm Form = "query" // https://{host}/{label}?id={token}&url={destination}
 )
 
 // maxURL is the length in bytes above which no tracked link is made.
@@ -60,23 +50,6 @@ func (r *KeyRing) Signer(baseURL, keyID string) (*Signer, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// signingKey returns the key of that id or, for an empty id, the only one.
-func (r *KeyRing) signingKey(keyID string) (*key, error) {
-	keys := *r.keys.Load()
-	if keyID == "" {
-		if len(keys) != 1 {
-			return nil, &FieldError{Field: "signing key", Problem: fmt.Sprintf("must be named, since the ring has %d keys: %s", len(keys), strings.Join(r.IDs(), ", "))}
-		}
-		for keyID = range keys {
-		}
-	}
-	k := keys[keyID]
-	if k == nil {
-		return nil, &FieldError{Field: "signing key", Problem: fmt.Sprintf("%q is not in the key ring, which has %s", keyID, strings.Join(r.IDs(), ", "))}
-	}
-	return k, nil
 }
 
 func (s *Signer) setBase(baseURL string) error {
@@ -299,27 +272,6 @@ func checkOptions(o Options, destination string, sealed bool) (string, error) {
 	return "", &FieldError{Field: "kind", Problem: "must be click, open or unsubscribe"}
 }
 
-// checkFields checks the fields, and cuts the time sent to whole seconds.
-func checkFields(f *Fields) error {
-	for _, field := range [...]struct{ name, value string }{
-		{"customer", f.Customer}, {"campaign", f.Campaign}, {"recipient", f.Recipient}, {"link", f.Link},
-	} {
-		if len(field.value) > maxIdentifier {
-			return &FieldError{Field: field.name, Problem: fmt.Sprintf("has %d bytes: 64 are the most", len(field.value))}
-		}
-		if len(word(field.value)) != len(field.value) {
-			return &FieldError{Field: field.name, Problem: "has a character other than A-Z a-z 0-9 _ -"}
-		}
-	}
-	if !f.Sent.IsZero() {
-		f.Sent = f.Sent.Truncate(time.Second).UTC()
-		if n := f.Sent.Unix(); n < 1 || n > latestSent {
-			return &FieldError{Field: "sent", Problem: "must be a time after 1970-01-01T00:00:00Z and before the year 4453; leave it out where it is not known"}
-		}
-	}
-	return nil
-}
-
 // NewLinkID makes the identifier of a link that is used once: 11 random
 // characters, behind the name and a hyphen if there is a name. Of a name only
 // the first 52 bytes are taken, so that an identifier has 64 at most. hp_ and
@@ -338,56 +290,6 @@ func NewLinkID(name string) string {
 			return name + s
 		}
 	}
-}
-
-func appendFields(dst []byte, f *Fields) []byte {
-	for _, part := range [...]string{f.Customer, f.Campaign, f.Recipient, f.Link} {
-		dst = append(append(dst, part...), '.')
-	}
-	return appendSent(dst, f.Sent)
-}
-
-func (k *key) signToken(host string, kind byte, fields []byte, destination string) []byte {
-	token := append(append(append([]byte{kind}, k.id...), '.'), fields...)
-	m := k.macs.Get().(*mac)
-	defer k.macs.Put(m)
-	m.begin(host, string(token))
-	m.message = append(m.message, destination...)
-	return append(append(token, '.'), m.finish()...)
-}
-
-func (k *key) sealToken(host string, kind byte, fields []byte, destination, metadata string) ([]byte, error) {
-	var nonce [xaesNonceSize]byte
-	rand.Read(nonce[:])
-	return k.sealTokenWith(nonce[:], host, kind, fields, destination, metadata)
-}
-
-func (k *key) sealTokenWith(nonce []byte, host string, kind byte, fields []byte, destination, metadata string) ([]byte, error) {
-	plaintext := append(append(append([]byte{kind, '.'}, fields...), '\n'), destination...)
-	if metadata != "" {
-		plaintext = append(append(plaintext, '\n'), metadata...)
-	}
-	signed := "s" + k.id
-	box, err := k.seal.seal(nonce, nonce, plaintext, appendSealedData(nil, host, signed))
-	if err != nil {
-		return nil, err
-	}
-	return base64.RawURLEncoding.AppendEncode([]byte(signed+"."), box), nil
-}
-
-// appendDestination writes a destination as it stands in a tracked link. Its
-// last byte is always a letter, a digit or an escape, since programs that look
-// for links in text leave punctuation off.
-func appendDestination(dst []byte, destination string) []byte {
-	for i := 0; i < len(destination); i++ {
-		c := destination[i]
-		if classes[c]&classUnreserved != 0 && (i < len(destination)-1 || c != '.' && c != '-' && c != '_' && c != '~') {
-			dst = append(dst, c)
-		} else {
-			dst = append(dst, '%', upperHex[c>>4], upperHex[c&15])
-		}
-	}
-	return dst
 }
 
 const maxLabel = 128 // bytes

@@ -1,45 +1,10 @@
 package linkcore
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 )
-
-// What a byte may be part of.
-const (
-	classWord        = 1 << iota // A-Z a-z 0-9 _ -: identifiers, tags, boxes, host labels
-	classLower                   // a-z 0-9: key ids, times
-	classDot                     // .
-	classUnreserved              // RFC 3986: stays as it is in a tracked link
-	classDestination             // may stand in a destination
-	classHost                    // a-z 0-9 _ -: labels of a link's own host
-)
-
-var classes = func() (t [256]uint8) {
-	for c := range 256 {
-		lower := 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
-		word := lower || 'A' <= c && c <= 'Z' || c == '_' || c == '-'
-		if lower {
-			t[c] |= classLower
-		}
-		if lower || c == '_' || c == '-' {
-			t[c] |= classHost
-		}
-		if word {
-			t[c] |= classWord
-		}
-		if c == '.' {
-			t[c] |= classDot
-		}
-		if word || c == '.' || c == '~' {
-			t[c] |= classUnreserved
-		}
-		if c > 0x20 && c < 0x7F && c != '\\' {
-			t[c] |= classDestination
-		}
-	}
-	return t
-}()
 
 const (
 	maxKeyID      = 16
@@ -124,16 +89,6 @@ func scanFields(s string, i int) (end int, ok bool) {
 	return i, true
 }
 
-// word returns the longest run of A-Z a-z 0-9 _ - that s begins with.
-func word(s string) string {
-	for i := 0; i < len(s); i++ {
-		if classes[s[i]]&classWord == 0 {
-			return s[:i]
-		}
-	}
-	return s
-}
-
 // splitFields takes apart what scanFields has accepted.
 func splitFields(s string) (f Fields) {
 	parts := [4]*string{&f.Customer, &f.Campaign, &f.Recipient, &f.Link}
@@ -186,4 +141,32 @@ func ValidKeyID(id string) bool {
 		}
 	}
 	return len(id) >= 1 && len(id) <= maxKeyID
+}
+
+// checkFields checks the fields, and cuts the time sent to whole seconds.
+func checkFields(f *Fields) error {
+	for _, field := range [...]struct{ name, value string }{
+		{"customer", f.Customer}, {"campaign", f.Campaign}, {"recipient", f.Recipient}, {"link", f.Link},
+	} {
+		if len(field.value) > maxIdentifier {
+			return &FieldError{Field: field.name, Problem: fmt.Sprintf("has %d bytes: 64 are the most", len(field.value))}
+		}
+		if len(word(field.value)) != len(field.value) {
+			return &FieldError{Field: field.name, Problem: "has a character other than A-Z a-z 0-9 _ -"}
+		}
+	}
+	if !f.Sent.IsZero() {
+		f.Sent = f.Sent.Truncate(time.Second).UTC()
+		if n := f.Sent.Unix(); n < 1 || n > latestSent {
+			return &FieldError{Field: "sent", Problem: "must be a time after 1970-01-01T00:00:00Z and before the year 4453; leave it out where it is not known"}
+		}
+	}
+	return nil
+}
+
+func appendFields(dst []byte, f *Fields) []byte {
+	for _, part := range [...]string{f.Customer, f.Campaign, f.Recipient, f.Link} {
+		dst = append(append(dst, part...), '.')
+	}
+	return appendSent(dst, f.Sent)
 }

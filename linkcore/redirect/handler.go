@@ -151,25 +151,23 @@ type exchange struct {
 }
 
 func (x *exchange) serve() {
-	if len(x.r.RequestURI) > linkcore.MaxTarget {
-		x.invalid(linkcore.ErrTooLong)
+	target, err := linkcore.ParseTarget(x.r.Host, x.r.RequestURI)
+	if err != nil {
+		x.invalid(err)
 		return
 	}
-	authority, target, ok := linkcore.SplitTarget(x.r.Host, x.r.RequestURI)
-	if ok {
-		target, ok = x.unprefixed(target)
-	}
+	target, ok := target.Below(x.prefix)
 	if !ok {
 		x.invalid(linkcore.ErrNotLink)
 		return
 	}
-	path, _, hasQuery := strings.Cut(target, "?")
+	path := target.Path
 	fixed := isFixed(path)
-	if fixed && (!hasQuery || strings.HasPrefix(path, "/-/")) {
+	if fixed && (!target.HasQuery || strings.HasPrefix(path, "/-/")) {
 		x.fixed(path)
 		return
 	}
-	link, err := x.verify(authority, target)
+	link, err := x.verify(target)
 	switch {
 	case err == nil:
 		x.link(&link)
@@ -180,29 +178,13 @@ func (x *exchange) serve() {
 	}
 }
 
-// unprefixed returns what stands behind the handler's prefix in a target of
-// origin form, byte for byte. It always begins with a slash.
-func (h *Handler) unprefixed(target string) (string, bool) {
-	if h.prefix == "" {
-		return target, true
-	}
-	rest, ok := strings.CutPrefix(target, h.prefix)
-	switch {
-	case !ok:
-		return "", false
-	case rest == "" || rest[0] == '?':
-		return "/" + rest, true
-	}
-	return rest, rest[0] == '/'
-}
-
 // verify checks the link.
-func (x *exchange) verify(authority, target string) (linkcore.Link, error) {
-	link, err := x.o.Keys.Verify(authority, target)
+func (x *exchange) verify(target linkcore.Target) (linkcore.Link, error) {
+	link, err := x.o.Keys.VerifyTarget(target)
 	if errors.Is(err, linkcore.ErrUnknownKey) {
 		if done := x.o.Keys.RefreshIfDue(); done != nil {
 			wait(done, newKeyWait)
-			return x.o.Keys.Verify(authority, target)
+			return x.o.Keys.VerifyTarget(target)
 		}
 	}
 	return link, err
