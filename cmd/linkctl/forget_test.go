@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/linktracker/cmd/internal/erase"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/blocklist/file"
 	"google.golang.org/api/bigquery/v2"
@@ -492,8 +493,8 @@ func TestForgetPlacesAreTerraforms(t *testing.T) {
 			t.Errorf("no place with %s in\n%s", name, got)
 		}
 	}
-	if found != len(retentions) {
-		t.Errorf("the README lists %d places, and %d have a variable", found, len(retentions))
+	if found != len(erase.Retentions) {
+		t.Errorf("the README lists %d places, and %d have a variable", found, len(erase.Retentions))
 	}
 }
 

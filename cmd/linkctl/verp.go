@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	"example.com/linktracker/linkcore"
 	"github.com/spf13/cobra"
@@ -120,19 +119,6 @@ func (t *tool) makeReturnPaths(c *cobra.Command, args []string) error {
 		return errNo
 	}
 	return nil
-}
-
-// cut shortens what is quoted in a message.
-func cut(s string) string {
-	const most = 80 // bytes
-	if len(s) <= most {
-		return s
-	}
-	n := most
-	for n > most-utf8.UTFMax && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "…"
 }
 
 func (t *tool) verpCheckCommand() *cobra.Command {

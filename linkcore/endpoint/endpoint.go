@@ -24,6 +24,7 @@ import (
 
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/environment"
 	"example.com/linktracker/linkcore/event"
 	"example.com/linktracker/linkcore/redirect"
 )
@@ -68,7 +69,7 @@ type Endpoint struct {
 }
 
 // FromEnvironment is [ParseConfig] and [New]. Its error is one line, a
-// [*ConfigError] that names the variable.
+// [*linkcore.FieldError] whose Field is the variable.
 func FromEnvironment(ctx context.Context, getenv func(string) string, stdout io.Writer) (*Endpoint, error) {
 	c, err := ParseConfig(getenv)
 	if err != nil {
@@ -79,7 +80,8 @@ func FromEnvironment(ctx context.Context, getenv func(string) string, stdout io.
 
 // New opens what the configuration points to and starts the endpoint. Logs,
 // spilled events and, with CLICKS=stdout, events go to stdout, each line in one
-// write. What can't be opened is a [*ConfigError]. The context's values are
+// write. What can't be opened is a [*linkcore.FieldError]
+// with the variable as its Field. The context's values are
 // used, not its end: an endpoint runs until [Endpoint.Close].
 func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err error) {
 	lines := event.NewLineWriter(stdout)
@@ -92,7 +94,7 @@ func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err erro
 		}
 	}()
 	if e.keys, err = linkcore.OpenKeyRing(c.Keys, log); err != nil {
-		return nil, &ConfigError{"LINK_KEYS", err.Error()}
+		return nil, environment.Unusable("LINK_KEYS", err)
 	}
 	recorder, err := event.NewRecorder(event.Options{
 		TrustedProxies:  c.TrustedProxies,
@@ -107,11 +109,11 @@ func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err erro
 	}
 	e.sink, err = event.OpenSink(ctx, c.Clicks, event.SinkOptions{Timeout: c.DeliveryTimeout, Stdout: lines})
 	if err != nil {
-		return nil, &ConfigError{"CLICKS", err.Error()}
+		return nil, environment.Unusable("CLICKS", err)
 	}
 	source, err := OpenSource(c.Blocklist)
 	if err != nil {
-		return nil, &ConfigError{"BLOCKLIST", err.Error()}
+		return nil, environment.Unusable("BLOCKLIST", err)
 	}
 	e.rules = blocklist.NewCache(source, blocklist.Options{
 		Refresh: c.BlocklistRefresh,

@@ -1,4 +1,4 @@
-package main
+package erase
 
 import (
 	"context"
@@ -28,51 +28,55 @@ const (
 	callAttempts = 4
 
 	// For how long rows that were written cannot be deleted, as a rule.
-	streamingHold = 40 * time.Minute
+	StreamingHold = 40 * time.Minute
 )
 
-// errTooNew says that rows were written too recently to be deleted.
-var errTooNew = errors.New("some rows were written in the last 30 minutes")
+// ErrTooNew says that rows were written too recently to be deleted.
+var ErrTooNew = errors.New("some rows were written in the last 30 minutes")
 
-// A clicksTable is a table of events.
-type clicksTable struct {
+// A Table is a table of events in BigQuery.
+type Table struct {
 	client                  *bigquery.Service
 	project, dataset, table string
 }
 
-func (b clicksTable) String() string { return b.project + "." + b.dataset + "." + b.table }
+func (b Table) String() string { return b.project + "." + b.dataset + "." + b.table }
 
 var tableForm = regexp.MustCompile(`^((?:[a-z0-9.-]+:)?[a-z][a-z0-9-]*)[.:]([A-Za-z0-9_]+)\.([A-Za-z0-9_-]+)$`)
 
-func parseTable(name string) (clicksTable, error) {
+// ParseTable reads a table's name, PROJECT.DATASET.TABLE.
+func ParseTable(name string) (Table, error) {
 	m := tableForm.FindStringSubmatch(name)
 	if m == nil {
-		return clicksTable{}, usagef("--bigquery %q: give PROJECT.DATASET.TABLE, such as my-project.linktracker_clicks.clicks", name)
+		return Table{}, fmt.Errorf("%q: give PROJECT.DATASET.TABLE, such as my-project.linktracker_clicks.clicks", name)
 	}
-	return clicksTable{project: m[1], dataset: m[2], table: m[3]}, nil
+	return Table{project: m[1], dataset: m[2], table: m[3]}, nil
 }
 
-// openBigQuery returns a client with the application default credentials, or of
-// the emulator that BIGQUERY_EMULATOR_HOST names.
-func (t *tool) openBigQuery(ctx context.Context) (*bigquery.Service, error) {
+// Open connects the tables with the application default credentials or, if
+// emulator is its address, with an emulator.
+func Open(ctx context.Context, tables []Table, emulator string) error {
 	options := []option.ClientOption{option.WithTelemetryDisabled()}
-	if host := t.getenv("BIGQUERY_EMULATOR_HOST"); host != "" {
-		if !strings.Contains(host, "://") {
-			host = "http://" + host
+	if emulator != "" {
+		if !strings.Contains(emulator, "://") {
+			emulator = "http://" + emulator
 		}
-		options = append(options, option.WithEndpoint(host+"/bigquery/v2/"), option.WithoutAuthentication())
+		options = append(options, option.WithEndpoint(emulator+"/bigquery/v2/"), option.WithoutAuthentication())
 	}
 	client, err := bigquery.NewService(ctx, options...)
 	if err != nil {
-		return nil, adviseBigQuery(fmt.Errorf("open BigQuery: %w", err))
+		return adviseBigQuery(fmt.Errorf("open BigQuery: %w", err))
 	}
-	return client, nil
+	for i := range tables {
+		tables[i].client = client
+	}
+	return nil
 }
 
 // where is the condition of the person's rows, with its parameters: those with
 // the recipient and, as an event from which the person was left out may name the
 // rule for it, those with that rule.
-func (f *forgetting) where(before time.Time) (string, []*bigquery.QueryParameter) {
+func (p *person) where(before time.Time) (string, []*bigquery.QueryParameter) {
 	parameter := func(name, kind, value string) *bigquery.QueryParameter {
 		return &bigquery.QueryParameter{
 			Name:           name,
@@ -81,14 +85,14 @@ func (f *forgetting) where(before time.Time) (string, []*bigquery.QueryParameter
 		}
 	}
 	parameters := []*bigquery.QueryParameter{
-		parameter("recipient", "STRING", f.recipient),
-		parameter("rule", "STRING", f.rule.String()),
+		parameter("recipient", "STRING", p.recipient),
+		parameter("rule", "STRING", p.rule),
 	}
 	condition := "customer IS NULL"
-	if f.customer != "" {
+	if p.customer != "" {
 		// Compared without a function: the table is clustered by it.
 		condition = "customer = @customer"
-		parameters = append(parameters, parameter("customer", "STRING", f.customer))
+		parameters = append(parameters, parameter("customer", "STRING", p.customer))
 	}
 	condition += " AND (recipient = @recipient OR rule = @rule)"
 	if !before.IsZero() {
@@ -99,8 +103,8 @@ func (f *forgetting) where(before time.Time) (string, []*bigquery.QueryParameter
 }
 
 // count returns how many rows there are of the person.
-func (b clicksTable) count(ctx context.Context, f *forgetting) (int64, error) {
-	where, parameters := f.where(time.Time{})
+func (b Table) count(ctx context.Context, p *person) (int64, error) {
+	where, parameters := p.where(time.Time{})
 	result, err := b.query(ctx, "SELECT COUNT(*) FROM `"+b.String()+"` WHERE "+where, parameters)
 	if err != nil {
 		return 0, err
@@ -116,10 +120,10 @@ func (b clicksTable) count(ctx context.Context, f *forgetting) (int64, error) {
 }
 
 // delete deletes the person's rows, those of events before a time if it is given,
-// and returns how many it were. The error wraps errTooNew if none was deleted
+// and returns how many it were. The error wraps ErrTooNew if none was deleted
 // because of some that cannot be yet.
-func (b clicksTable) delete(ctx context.Context, f *forgetting, before time.Time) (int64, error) {
-	where, parameters := f.where(before)
+func (b Table) delete(ctx context.Context, p *person, before time.Time) (int64, error) {
+	where, parameters := p.where(before)
 	result, err := b.query(ctx, "DELETE FROM `"+b.String()+"` WHERE "+where, parameters)
 	if err != nil {
 		return 0, err
@@ -128,8 +132,8 @@ func (b clicksTable) delete(ctx context.Context, f *forgetting, before time.Time
 }
 
 // estimate returns how many bytes deleting reads.
-func (b clicksTable) estimate(ctx context.Context, f *forgetting) (int64, error) {
-	where, parameters := f.where(time.Time{})
+func (b Table) estimate(ctx context.Context, p *person) (int64, error) {
+	where, parameters := p.where(time.Time{})
 	job := newJob("DELETE FROM `"+b.String()+"` WHERE "+where, parameters)
 	job.Configuration.DryRun = true
 	var answer *bigquery.Job
@@ -157,7 +161,7 @@ func newJob(sql string, parameters []*bigquery.QueryParameter) *bigquery.Job {
 }
 
 // query runs a job to its end.
-func (b clicksTable) query(ctx context.Context, sql string, parameters []*bigquery.QueryParameter) (*bigquery.GetQueryResultsResponse, error) {
+func (b Table) query(ctx context.Context, sql string, parameters []*bigquery.QueryParameter) (*bigquery.GetQueryResultsResponse, error) {
 	var random [12]byte
 	rand.Read(random[:])
 	job := newJob(sql, parameters)
@@ -206,7 +210,7 @@ func (b clicksTable) query(ctx context.Context, sql string, parameters []*bigque
 }
 
 // call makes a call, again where BigQuery asks for that.
-func (b clicksTable) call(ctx context.Context, do func(context.Context) error) error {
+func (b Table) call(ctx context.Context, do func(context.Context) error) error {
 	for attempt := 1; ; attempt++ {
 		err := do(ctx)
 		if err == nil {
@@ -229,7 +233,7 @@ func adviseBigQuery(err error) error {
 	advice := ""
 	switch {
 	case strings.Contains(err.Error(), "streaming buffer"), strings.Contains(err.Error(), "recently written"):
-		return fmt.Errorf("%w: %w", errTooNew, err)
+		return fmt.Errorf("%w: %w", ErrTooNew, err)
 	case strings.Contains(err.Error(), "could not find default credentials"):
 		advice = "sign in with `gcloud auth application-default login`"
 	case !errors.As(err, &failure):

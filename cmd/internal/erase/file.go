@@ -1,4 +1,4 @@
-package main
+package erase
 
 import (
 	"bytes"
@@ -15,14 +15,14 @@ import (
 	"example.com/linktracker/linkcore/lines"
 )
 
-// erased is what was found in an events file.
-type erased struct {
-	matched int64 // lines of the person
+// found is what was found in an events file.
+type found struct {
+	matched int   // lines of the person
 	unclear []int // lines that hold the recipient's name, and cannot be understood
 	torn    bool  // so does the last one, which has no end yet
 }
 
-func (e erased) unsure() bool { return len(e.unclear) > 0 || e.torn }
+func (f found) unsure() bool { return len(f.unclear) > 0 || f.torn }
 
 // eraseLines finds a person's lines in an events file and, if erase is set,
 // overwrites them with blanks.
@@ -32,7 +32,7 @@ func (e erased) unsure() bool { return len(e.unclear) > 0 || e.torn }
 // and what it appends while a copy is made would be lost. Lines keep their
 // offsets, which readers of the file remember. A line is one write, so it is there
 // or gone, unless the machine dies meanwhile.
-func eraseLines(ctx context.Context, path string, f *forgetting, erase bool) (found erased, err error) {
+func eraseLines(ctx context.Context, path string, p *person, erase bool) (found found, err error) {
 	mode := os.O_RDONLY
 	if erase {
 		mode = os.O_RDWR
@@ -56,7 +56,7 @@ func eraseLines(ctx context.Context, path string, f *forgetting, erase bool) (fo
 	if objects, _ := in.Objects(); objects {
 		return found, fmt.Errorf("%s is one array and not lines: delete it, and export it again if it is still needed", path)
 	}
-	names := &mentions{name: []byte(f.recipient)}
+	names := &mentions{name: []byte(p.recipient)}
 	in.Tee = names
 	for number := 1; ; number++ {
 		if number%1024 == 0 && ctx.Err() != nil {
@@ -75,7 +75,7 @@ func eraseLines(ctx context.Context, path string, f *forgetting, erase bool) (fo
 		}
 		is, clear := false, false
 		if !line.TooLong {
-			is, clear = f.isOf(line.Text)
+			is, clear = p.isOf(line.Text)
 		}
 		switch {
 		case is:
@@ -103,7 +103,7 @@ func eraseLines(ctx context.Context, path string, f *forgetting, erase bool) (fo
 // isOf returns whether a line is of the person: by the recipient or, where nothing
 // was recorded of him, by the rule that says so. clear is whether it is, or is an
 // event that says that it is not.
-func (f *forgetting) isOf(line []byte) (is, clear bool) {
+func (p *person) isOf(line []byte) (is, clear bool) {
 	var e struct {
 		ID        string `json:"event_id"`
 		Type      string `json:"event_type"`
@@ -114,7 +114,7 @@ func (f *forgetting) isOf(line []byte) (is, clear bool) {
 	if json.Unmarshal(event.Unwrap(line), &e) != nil {
 		return false, false
 	}
-	is = e.Customer == f.customer && e.Recipient == f.recipient || e.Rule == f.rule.String()
+	is = e.Customer == p.customer && e.Recipient == p.recipient || e.Rule == p.rule
 	return is, is || e.ID != "" && e.Type != ""
 }
 
@@ -148,15 +148,4 @@ func (m *mentions) Write(p []byte) (int, error) {
 	const longest = 6 // bytes of a character that is escaped
 	m.tail = append(m.tail[:0], text[max(0, len(text)-longest*len(m.name)):]...)
 	return len(p), nil
-}
-
-// warnOf says what could not be decided about a file.
-func (f *forgetting) warnOf(path string, found erased) {
-	if len(found.unclear) > 0 {
-		f.t.complain("%s: %s with %q cannot be understood, the first is line %d: look at them yourself",
-			path, amount(int64(len(found.unclear)), "line"), f.recipient, found.unclear[0])
-	}
-	if found.torn {
-		f.t.complain("%s: the last line has no end yet and may be of this person: run this again", path)
-	}
 }

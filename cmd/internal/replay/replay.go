@@ -1,4 +1,6 @@
-package main
+// Package replay publishes spilled events again: from a log file, which it
+// remembers its place in, from a stream, or from the spill subscription.
+package replay
 
 import (
 	"context"
@@ -10,198 +12,113 @@ import (
 	"io"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
+	"example.com/linktracker/cmd/internal/recent"
 	"example.com/linktracker/linkcore/event"
 	"example.com/linktracker/linkcore/lines"
-	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 const (
-	// At most so many events are published and not yet behind the cursor; those
-	// are what a killed replay may publish again.
-	replayWindow = 500
+	// Window is how many events are published and not yet behind the cursor at
+	// most; those are what a killed replay may publish again.
+	Window = 500
 
-	// How often the cursor is written and progress shown, and the latter where
-	// nobody looks on.
+	// Timeout is how long publishing one event may take.
+	Timeout = 30 * time.Second
+
+	// MaxRefused is how many events may be refused or, in a subscription, not be
+	// understood before the rest is not tried.
+	MaxRefused = 1000
+
+	// How often the cursor is written, if there is no reason to do it sooner.
 	cursorInterval = 250 * time.Millisecond
-	reportInterval = 10 * time.Second
 
-	// How long publishing one event may take, and how much of it is left when
-	// the program is to end.
-	replayTimeout = 30 * time.Second
-	replayEnd     = 10 * time.Second
-
-	// When so many events were refused or, in a subscription, not understood, the
-	// rest would be too.
-	maxRefused = 1000
+	// How much of Timeout is left when the program is to end.
+	endTimeout = 10 * time.Second
 )
 
-// subscriptionURL is how a subscription is written.
-var subscriptionURL = regexp.MustCompile(`^pubsub://[^/?#%\s]+/subscriptions/[^/?#%\s]+$`)
+// Options say where events go and who is told.
+type Options struct {
+	Sink    event.Sink        // nil: nothing is published
+	Clicks  string            // what Sink was opened from, as a cursor remembers it
+	Explain func(error) error // says what to do about an error of Sink
 
-func (t *tool) replayCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "replay INPUT",
-		Short: "Publish spilled events again",
-		Long: `Publishes events again that an endpoint spilled, with their ids and times, as they
-would have been published then. INPUT is one of
-
-  PATH or file:PATH  a log file or an export of Cloud Logging: lines as endpoints
-                     wrote them or log entries, one JSON object a line or one JSON
-                     array, also packed with gzip; other lines are passed over
-  -                  the same on standard input
-  pubsub://PROJECT/subscriptions/NAME
-                     the spill subscription (linktracker-spill in Terraform), until
-                     nothing comes for --wait
-
---clicks is the endpoint's own setting, where the events should have gone. Your
-account needs the right to publish there, which Terraform's variable replayers
-gives, and operators alone have not.
-
-Replaying can be stopped and run again. How far a file was replayed is kept in a
-cursor beside it, INPUT.cursor, which also tells whether the file is still the one
-that it was; a log may have become longer. A message of the subscription is
-acknowledged once its event is. So no event is published twice, unless the program
-is killed or Pub/Sub does not answer: then those that were under way, at most ` + fmt.Sprint(replayWindow) + `,
-may be. They have the same event_id, by which subscribers tell duplicates apart; as
-they do with an event that had reached the topic although it was spilled.
-
-What cannot be read is told with its line, and everything else is replayed. So are
-events that the topic refuses, such as those that its schema does not allow: mend
-that and run it again. In a subscription both stay. The exit code is 1 if there
-were any.`,
-		Example: `  linkctl replay --dry-run spilled.jsonl
-  linkctl replay --clicks pubsub://my-project/clicks spilled.jsonl
-  gcloud logging read 'jsonPayload.message="event spilled"' --format=json | linkctl replay -
-  linkctl replay pubsub://my-project/subscriptions/linktracker-spill`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usagef("give one input: a file, - or pubsub://PROJECT/subscriptions/NAME")
-			}
-			return nil
-		},
-	}
-	clicksFlag(c)
-	flags := c.Flags()
-	cursorPath := flags.String("cursor", "", "`FILE` that says how far the input was replayed (default INPUT.cursor)")
-	dryRun := flags.Bool("dry-run", false, "publish nothing: say what would be")
-	wait := flags.Duration("wait", 10*time.Second, "end when nothing came from the subscription for this `TIME`")
-	c.RunE = func(c *cobra.Command, args []string) error {
-		input, ctx := args[0], c.Context()
-		subscription := strings.HasPrefix(input, "pubsub://")
-		path := strings.TrimPrefix(input, "file:")
-		switch {
-		case subscription && !subscriptionURL.MatchString(input):
-			return usagef("%q is no subscription: give pubsub://PROJECT/subscriptions/NAME", input)
-		case subscription && *dryRun:
-			return usagef("--dry-run is for files: `gcloud pubsub subscriptions pull NAME --limit=1` shows a message and leaves it there")
-		case c.Flag("cursor").Changed && (subscription || input == "-"):
-			return usagef("--cursor is for files: only those can be read from the middle")
-		case c.Flag("wait").Changed && !subscription:
-			return usagef("--wait is for subscriptions: a file has an end")
-		case *wait <= 0:
-			return usagef("--wait %v: give a time such as 10s", *wait)
-		case path == "":
-			return usagef("the input is empty")
-		case *cursorPath == "" && input != "-":
-			*cursorPath = path + ".cursor"
-		}
-		r := &replay{t: t, published: newRecentIDs(recentIDs), reasons: map[string]*span{}, started: t.now()}
-		r.clicks = t.setting(c, "clicks", "CLICKS")
-		if !*dryRun {
-			clicks, err := t.required(c, "clicks", "CLICKS", "where the events should go")
-			if err != nil {
-				return err
-			}
-			if clicks == "stdout" {
-				return usagef("events are replayed to pubsub://PROJECT/TOPIC or file:PATH, not to stdout")
-			}
-			if r.sink, err = openClicks(ctx, clicks, event.SinkOptions{Timeout: replayTimeout}); err != nil {
-				return err
-			}
-			defer r.sink.Close(context.WithoutCancel(ctx))
-		}
-		var err error
-		switch {
-		case subscription:
-			err = r.subscription(ctx, input, *wait)
-		case input == "-":
-			if f, ok := t.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-				return usagef("no log entries: give a file, or pipe them to standard input")
-			}
-			err = r.entries(ctx, interruptible(ctx, t.stdin), "", cursor{}, 0)
-		default:
-			err = r.file(ctx, path, *cursorPath)
-		}
-		if errors.Is(err, event.ErrSource) {
-			return usageError{err}
-		}
-		return r.end(err)
-	}
-	return c
+	// Warn is told of each event that was not replayed, and Progress now and then
+	// how many events were and how much of the file that was, in percent: -1 if
+	// that is not known. They are called one at a time, from any goroutine.
+	Warn     func(format string, args ...any)
+	Progress func(events, percent int)
 }
 
-// A replay is one run.
-type replay struct {
-	t       *tool
-	clicks  string
-	sink    event.Sink // nil: nothing is published
-	started time.Time
+// A Replay is one run. It is made by [New], and one of its methods File, Input and
+// Subscription is called once.
+type Replay struct {
+	Options
 
-	// mu guards what follows.
+	// mu guards what follows, and Warn and Progress.
 	mu        sync.Mutex
-	published *recentIDSet
-	reasons   map[string]*span // what was replayed, by reason
-	before    int              // replayed by earlier runs
-	doubles   int              // met again, and not published
-	refused   int
-	bad       int // chunks that could not be read
-	badBefore int // by earlier runs
-	others    int // lines that tell of something else
-	reported  time.Time
-	onLine    bool // a line of progress is on the terminal
+	published *recent.IDs
+	result    Result
 }
 
-// A span is how many events there were, and of which time.
-type span struct {
-	events      int
-	first, last time.Time
+// A Result is what a replay did.
+type Result struct {
+	Reasons          map[string]*Span // what was replayed, by the reason for which it was spilled
+	Before           int              // events that earlier runs replayed
+	Doubles          int              // events that were met again, and not published
+	Refused          int              // events
+	Unreadable       int              // entries or messages
+	UnreadableBefore int              // by earlier runs
+	Others           int              // lines that tell of something else
 }
 
-func (s *span) add(at time.Time) {
-	if s.events == 0 || at.Before(s.first) {
-		s.first = at
+// A Span is how many events there were, and of which time.
+type Span struct {
+	Events      int
+	First, Last time.Time
+}
+
+func (s *Span) add(at time.Time) {
+	if s.Events == 0 || at.Before(s.First) {
+		s.First = at
 	}
-	if s.events == 0 || at.After(s.last) {
-		s.last = at
+	if s.Events == 0 || at.After(s.Last) {
+		s.Last = at
 	}
-	s.events++
+	s.Events++
 }
 
-func (r *replay) replayed() (all span) {
-	for _, s := range r.reasons {
-		events := all.events + s.events
-		all.add(s.first)
-		all.add(s.last)
-		all.events = events
+// Replayed returns all that was replayed.
+func (r *Result) Replayed() (all Span) {
+	for _, s := range r.Reasons {
+		events := all.Events + s.Events
+		all.add(s.First)
+		all.add(s.Last)
+		all.Events = events
 	}
 	return all
 }
 
-// file replays a file from where the cursor is.
-func (r *replay) file(ctx context.Context, path, cursorPath string) error {
+// New returns a replay.
+func New(o Options) *Replay {
+	return &Replay{Options: o, published: recent.NewIDs(), result: Result{Reasons: map[string]*Span{}}}
+}
+
+// Result returns what was done, once all is.
+func (r *Replay) Result() *Result { return &r.result }
+
+// File replays a log file or an export from where its cursor is, and keeps the
+// cursor.
+func (r *Replay) File(ctx context.Context, path, cursorPath string) error {
 	c, err := readCursor(cursorPath)
 	if err != nil {
 		return err
 	}
-	if c.Clicks != "" && r.clicks != "" && c.Clicks != r.clicks {
-		return fmt.Errorf("%s tells of a replay to %s: give another --cursor, or remove it to replay to %s too", cursorPath, c.Clicks, r.clicks)
+	if c.Clicks != "" && r.Clicks != "" && c.Clicks != r.Clicks {
+		return fmt.Errorf("%s tells of a replay to %s: give another --cursor, or remove it to replay to %s too", cursorPath, c.Clicks, r.Clicks)
 	}
 	check, _, err := openInput(path)
 	if err != nil {
@@ -228,6 +145,11 @@ func (r *replay) file(ctx context.Context, path, cursorPath string) error {
 		size = 0 // says nothing of how far it is read
 	}
 	return r.entries(ctx, f, cursorPath, c, size)
+}
+
+// Input replays the same from a reader, without a cursor.
+func (r *Replay) Input(ctx context.Context, input io.Reader) error {
+	return r.entries(ctx, input, "", cursor{}, 0)
 }
 
 // openInput opens a file, and returns its size.
@@ -260,7 +182,7 @@ type pending struct {
 // A fileReplay replays what a file or standard input holds. All happens in one
 // goroutine but the calls that publish.
 type fileReplay struct {
-	*replay
+	*Replay
 	reader *lines.Reader
 	hash   hash.Hash // of all that was read
 	size   int64     // of the input, 0 if not known
@@ -280,30 +202,30 @@ type fileReplay struct {
 
 // entries replays what an input holds from where a cursor is, and keeps the
 // cursor if it has a path.
-func (r *replay) entries(ctx context.Context, input io.Reader, path string, c cursor, size int64) error {
+func (r *Replay) entries(ctx context.Context, input io.Reader, path string, c cursor, size int64) error {
 	f := &fileReplay{
-		replay: r, reader: lines.NewReader(input), hash: sha256.New(), size: size,
+		Replay: r, reader: lines.NewReader(input), hash: sha256.New(), size: size,
 		path: path, cursor: c, refused: map[int64]bool{},
-		finished: make(chan *pending, replayWindow), underWay: map[string]bool{}, saved: r.t.now(),
+		finished: make(chan *pending, Window), underWay: map[string]bool{}, saved: time.Now(),
 	}
 	f.reader.Tee = f.hash
 	if f.cursor.Clicks == "" {
-		f.cursor.Clicks = r.clicks
+		f.cursor.Clicks = r.Clicks
 	}
 	for _, id := range c.Done {
-		r.published.add(id)
+		r.published.Add(id)
 	}
 	for _, offset := range c.Refused {
 		f.refused[offset] = true
 	}
-	r.before, r.badBefore = c.Replayed, c.Unreadable
+	r.result.Before, r.result.UnreadableBefore = c.Replayed, c.Unreadable
 
 	publishing, stop := publishingContext(ctx)
 	defer stop()
 	for {
 		reading := !f.ended && f.err == nil && ctx.Err() == nil
 		switch {
-		case reading && len(f.finished) == 0 && len(f.underWay)+f.unsaved < replayWindow:
+		case reading && len(f.finished) == 0 && len(f.underWay)+f.unsaved < Window:
 			f.read(publishing)
 		case len(f.underWay) > 0:
 			f.settle(<-f.finished)
@@ -316,7 +238,7 @@ func (r *replay) entries(ctx context.Context, input io.Reader, path string, c cu
 			}
 			return f.err
 		}
-		if f.unsaved >= replayWindow/2 || r.t.now().Sub(f.saved) >= cursorInterval {
+		if f.unsaved >= Window/2 || time.Since(f.saved) >= cursorInterval {
 			if err := f.save(); err != nil && f.err == nil {
 				f.err = err
 			}
@@ -353,11 +275,11 @@ func (f *fileReplay) read(ctx context.Context) {
 	}
 	switch {
 	case errors.Is(err, event.ErrNotSpilled):
-		f.others++
+		f.result.Others++
 		return
 	case err != nil:
-		f.bad++
-		f.complain("%s: %v", k.Where(), err)
+		f.result.Unreadable++
+		f.warn("%s: %v", k.Where(), err)
 		return
 	}
 	id := spilled.Event.ID
@@ -393,7 +315,7 @@ func (f *fileReplay) settle(p *pending) {
 			f.err = err
 		}
 	case f.err == nil:
-		f.err = clicksPublisher.Explain(fmt.Errorf("publish the event of %s: %w", p.Where(), p.err))
+		f.err = f.Explain(fmt.Errorf("publish the event of %s: %w", p.Where(), p.err))
 	}
 	for len(f.queue) > 0 && f.queue[0].done {
 		f.queue = f.queue[1:]
@@ -402,8 +324,8 @@ func (f *fileReplay) settle(p *pending) {
 
 // save writes the cursor.
 func (f *fileReplay) save() error {
-	f.unsaved, f.saved = 0, f.t.now()
-	if f.path == "" || f.sink == nil {
+	f.unsaved, f.saved = 0, time.Now()
+	if f.path == "" || f.Sink == nil {
 		return nil
 	}
 	offset, sum := f.reader.Offset(), f.sum()
@@ -425,8 +347,8 @@ func (f *fileReplay) save() error {
 			f.cursor.Refused = append(f.cursor.Refused, start)
 		}
 	}
-	f.cursor.Replayed = f.before + f.replayed().events
-	f.cursor.Unreadable = f.badBefore + f.bad
+	f.cursor.Replayed = f.result.Before + f.result.Replayed().Events
+	f.cursor.Unreadable = f.result.UnreadableBefore + f.result.Unreadable
 	return f.cursor.write(f.path)
 }
 
@@ -443,38 +365,37 @@ func publishingContext(ctx context.Context) (context.Context, context.CancelFunc
 	stop := context.AfterFunc(ctx, func() {
 		select {
 		case <-publishing.Done():
-		case <-time.After(replayEnd):
+		case <-time.After(endTimeout):
 			cancel()
 		}
 	})
 	return publishing, func() { stop(); cancel() }
 }
 
-// subscription replays the messages of a subscription until there are none.
-func (r *replay) subscription(ctx context.Context, source string, wait time.Duration) error {
+// Subscription replays the messages of a subscription until none has come for so
+// long. The outage is told as [event.ReceiveOptions] has it.
+func (r *Replay) Subscription(ctx context.Context, source string, wait time.Duration, outage func(error)) error {
 	receive, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	publishing, stopPublishing := publishingContext(ctx)
 	defer stopPublishing()
 	var (
-		slots    = make(chan struct{}, replayWindow)
+		slots    = make(chan struct{}, Window)
 		underWay = map[string]chan struct{}{} // by id; guarded by r.mu
 		came     int
 	)
-	r.t.note("replaying %s until nothing has come for %v", source, wait)
-	outage := &outage{t: r.t, source: source}
-	err := event.Drain(receive, source, wait, outage.tell, func(m *event.Message) {
+	err := event.Drain(receive, source, wait, outage, func(m *event.Message) {
 		came++
-		name := fmt.Sprintf("message %d, of %s", came, stamp(m.PublishedAt))
+		name := fmt.Sprintf("message %d, of %s", came, m.PublishedAt.UTC().Format(time.RFC3339))
 		spilled, err := event.ParseSpilled(m.Data)
 		if err != nil {
 			m.Nack()
 			r.mu.Lock()
-			r.bad++
-			bad := r.bad
+			r.result.Unreadable++
+			bad := r.result.Unreadable
 			r.mu.Unlock()
-			r.complain("%s: %v; it stays in the subscription", name, err)
-			if bad >= maxRefused {
+			r.warn("%s: %v; it stays in the subscription", name, err)
+			if bad >= MaxRefused {
 				stop(fmt.Errorf("%d messages could not be read, so the rest was not tried: is this the spill subscription?", bad))
 			}
 			return
@@ -509,7 +430,7 @@ func (r *replay) subscription(ctx context.Context, source string, wait time.Dura
 				}
 			default:
 				m.Nack()
-				stop(clicksPublisher.Explain(fmt.Errorf("publish the event of %s: %w", name, err)))
+				stop(r.Explain(fmt.Errorf("publish the event of %s: %w", name, err)))
 			}
 			r.mu.Lock()
 			delete(underWay, id)
@@ -529,168 +450,68 @@ func (r *replay) subscription(ctx context.Context, source string, wait time.Dura
 }
 
 // publish publishes an event, unless nothing is to be published.
-func (r *replay) publish(ctx context.Context, s *event.Spilled) error {
-	if r.sink == nil {
+func (r *Replay) publish(ctx context.Context, s *event.Spilled) error {
+	if r.Sink == nil {
 		return nil
 	}
-	return s.Publish(ctx, r.sink)
+	return s.Publish(ctx, r.Sink)
 }
 
 // met tells whether an event was published already, and counts it then.
-func (r *replay) met(id string) bool {
+func (r *Replay) met(id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.published.has(id) {
+	if !r.published.Has(id) {
 		return false
 	}
-	r.doubles++
+	r.result.Doubles++
 	return true
 }
 
 // took counts an event that was published.
-func (r *replay) took(s *event.Spilled) {
+func (r *Replay) took(s *event.Spilled) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.published.add(s.Event.ID)
-	of := r.reasons[s.Reason]
+	r.published.Add(s.Event.ID)
+	of := r.result.Reasons[s.Reason]
 	if of == nil {
-		of = &span{}
-		r.reasons[s.Reason] = of
+		of = &Span{}
+		r.result.Reasons[s.Reason] = of
 	}
 	of.add(s.Event.OccurredAt)
 }
 
 // refuse tells of an event that was refused. It returns an error if there is no
 // sense in going on.
-func (r *replay) refuse(where string, s *event.Spilled, err error) error {
+func (r *Replay) refuse(where string, s *event.Spilled, err error) error {
 	r.mu.Lock()
-	r.refused++
-	refused := r.refused
+	r.result.Refused++
+	refused := r.result.Refused
 	r.mu.Unlock()
 	spilledAs := ""
 	if s.Reason == event.Refused {
 		spilledAs = ", as it was when it was spilled"
 	}
-	r.complain("%s: event %s was refused%s: %v", where, s.Event.ID, spilledAs, clicksPublisher.Explain(err))
-	if refused >= maxRefused {
+	r.warn("%s: event %s was refused%s: %v", where, s.Event.ID, spilledAs, r.Explain(err))
+	if refused >= MaxRefused {
 		return fmt.Errorf("%d events were refused, so the rest was not tried: mend the topic's schema first", refused)
 	}
 	return nil
 }
 
-// complain is the tool's, beside the line of progress and from any goroutine.
-func (r *replay) complain(format string, args ...any) {
+func (r *Replay) warn(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.clearLine()
-	r.t.complain(format, args...)
+	r.Warn(format, args...)
 }
 
-// clearLine removes the line of progress from the terminal.
-func (r *replay) clearLine() {
-	if r.onLine {
-		fmt.Fprint(r.t.stderr, "\r\x1b[K")
-		r.onLine = false
-	}
-}
-
-// progress tells on standard error how far the replay is, of so many bytes where
-// that is known: on a terminal in one line, else now and then.
-func (r *replay) progress(offset, size int64) {
+// progress tells how far the replay is, of so many bytes where that is known.
+func (r *Replay) progress(offset, size int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	interval := reportInterval
-	f, ok := r.t.stderr.(*os.File)
-	terminal := ok && term.IsTerminal(int(f.Fd()))
-	if terminal {
-		interval = cursorInterval
-	}
-	now := r.t.now()
-	if r.reported.IsZero() {
-		r.reported = r.started
-	}
-	if now.Sub(r.reported) < interval {
-		return
-	}
-	r.reported = now
-	text := count(r.replayed().events, "event") + " replayed"
+	percent := -1
 	if size > 0 {
-		text += fmt.Sprintf(", %d%% of the file", min(100*offset/size, 100))
+		percent = int(min(100*offset/size, 100))
 	}
-	if !terminal {
-		fmt.Fprintln(r.t.stderr, text)
-		return
-	}
-	fmt.Fprint(r.t.stderr, "\r\x1b[K", text)
-	r.onLine = true
-}
-
-// end tells what was done. The error is what ended the replay early.
-func (r *replay) end(err error) error {
-	r.mu.Lock()
-	r.clearLine()
-	r.mu.Unlock()
-	t := r.t
-	all := r.replayed()
-	if err != nil && all.events+r.doubles+r.refused+r.bad == 0 {
-		return err
-	}
-	verb := "replayed"
-	if r.sink == nil {
-		verb = "to be replayed"
-	}
-	fmt.Fprintf(t.stdout, "%s %s", count(all.events, "event"), verb)
-	if all.events > 0 {
-		fmt.Fprintf(t.stdout, ", of %s to %s", stamp(all.first), stamp(all.last))
-	}
-	fmt.Fprintln(t.stdout)
-	for _, reason := range slices.Sorted(maps.Keys(r.reasons)) {
-		fmt.Fprintf(t.stdout, "  %d spilled as: %s\n", r.reasons[reason].events, printable(reason))
-	}
-	for _, line := range []struct {
-		n                   int
-		singular, remainder string
-	}{
-		{r.before, "event", " replayed by earlier runs"},
-		{r.doubles, "event", " met again, and not published twice"},
-		{r.refused, "event", " refused"},
-		{r.bad, "entry", " not understood"},
-		{r.badBefore, "entry", " not understood by earlier runs"},
-		{r.others, "line", " of something else"},
-	} {
-		if line.n > 0 {
-			fmt.Fprintf(t.stdout, "%s%s\n", count(line.n, line.singular), line.remainder)
-		}
-	}
-	if err == nil && r.refused+r.bad+r.badBefore > 0 {
-		return errNo
-	}
-	return err
-}
-
-// count is a number of things: 1 event, 2 events, 2 entries.
-func count(n int, singular string) string {
-	switch {
-	case n == 1:
-	case strings.HasSuffix(singular, "y"):
-		singular = strings.TrimSuffix(singular, "y") + "ies"
-	default:
-		singular += "s"
-	}
-	return fmt.Sprintf("%d %s", n, singular)
-}
-
-// clicksURL is how what events are published to is written.
-var clicksURL = regexp.MustCompile(`^(file:.+|pubsub://[^/?#%\s]+/[^/?#%\s]+)$`)
-
-// openClicks opens what --clicks names, to publish to it.
-func openClicks(ctx context.Context, clicks string, o event.SinkOptions) (event.Sink, error) {
-	if !clicksURL.MatchString(clicks) {
-		return nil, usagef("where the events should go (--clicks, CLICKS): %q is neither pubsub://PROJECT/TOPIC nor file:PATH", clicks)
-	}
-	sink, err := event.OpenSink(ctx, clicks, o)
-	if err != nil {
-		return nil, clicksPublisher.Explain(err)
-	}
-	return sink, nil
+	r.Progress(r.result.Replayed().Events, percent)
 }

@@ -19,7 +19,7 @@ func BenchmarkAdd(b *testing.B) {
 	for e := range newsletter(100_000, 3) {
 		lines = append(lines, e.AppendJSON(nil))
 	}
-	w := watcher(b, Config{}, full)
+	w := watcher(b, DefaultConfig(), full)
 	runtime.GC()
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -44,7 +44,7 @@ func BenchmarkTenMillionLinks(b *testing.B) {
 	defer debug.SetGCPercent(debug.SetGCPercent(GCPercent))
 	b.ReportAllocs()
 	for range b.N {
-		w := watcher(b, Config{}, full)
+		w := watcher(b, DefaultConfig(), full)
 		manyLinks(w, 10_000_000)
 		reportMemory(b, w)
 	}
@@ -97,7 +97,7 @@ func residentPeak() int {
 // The same in small: memory does not grow with the number of links.
 func TestMemoryIsBounded(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(GCPercent))
-	w := watcher(t, Config{}, full)
+	w := watcher(t, DefaultConfig(), full)
 	live := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()

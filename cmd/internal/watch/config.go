@@ -8,80 +8,61 @@ import (
 	"example.com/linktracker/linkcore"
 )
 
-// Config says what raises an alert. A zero field takes its default.
+// Config says what raises an alert. [DefaultConfig] has the defaults.
 type Config struct {
 	// Links and recipients: so many networks (IPv4 /24, IPv6 /48) or addresses
 	// within Window. What a scanner did does not count. A person on the way has a
 	// handful of networks and a mail gateway about ten; a mail passed on among
 	// colleagues some more.
-	Window            time.Duration // default 15m
-	LinkNetworks      int           // default 20
-	LinkAddresses     int           // default 60
-	RecipientNetworks int           // default 30; more than LinkNetworks, since gateways fetch each link from elsewhere
+	Window            time.Duration
+	LinkNetworks      int
+	LinkAddresses     int
+	RecipientNetworks int // more than LinkNetworks, since gateways fetch each link from elsewhere
 
 	// Customers and mailings: within ShareWindow at least BlockedShare of all
 	// clicks were blocked, of at least BlockedRecipients recipients, and the share
 	// is BlockedRise times that of the last day or more.
-	ShareWindow       time.Duration // default 10m, at most an hour
-	BlockedShare      float64       // default 0.2
-	BlockedRecipients int           // default 20, at most 100
-	BlockedRise       float64       // default 3
+	ShareWindow       time.Duration // at most an hour
+	BlockedShare      float64
+	BlockedRecipients int // at most 100
+	BlockedRise       float64
 
 	// Destination hosts: HostCustomers customers within HostWindow. A host is
 	// known once it was there for HostKnownAfter; and those of KnownHosts and
 	// their subdomains always are, and those that appear within Learning from the
 	// first event on. What lies between two events counts for a tenth of Learning at
 	// most, and late events for nothing: an event of days ago does not end it.
-	HostWindow     time.Duration // default 1h
-	HostCustomers  int           // default 5
-	HostKnownAfter time.Duration // default 72h
-	Learning       time.Duration // default 1h; negative: none
+	HostWindow     time.Duration
+	HostCustomers  int
+	HostKnownAfter time.Duration
+	Learning       time.Duration // 0: none
 	KnownHosts     []string
 
 	// An alert about the same subject is not raised again within Repeat.
-	Repeat time.Duration // default 1h
+	Repeat time.Duration
 }
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
-	return Config{}.withDefaults()
-}
-
-func (c Config) withDefaults() Config {
-	setDefault(&c.Window, 15*time.Minute)
-	setDefault(&c.LinkNetworks, 20)
-	setDefault(&c.LinkAddresses, 60)
-	setDefault(&c.RecipientNetworks, 30)
-	setDefault(&c.ShareWindow, 10*time.Minute)
-	setDefault(&c.BlockedShare, 0.2)
-	setDefault(&c.BlockedRecipients, 20)
-	setDefault(&c.BlockedRise, 3)
-	setDefault(&c.HostWindow, time.Hour)
-	setDefault(&c.HostCustomers, 5)
-	setDefault(&c.HostKnownAfter, 72*time.Hour)
-	setDefault(&c.Learning, time.Hour)
-	setDefault(&c.Repeat, time.Hour)
-	return c
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
+	return Config{
+		Window:            15 * time.Minute,
+		LinkNetworks:      20,
+		LinkAddresses:     60,
+		RecipientNetworks: 30,
+		ShareWindow:       10 * time.Minute,
+		BlockedShare:      0.2,
+		BlockedRecipients: 20,
+		BlockedRise:       3,
+		HostWindow:        time.Hour,
+		HostCustomers:     5,
+		HostKnownAfter:    72 * time.Hour,
+		Learning:          time.Hour,
+		Repeat:            time.Hour,
 	}
 }
 
-// A ConfigError says which field of a [Config] cannot be used.
-type ConfigError struct {
-	Field   string
-	Problem string
-}
-
-func (e *ConfigError) Error() string { return e.Field + " " + e.Problem }
-
-// Validate checks the fields that are set. The error is a [*ConfigError].
+// Validate checks the fields. The error is a [*linkcore.FieldError].
 func (c Config) Validate() error {
-	c = c.withDefaults()
 	for _, f := range [...]struct {
 		name               string
 		value, least, most time.Duration
@@ -90,14 +71,12 @@ func (c Config) Validate() error {
 		{"ShareWindow", c.ShareWindow, time.Minute, time.Hour},
 		{"HostWindow", c.HostWindow, time.Minute, 24 * time.Hour},
 		{"HostKnownAfter", c.HostKnownAfter, time.Hour, 1000 * time.Hour},
+		{"Learning", c.Learning, 0, 1000 * time.Hour},
 		{"Repeat", c.Repeat, time.Minute, 1000 * time.Hour},
 	} {
 		if f.value < f.least || f.value > f.most {
-			return &ConfigError{f.name, fmt.Sprintf("is %v, and has to be from %v to %v", f.value, f.least, f.most)}
+			return refused(f.name, "is %v, and has to be from %v to %v", f.value, f.least, f.most)
 		}
-	}
-	if c.Learning > 1000*time.Hour {
-		return &ConfigError{"Learning", fmt.Sprintf("is %v, and has to be %v at most", c.Learning, 1000*time.Hour)}
 	}
 	for _, f := range [...]struct {
 		name               string
@@ -110,22 +89,26 @@ func (c Config) Validate() error {
 		{"HostCustomers", c.HostCustomers, 2, maxCustomers},
 	} {
 		if f.value < f.least || f.value > f.most {
-			return &ConfigError{f.name, fmt.Sprintf("is %d, and has to be from %d to %d", f.value, f.least, f.most)}
+			return refused(f.name, "is %d, and has to be from %d to %d", f.value, f.least, f.most)
 		}
 	}
 	// Written so that what is no number is refused too.
 	if !(c.BlockedShare > 0 && c.BlockedShare <= 1) {
-		return &ConfigError{"BlockedShare", fmt.Sprintf("is %v, and has to be more than 0 and at most 1", c.BlockedShare)}
+		return refused("BlockedShare", "is %v, and has to be more than 0 and at most 1", c.BlockedShare)
 	}
 	if !(c.BlockedRise >= 1 && c.BlockedRise <= 1000) {
-		return &ConfigError{"BlockedRise", fmt.Sprintf("is %v, and has to be from 1 to 1000", c.BlockedRise)}
+		return refused("BlockedRise", "is %v, and has to be from 1 to 1000", c.BlockedRise)
 	}
 	for _, host := range c.KnownHosts {
 		if _, err := normalHost(host); err != nil {
-			return &ConfigError{"KnownHosts", fmt.Sprintf("holds %q: %v", host, err)}
+			return refused("KnownHosts", "holds %q: %v", host, err)
 		}
 	}
 	return nil
+}
+
+func refused(field, format string, args ...any) error {
+	return &linkcore.FieldError{Field: field, Problem: fmt.Sprintf(format, args...)}
 }
 
 // normalHost returns the form in which hosts are compared.

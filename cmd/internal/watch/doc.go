@@ -5,7 +5,7 @@
 //
 // A [Watcher] is fed with events and answers with alerts and verdicts:
 //
-//	w, err := watch.New(watch.Config{})
+//	w, err := watch.New(watch.DefaultConfig())
 //	...
 //	alerts, verdicts := w.Add(e)
 //

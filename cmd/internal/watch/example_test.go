@@ -5,13 +5,13 @@ import (
 	"slices"
 	"time"
 
+	"example.com/linktracker/cmd/internal/watch"
 	"example.com/linktracker/linkcore/event"
-	"example.com/linktracker/linkcore/watch"
 )
 
 // A link that went to one recipient is clicked from everywhere.
 func ExampleWatcher() {
-	w, err := watch.New(watch.Config{})
+	w, err := watch.New(watch.DefaultConfig())
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -23,7 +23,9 @@ func FuzzAdd(f *testing.F) {
 	f.Add(lines)
 	f.Add([]byte(`{"event_id":"x","event_type":"click","occurred_at":"0001-01-01T00:00:00Z","customer":"a","destination":"http://[::1]./"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		w := watcher(t, Config{Learning: -1, LinkNetworks: 2, LinkAddresses: 2, RecipientNetworks: 2, HostCustomers: 2, BlockedRecipients: 1}, sizes{seen: 16, judge: 4096, links: 64, recipients: 64})
+		w := watcher(t, with(func(c *Config) {
+			c.Learning, c.LinkNetworks, c.LinkAddresses, c.RecipientNetworks, c.HostCustomers, c.BlockedRecipients = 0, 2, 2, 2, 2, 1
+		}), sizes{seen: 16, judge: 4096, links: 64, recipients: 64})
 		ids := map[string]bool{}
 		for line := range bytes.Lines(data) {
 			var e event.Event

@@ -80,7 +80,7 @@ func newJudge(ring int, seed maphash.Seed) *Judge {
 // monitoring's have no part in it. Events may come in any order, and the same one
 // again, as long as those around it are remembered.
 func (j *Judge) Add(e *event.Event) []*event.Event {
-	if e.Type != event.Click && e.Type != event.Blocked || e.Untracked || e.Recipient == "" || e.Link == "" || e.Customer == probe {
+	if e.Type != event.Click && e.Type != event.Blocked || e.Untracked || e.Recipient == "" || e.Link == "" || e.Customer == linkcore.ProbeCustomer {
 		return nil
 	}
 	var h maphash.Hash

@@ -1,4 +1,4 @@
-package terraform_test
+package watch_test
 
 import (
 	"bytes"
@@ -15,9 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"example.com/linktracker/cmd/internal/watch"
+	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/event"
 	"example.com/linktracker/linkcore/testsize"
-	"example.com/linktracker/linkcore/watch"
 )
 
 // The views are written for BigQuery, which runs nowhere but at Google. SQLite
@@ -44,7 +45,7 @@ var dialect = []struct{ google, sqlite string }{
 // query returns a view's query in SQLite's dialect.
 func query(t *testing.T, view string) string {
 	t.Helper()
-	content, err := os.ReadFile("bigquery.tf")
+	content, err := os.ReadFile("../../../terraform/bigquery.tf")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +144,7 @@ type field struct{ Name, Type, Mode string }
 // table returns statements that make the table of events and fill it.
 func table(t *testing.T, rows []*event.Event) (sql string, fields []field) {
 	t.Helper()
-	schema, err := os.ReadFile("click.bigquery.json")
+	schema, err := os.ReadFile("../../../terraform/click.bigquery.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +205,7 @@ func history(r *rand.Rand, n int) (events []*event.Event) {
 	step := []time.Duration{200 * time.Millisecond, time.Second / 2, time.Second, 20 * time.Second}[r.IntN(4)]
 	customer := fmt.Sprint("c", n)
 	if n%50 == 1 {
-		customer = "_probe"
+		customer = linkcore.ProbeCustomer
 	}
 	for i := range 3 + r.IntN(14) {
 		at := begin.Add(time.Duration(r.IntN(11)) * step)
@@ -254,7 +255,7 @@ func history(r *rand.Rand, n int) (events []*event.Event) {
 		}
 		// A trap says so itself, but for a defect.
 		if e.Link != "" && step == 20*time.Second && r.IntN(8) == 0 {
-			e.Link = "hp_" + e.Link
+			e.Link = linkcore.HoneypotPrefix + e.Link
 			if r.IntN(4) > 0 {
 				e.Automation = event.Automated
 				e.Signals |= event.SignalHoneypot
@@ -280,7 +281,7 @@ func judge(events []*event.Event) map[string]seen {
 	all := map[string]seen{}
 	for _, e := range events {
 		signals := e.Signals
-		trap := strings.HasPrefix(e.Link, "hp_")
+		trap := strings.HasPrefix(e.Link, linkcore.HoneypotPrefix)
 		if e.Automation != event.Automated {
 			if trap {
 				signals |= event.SignalHoneypot
@@ -289,7 +290,7 @@ func judge(events []*event.Event) map[string]seen {
 				if !together(first, e) {
 					continue
 				}
-				if strings.HasPrefix(first.Link, "hp_") && first.OccurredAt.Sub(e.OccurredAt).Abs() <= time.Minute {
+				if strings.HasPrefix(first.Link, linkcore.HoneypotPrefix) && first.OccurredAt.Sub(e.OccurredAt).Abs() <= time.Minute {
 					signals |= event.SignalHoneypot
 				}
 				links, inside := map[string]bool{}, false
@@ -316,7 +317,7 @@ func judge(events []*event.Event) map[string]seen {
 // the same recipient.
 func together(a, b *event.Event) bool {
 	for _, e := range [...]*event.Event{a, b} {
-		if e.Type != event.Click && e.Type != event.Blocked || e.Untracked || e.Recipient == "" || e.Link == "" || e.Customer == "_probe" {
+		if e.Type != event.Click && e.Type != event.Blocked || e.Untracked || e.Recipient == "" || e.Link == "" || e.Customer == linkcore.ProbeCustomer {
 			return false
 		}
 	}
@@ -324,7 +325,7 @@ func together(a, b *event.Event) bool {
 }
 
 // TestViewsFollowTheRule runs both views over generated histories and compares
-// them with the rule of verdicts, told slowly, and with what linkcore/watch
+// them with the rule of verdicts, told slowly, and with what cmd/internal/watch
 // finds, which linkctl watch and linkctl report use.
 func TestViewsFollowTheRule(t *testing.T) {
 	testsize.Large(t)
@@ -357,7 +358,7 @@ func TestViewsFollowTheRule(t *testing.T) {
 	}
 	bySign := map[string]int{}
 	for _, e := range events {
-		found := want[e.ID].automation == event.Automated && e.Automation != event.Automated && !strings.HasPrefix(e.Link, "hp_")
+		found := want[e.ID].automation == event.Automated && e.Automation != event.Automated && !strings.HasPrefix(e.Link, linkcore.HoneypotPrefix)
 		signals, ok := verdicts[e.ID]
 		if found != ok || !want[e.ID].signals.Has(signals) {
 			t.Fatalf("%s: watch has the verdict %q, the rule %v", e.ID, signals, want[e.ID])

@@ -8,11 +8,9 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/event"
 )
-
-// probe is monitoring's own customer.
-const probe = "_probe"
 
 // Stats count what a Watcher was given.
 type Stats struct {
@@ -53,14 +51,14 @@ type sizes struct {
 
 var full = sizes{seen: seenLines, judge: judgeRing, links: linkCells, recipients: recipientCells}
 
-// New returns a watcher that has seen nothing. The error is a [*ConfigError].
+// New returns a watcher that has seen nothing. The error is a
+// [*linkcore.FieldError].
 func New(c Config) (*Watcher, error) { return newWatcher(c, full) }
 
 func newWatcher(c Config, size sizes) (*Watcher, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	c = c.withDefaults()
 	seed := maphash.MakeSeed()
 	return &Watcher{
 		config:     c,
@@ -86,7 +84,7 @@ func (w *Watcher) Stats() Stats { return w.stats }
 // watcher forget what was before. Whoever cannot trust them checks them first.
 func (w *Watcher) Add(e *event.Event) ([]Alert, []*event.Event) {
 	w.stats.Events++
-	if e.Type != event.Click && e.Type != event.Blocked || e.Customer == probe {
+	if e.Type != event.Click && e.Type != event.Blocked || e.Customer == linkcore.ProbeCustomer {
 		return nil, nil
 	}
 	if w.seen.again(maphash.String(w.seed, e.ID)) {

@@ -14,6 +14,13 @@ import (
 // small are tables that are made in no time, for tests of a few events.
 var small = sizes{seen: 1 << 10, judge: 1 << 20, links: 1 << 10, recipients: 1 << 10}
 
+// with returns the defaults but for a change.
+func with(change func(*Config)) Config {
+	c := DefaultConfig()
+	change(&c)
+	return c
+}
+
 func watcher(t testing.TB, c Config, size sizes) *Watcher {
 	t.Helper()
 	w, err := newWatcher(c, size)
@@ -26,7 +33,7 @@ func watcher(t testing.TB, c Config, size sizes) *Watcher {
 // An ordinary day raises nothing.
 func TestNewsletterRaisesNothing(t *testing.T) {
 	testsize.Large(t)
-	w := watcher(t, Config{}, full)
+	w := watcher(t, DefaultConfig(), full)
 	for e := range newsletter(newsletterClicks, 1) {
 		alerts, _ := w.Add(e)
 		for _, a := range alerts {
@@ -139,7 +146,7 @@ func TestAbuse(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			w := watcher(t, Config{}, small)
+			w := watcher(t, DefaultConfig(), small)
 			var got []Alert
 			for e := range merge(newsletter(10_000, 2), test.events) {
 				alerts, _ := w.Add(e)
@@ -224,7 +231,7 @@ func TestNoAlert(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := watcher(t, Config{KnownHosts: []string{"Known.Example."}}, small)
+			w := watcher(t, with(func(c *Config) { c.KnownHosts = []string{"Known.Example."} }), small)
 			// Four days of a host, of a usual share and of one that was there first.
 			before := clicks(400, 15*time.Minute, func(i int, e *event.Event) {
 				e.ID = fmt.Sprint("before", i)
@@ -248,8 +255,8 @@ func TestNoAlert(t *testing.T) {
 
 // The first hour teaches what is there; without it, it does not.
 func TestLearning(t *testing.T) {
-	for learning, want := range map[time.Duration]int{0: 0, -1: 1, time.Second: 1} {
-		w := watcher(t, Config{Learning: learning}, small)
+	for learning, want := range map[time.Duration]int{time.Hour: 0, 0: 1, time.Second: 1} {
+		w := watcher(t, with(func(c *Config) { c.Learning = learning }), small)
 		n := 0
 		for _, e := range clicks(100, time.Second, func(i int, e *event.Event) {
 			e.Customer, e.Destination = fmt.Sprint("c", i), "https://new.example/"
@@ -287,7 +294,7 @@ func TestLearningOldEvent(t *testing.T) {
 	})
 	for _, age := range []time.Duration{time.Second, 50 * time.Minute, 2 * time.Hour, 10 * 24 * time.Hour} {
 		for _, first := range []bool{true, false} {
-			w := watcher(t, Config{}, small)
+			w := watcher(t, DefaultConfig(), small)
 			early := to("well-known.example", time.Minute)
 			events := slices.Concat(hour[:1], []*event.Event{old(age)}, early)
 			if first {
@@ -313,7 +320,7 @@ func TestLearningOldEvent(t *testing.T) {
 // An alert stands as long as it goes on, and is raised again only after Repeat and
 // after it was calm.
 func TestRepeat(t *testing.T) {
-	w := watcher(t, Config{}, small)
+	w := watcher(t, DefaultConfig(), small)
 	at := abuseTime
 	network := uint32(0)
 	wave := func(networks int, every time.Duration) (alerts int) {
@@ -359,7 +366,7 @@ func TestRepeat(t *testing.T) {
 func TestOutOfOrder(t *testing.T) {
 	events := clicks(40, 20*time.Second, func(i int, e *event.Event) {})
 	slices.Reverse(events)
-	w := watcher(t, Config{}, small)
+	w := watcher(t, DefaultConfig(), small)
 	n := 0
 	for _, e := range events {
 		alerts, _ := w.Add(e)
@@ -420,23 +427,24 @@ func TestConfig(t *testing.T) {
 		t.Error(err)
 	}
 	for _, test := range []struct {
-		config Config
+		change func(*Config)
 		want   string
 	}{
-		{Config{Window: time.Second}, "Window is 1s, and has to be from 1m0s to 24h0m0s"},
-		{Config{LinkNetworks: 1}, "LinkNetworks is 1, and has to be from 2 to 250"},
-		{Config{RecipientNetworks: 1000}, "RecipientNetworks is 1000, and has to be from 2 to 250"},
-		{Config{BlockedShare: 2}, "BlockedShare is 2, and has to be more than 0 and at most 1"},
-		{Config{BlockedRise: 0.5}, "BlockedRise is 0.5, and has to be from 1 to 1000"},
-		{Config{ShareWindow: 2 * time.Hour}, "ShareWindow is 2h0m0s, and has to be from 1m0s to 1h0m0s"},
-		{Config{HostCustomers: 51}, "HostCustomers is 51, and has to be from 2 to 50"},
-		{Config{KnownHosts: []string{"https://a.example"}}, `KnownHosts holds "https://a.example": `},
-		{Config{KnownHosts: []string{""}}, `KnownHosts holds "": `},
-		{Config{Repeat: -1}, "Repeat is -1ns, and has to be from 1m0s to 1000h0m0s"},
+		{func(c *Config) { c.Window = time.Second }, "Window is 1s, and has to be from 1m0s to 24h0m0s"},
+		{func(c *Config) { c.LinkNetworks = 1 }, "LinkNetworks is 1, and has to be from 2 to 250"},
+		{func(c *Config) { c.RecipientNetworks = 1000 }, "RecipientNetworks is 1000, and has to be from 2 to 250"},
+		{func(c *Config) { c.BlockedShare = 2 }, "BlockedShare is 2, and has to be more than 0 and at most 1"},
+		{func(c *Config) { c.BlockedRise = 0.5 }, "BlockedRise is 0.5, and has to be from 1 to 1000"},
+		{func(c *Config) { c.ShareWindow = 2 * time.Hour }, "ShareWindow is 2h0m0s, and has to be from 1m0s to 1h0m0s"},
+		{func(c *Config) { c.HostCustomers = 51 }, "HostCustomers is 51, and has to be from 2 to 50"},
+		{func(c *Config) { c.KnownHosts = []string{"https://a.example"} }, `KnownHosts holds "https://a.example": `},
+		{func(c *Config) { c.KnownHosts = []string{""} }, `KnownHosts holds "": `},
+		{func(c *Config) { c.Repeat = -1 }, "Repeat is -1ns, and has to be from 1m0s to 1000h0m0s"},
+		{func(c *Config) { c.Learning = -1 }, "Learning is -1ns, and has to be from 0s to 1000h0m0s"},
 	} {
-		_, err := New(test.config)
+		_, err := New(with(test.change))
 		if err == nil || !strings.HasPrefix(err.Error(), test.want) {
-			t.Errorf("%+v: %v, want %s", test.config, err, test.want)
+			t.Errorf("%v, want %s", err, test.want)
 		}
 	}
 }

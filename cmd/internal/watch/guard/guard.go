@@ -2,7 +2,7 @@
 // hands them to a Watcher, publishes its verdicts, writes rules against what its
 // alerts are about, and tells whoever runs it.
 //
-//	g, err := guard.New(guard.Options{Alert: print, Rules: store})
+//	g, err := guard.New(guard.Options{Watch: watch.DefaultConfig(), Alert: print, Rules: store})
 //	...
 //	err = g.Run(ctx, "pubsub://my-project/subscriptions/linktracker-watch", event.ReceiveOptions{})
 //
@@ -27,9 +27,10 @@ import (
 	"sync"
 	"time"
 
+	"example.com/linktracker/cmd/internal/watch"
+	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/event"
-	"example.com/linktracker/linkcore/watch"
 )
 
 const (
@@ -122,8 +123,8 @@ type Guard struct {
 	telling sync.Mutex // held while Alert and Warn are called
 }
 
-// New checks the options. An error about a field of Options.Watch is a
-// [*watch.ConfigError], one about Options.Protect a [*ProtectError].
+// New checks the options. An error about a field of Options.Watch or
+// about Protect is a [*linkcore.FieldError].
 func New(o Options) (*Guard, error) {
 	if o.BlockFor == 0 {
 		o.BlockFor = 24 * time.Hour
@@ -141,13 +142,13 @@ func New(o Options) (*Guard, error) {
 	for _, s := range o.Protect {
 		r, err := blocklist.ParseRule(s)
 		if err != nil {
-			return nil, &ProtectError{s, err}
+			return nil, unprotectable(s, err)
 		}
 		switch r.Kind {
 		case blocklist.Link, blocklist.Recipient, blocklist.Campaign, blocklist.Customer, blocklist.Host:
 			g.protected = append(g.protected, r)
 		default:
-			return nil, &ProtectError{s, errors.New("no alert is about such a thing: give a link, recipient, campaign, customer or host")}
+			return nil, unprotectable(s, errors.New("no alert is about such a thing: give a link, recipient, campaign, customer or host"))
 		}
 	}
 	var err error
@@ -155,14 +156,9 @@ func New(o Options) (*Guard, error) {
 	return g, err
 }
 
-// A ProtectError says what cannot be protected.
-type ProtectError struct {
-	Rule string
-	Err  error
+func unprotectable(rule string, err error) error {
+	return &linkcore.FieldError{Field: "Protect", Problem: fmt.Sprintf("%q: %v", rule, err), Err: err}
 }
-
-func (e *ProtectError) Error() string { return fmt.Sprintf("%q: %v", e.Rule, e.Err) }
-func (e *ProtectError) Unwrap() error { return e.Err }
 
 // Stats returns the counts so far. It may be called at any time.
 func (g *Guard) Stats() Stats {

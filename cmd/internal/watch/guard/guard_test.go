@@ -15,9 +15,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/linktracker/cmd/internal/watch"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/event"
-	"example.com/linktracker/linkcore/watch"
 )
 
 var at = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
@@ -153,9 +153,8 @@ func newGuard(t *testing.T, o Options) (*Guard, *told) {
 		got.outcomes = append(got.outcomes, o)
 	}
 	o.Warn = func(message string, err error) { got.warnings = append(got.warnings, message+": "+err.Error()) }
-	if o.Watch.Learning == 0 {
-		o.Watch.Learning = -1
-	}
+	o.Watch = watch.DefaultConfig()
+	o.Watch.Learning = 0
 	g, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -325,7 +324,9 @@ func TestStalledRules(t *testing.T) {
 			}
 			s := &stalled{answers: make(chan struct{})}
 			begin := time.Now()
-			g, err := New(Options{Rules: s, Watch: watch.Config{LinkNetworks: 2}, Alert: func(a watch.Alert, o Outcome) {
+			config := watch.DefaultConfig()
+			config.LinkNetworks = 2
+			g, err := New(Options{Rules: s, Watch: config, Alert: func(a watch.Alert, o Outcome) {
 				got = append(got, a.Rule)
 				if o.NotBlocked == "" || o.Err == nil || !o.BlockedUntil.IsZero() {
 					t.Errorf("%s: %+v", a.Rule, o)
@@ -498,9 +499,9 @@ func TestOptions(t *testing.T) {
 		want string
 	}{
 		{Options{BlockFor: time.Second}, "rules that stand for 1s do nothing: a minute is the least"},
-		{Options{Protect: []string{"nothing"}}, `"nothing": kind is missing: `},
-		{Options{Protect: []string{"key:1"}}, `"key:1": no alert is about such a thing: `},
-		{Options{Watch: watch.Config{LinkNetworks: 1}}, "LinkNetworks is 1, "},
+		{Options{Protect: []string{"nothing"}}, `Protect "nothing": kind is missing: `},
+		{Options{Protect: []string{"key:1"}}, `Protect "key:1": no alert is about such a thing: `},
+		{Options{}, "Window is 0s, and has to be from "},
 	} {
 		if _, err := New(test.o); err == nil || !strings.HasPrefix(err.Error(), test.want) {
 			t.Errorf("%+v: %v", test.o, err)

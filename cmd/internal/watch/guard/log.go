@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"time"
 
-	"example.com/linktracker/linkcore/watch"
+	"example.com/linktracker/cmd/internal/watch"
 )
 
 // LogAlert logs an alert as one line, "message":"abuse alert" with what

@@ -2,14 +2,15 @@ package worker
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
-	"strconv"
+	"math"
 	"strings"
 	"time"
+	"unicode"
 
-	"example.com/linktracker/linkcore/watch"
-	"example.com/linktracker/linkcore/watch/guard"
+	"example.com/linktracker/cmd/internal/watch"
+	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/environment"
 )
 
 // Config is the worker's configuration; CONFIG.md says what each variable means.
@@ -31,72 +32,62 @@ const (
 	BlockAll = "all"
 )
 
-// A ConfigError says which environment variable cannot be understood, in one line.
-type ConfigError struct{ Variable, Problem string }
-
-func (e *ConfigError) Error() string { return e.Variable + ": " + e.Problem }
-
-// thresholds are the variables of watch.Config, by its fields.
-var thresholds = map[string]string{
-	"Window":            "WINDOW",
-	"LinkNetworks":      "LINK_NETWORKS",
-	"LinkAddresses":     "LINK_ADDRESSES",
-	"RecipientNetworks": "RECIPIENT_NETWORKS",
-	"ShareWindow":       "SHARE_WINDOW",
-	"BlockedShare":      "BLOCKED_SHARE",
-	"BlockedRecipients": "BLOCKED_RECIPIENTS",
-	"BlockedRise":       "BLOCKED_RISE",
-	"HostWindow":        "HOST_WINDOW",
-	"HostCustomers":     "HOST_CUSTOMERS",
-	"HostKnownAfter":    "HOST_KNOWN_AFTER",
-	"Learning":          "LEARNING",
-	"KnownHosts":        "KNOWN_HOSTS",
-	"Repeat":            "REPEAT",
+// variable returns the variable of a field of [Config] or [watch.Config], as
+// LINK_NETWORKS is that of LinkNetworks.
+func variable(field string) string {
+	var name strings.Builder
+	for i, r := range field {
+		if i > 0 && 'A' <= r && r <= 'Z' {
+			name.WriteByte('_')
+		}
+		name.WriteRune(unicode.ToUpper(r))
+	}
+	return name.String()
 }
 
-// ParseConfig reads the configuration. The error is a [*ConfigError] for the first
-// variable that cannot be understood.
+// ParseConfig reads the configuration. The error is a [*linkcore.FieldError] for the
+// first variable that cannot be understood.
 func ParseConfig(getenv func(string) string) (Config, error) {
-	p := parser{getenv: getenv}
-	c := Config{
-		Subscription: p.required("SUBSCRIPTION", "pubsub://PROJECT/subscriptions/NAME"),
-		Clicks:       p.required("CLICKS", "pubsub://PROJECT/TOPIC for verdicts, or none"),
-		Block:        p.oneOf("BLOCK", BlockOff, BlockOn, BlockAll),
-		Blocklist:    getenv("BLOCKLIST"),
-		BlockFor:     p.duration("BLOCK_FOR", 24*time.Hour, time.Minute),
-		Protect:      p.list("PROTECT"),
-		Watch: watch.Config{
-			Window:            p.duration(thresholds["Window"], 0, 1),
-			LinkNetworks:      p.number(thresholds["LinkNetworks"]),
-			LinkAddresses:     p.number(thresholds["LinkAddresses"]),
-			RecipientNetworks: p.number(thresholds["RecipientNetworks"]),
-			ShareWindow:       p.duration(thresholds["ShareWindow"], 0, 1),
-			BlockedShare:      p.fraction(thresholds["BlockedShare"]),
-			BlockedRecipients: p.number(thresholds["BlockedRecipients"]),
-			BlockedRise:       p.fraction(thresholds["BlockedRise"]),
-			HostWindow:        p.duration(thresholds["HostWindow"], 0, 1),
-			HostCustomers:     p.number(thresholds["HostCustomers"]),
-			HostKnownAfter:    p.duration(thresholds["HostKnownAfter"], 0, 1),
-			Learning:          p.duration(thresholds["Learning"], 0, 0),
-			KnownHosts:        p.list(thresholds["KnownHosts"]),
-			Repeat:            p.duration(thresholds["Repeat"], 0, 1),
-		},
-		LogLevel: map[string]slog.Level{
-			"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
-		}[p.oneOf("LOG_LEVEL", "info", "debug", "warn", "error")],
+	r := environment.New(getenv)
+	w := watch.DefaultConfig()
+	whole := func(variable string, byDefault int) int { return r.Int(variable, byDefault, 0, math.MaxInt) }
+	during := func(variable string, byDefault time.Duration) time.Duration {
+		return r.Duration(variable, byDefault, 0, math.MaxInt64)
 	}
-	if getenv(thresholds["Learning"]) != "" && c.Watch.Learning == 0 {
-		c.Watch.Learning = -1 // none, where zero is the default
+	c := Config{
+		Subscription: r.Required("SUBSCRIPTION", "pubsub://PROJECT/subscriptions/NAME"),
+		Clicks:       r.Required("CLICKS", "pubsub://PROJECT/TOPIC for verdicts, or none"),
+		Block:        environment.OneOf(r, "BLOCK", BlockOff, BlockOn, BlockAll),
+		Blocklist:    r.Text("BLOCKLIST"),
+		BlockFor:     r.Duration("BLOCK_FOR", 24*time.Hour, time.Minute, math.MaxInt64),
+		Protect:      r.List("PROTECT"),
+		Watch: watch.Config{
+			Window:            during("WINDOW", w.Window),
+			LinkNetworks:      whole("LINK_NETWORKS", w.LinkNetworks),
+			LinkAddresses:     whole("LINK_ADDRESSES", w.LinkAddresses),
+			RecipientNetworks: whole("RECIPIENT_NETWORKS", w.RecipientNetworks),
+			ShareWindow:       during("SHARE_WINDOW", w.ShareWindow),
+			BlockedShare:      r.Float("BLOCKED_SHARE", w.BlockedShare, 0),
+			BlockedRecipients: whole("BLOCKED_RECIPIENTS", w.BlockedRecipients),
+			BlockedRise:       r.Float("BLOCKED_RISE", w.BlockedRise, 0),
+			HostWindow:        during("HOST_WINDOW", w.HostWindow),
+			HostCustomers:     whole("HOST_CUSTOMERS", w.HostCustomers),
+			HostKnownAfter:    during("HOST_KNOWN_AFTER", w.HostKnownAfter),
+			Learning:          during("LEARNING", w.Learning),
+			KnownHosts:        r.List("KNOWN_HOSTS"),
+			Repeat:            during("REPEAT", w.Repeat),
+		},
+		LogLevel: r.LogLevel("LOG_LEVEL"),
 	}
 	if !strings.HasPrefix(c.Subscription, "file:") && !strings.Contains(c.Subscription, "/subscriptions/") {
 		// A temporary one would lose what comes while it is started again.
-		p.refuse("SUBSCRIPTION", "%q is not of the form pubsub://PROJECT/subscriptions/NAME", c.Subscription)
+		r.Refuse("SUBSCRIPTION", "%q is not of the form pubsub://PROJECT/subscriptions/NAME", c.Subscription)
 	}
 	if c.Block != BlockOff && c.Blocklist == "" {
-		p.refuse("BLOCKLIST", "is not set, and BLOCK=%s needs it: give it firestore://PROJECT/DATABASE/COLLECTION or file:PATH", c.Block)
+		r.Refuse("BLOCKLIST", "is not set, and BLOCK=%s needs it: give it firestore://PROJECT/DATABASE/COLLECTION or file:PATH", c.Block)
 	}
-	if p.err != nil {
-		return Config{}, p.err
+	if err := r.Err(); err != nil {
+		return Config{}, err
 	}
 	if err := c.Watch.Validate(); err != nil {
 		return Config{}, explain(err)
@@ -104,92 +95,11 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 	return c, nil
 }
 
-// explain names the variable that an error of package guard is about.
+// explain names the variable that an error of packages watch and guard is about.
 func explain(err error) error {
-	var threshold *watch.ConfigError
-	var protect *guard.ProtectError
-	switch {
-	case errors.As(err, &threshold):
-		return &ConfigError{thresholds[threshold.Field], threshold.Problem}
-	case errors.As(err, &protect):
-		return &ConfigError{"PROTECT", protect.Error()}
+	var field *linkcore.FieldError
+	if errors.As(err, &field) {
+		return &linkcore.FieldError{Field: variable(field.Field), Problem: field.Problem, Err: err}
 	}
 	return err
-}
-
-// parser keeps the first error, so that a configuration reads as a table. What is
-// not set is zero, for which whoever uses it has a default.
-type parser struct {
-	getenv func(string) string
-	err    error
-}
-
-func (p *parser) refuse(variable, format string, args ...any) {
-	if p.err == nil {
-		p.err = &ConfigError{variable, fmt.Sprintf(format, args...)}
-	}
-}
-
-func (p *parser) required(variable, accepted string) string {
-	value := p.getenv(variable)
-	if value == "" {
-		p.refuse(variable, "is not set: give it %s", accepted)
-	}
-	return value
-}
-
-func (p *parser) number(variable string) int {
-	value := p.getenv(variable)
-	if value == "" {
-		return 0
-	}
-	n, err := strconv.Atoi(value)
-	if err != nil || n < 1 {
-		p.refuse(variable, "%q is no whole number from 1", value)
-	}
-	return n
-}
-
-func (p *parser) fraction(variable string) float64 {
-	value := p.getenv(variable)
-	if value == "" {
-		return 0
-	}
-	f, err := strconv.ParseFloat(value, 64)
-	if err != nil || !(f > 0) {
-		p.refuse(variable, "%q is no number above 0, such as 0.2", value)
-	}
-	return f
-}
-
-func (p *parser) duration(variable string, byDefault, least time.Duration) time.Duration {
-	value := p.getenv(variable)
-	if value == "" {
-		return byDefault
-	}
-	d, err := time.ParseDuration(value)
-	if err != nil || d < least {
-		p.refuse(variable, "%q is no duration such as 15m or 72h", value)
-	}
-	return d
-}
-
-// oneOf takes one of the values; the first is the default.
-func (p *parser) oneOf(variable string, values ...string) string {
-	value := p.getenv(variable)
-	if value == "" {
-		return values[0]
-	}
-	for _, v := range values {
-		if v == value {
-			return v
-		}
-	}
-	p.refuse(variable, "%q is none of %s", value, strings.Join(values, ", "))
-	return value
-}
-
-// list takes values with commas or white space between them.
-func (p *parser) list(variable string) []string {
-	return strings.FieldsFunc(p.getenv(variable), func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })
 }

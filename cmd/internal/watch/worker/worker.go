@@ -13,17 +13,18 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/linktracker/cmd/internal/watch"
+	"example.com/linktracker/cmd/internal/watch/guard"
 	"example.com/linktracker/linkcore/endpoint"
+	"example.com/linktracker/linkcore/environment"
 	"example.com/linktracker/linkcore/event"
-	"example.com/linktracker/linkcore/watch"
-	"example.com/linktracker/linkcore/watch/guard"
 )
 
 // statsInterval is how often the line "watch stats" is logged.
 const statsInterval = time.Minute
 
 // Run watches until the context ends, and finishes what is under way. The error is
-// a [*ConfigError] if what the configuration names cannot be opened, and another
+// a [*linkcore.FieldError] if what the configuration names cannot be opened, and another
 // one if events can no longer be received.
 func Run(ctx context.Context, c Config, stdout io.Writer) error {
 	log := endpoint.NewLog(event.NewLineWriter(stdout), c.LogLevel)
@@ -39,7 +40,7 @@ func Run(ctx context.Context, c Config, stdout io.Writer) error {
 	if c.Clicks != "none" {
 		sink, err := event.OpenSink(ctx, c.Clicks, event.SinkOptions{})
 		if err != nil {
-			return &ConfigError{"CLICKS", err.Error() + ", none"}
+			return environment.Unusable("CLICKS", fmt.Errorf("%w, none", err))
 		}
 		defer sink.Close(context.WithoutCancel(ctx))
 		o.Verdicts = sink
@@ -47,7 +48,7 @@ func Run(ctx context.Context, c Config, stdout io.Writer) error {
 	if c.Block != BlockOff {
 		store, err := endpoint.OpenStore(c.Blocklist)
 		if err != nil {
-			return &ConfigError{"BLOCKLIST", err.Error()}
+			return environment.Unusable("BLOCKLIST", err)
 		}
 		defer store.Close()
 		o.Rules = store

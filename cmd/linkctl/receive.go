@@ -1,32 +1,8 @@
 package main
 
 import (
+	"strings"
 	"time"
-
-	"example.com/linktracker/linkcore/advice"
-)
-
-// What the verbs say where one of Google's APIs cannot be used.
-var (
-	readingRules = advice.Service{
-		Name:     "Firestore",
-		Denied:   "your account needs the role roles/datastore.viewer on this project",
-		NotFound: "check the project and the database in --blocklist or BLOCKLIST",
-		Emulator: "FIRESTORE_EMULATOR_HOST",
-	}
-	writingRules = advice.Service{
-		Name:     "Firestore",
-		Denied:   "your account needs the role roles/datastore.user on this project",
-		NotFound: readingRules.NotFound,
-		Emulator: readingRules.Emulator,
-	}
-	clicksPublisher = advice.Service{
-		Name:     "Pub/Sub",
-		Denied:   "your account needs the role roles/pubsub.publisher on this topic, as Terraform's variable `replayers` gives it",
-		NotFound: "check the project and the topic in --clicks or CLICKS",
-		Silent:   "run it again, it goes on from here",
-		Emulator: "PUBSUB_EMULATOR_HOST",
-	}
 )
 
 // An outage tells on standard error when nothing can be received from a source,
@@ -71,4 +47,21 @@ func (o *outage) summary(err error) string {
 		text += ", nor in the end"
 	}
 	return text
+}
+
+// labels returns the labels of a subscription that a verb makes for itself: who
+// made it, and for what.
+func (t *tool) labels(verb string) map[string]string {
+	return map[string]string{"made-by": labelValue(t.whoami()), "made-for": verb}
+}
+
+// labelValue makes a label's value of a text: at most 63 of a-z 0-9 _ -.
+func labelValue(s string) string {
+	b := []byte(strings.ToLower(s))
+	for i, c := range b {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
+			b[i] = '-'
+		}
+	}
+	return string(b[:min(len(b), 63)])
 }
