@@ -27,10 +27,10 @@ var (
 	ErrReturnPathTag = errors.New("the tag does not match: the address was changed or forged, or made for another domain or with another key of this name")
 )
 
-// A FieldError says which field of a link, a return path or a rule to be made
-// breaks the format.
+// A FieldError says which field of a link, a return path, a rule or a
+// configuration cannot be used.
 type FieldError struct {
-	Field   string // as the flags and the format name it, such as "customer"
+	Field   string // as the format or the document names it, such as "customer", or an environment variable
 	Problem string // to follow the field's name: "is longer than …"
 	Err     error  // the cause, where there is one to compare with errors.Is
 }

@@ -49,6 +49,10 @@ const (
 	HoneypotPrefix  = "hp_" // the link is a trap, which people do not see
 )
 
+// ProbeCustomer is the [Fields.Customer] of monitoring's own links, whose events
+// subscriptions leave out (EVENTS.md).
+const ProbeCustomer = "_probe"
+
 // A Repair is the step that was needed to read a link that was mangled on its
 // way; see FORMAT.md.
 type Repair string

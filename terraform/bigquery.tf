@@ -52,8 +52,8 @@ resource "google_bigquery_table" "clicks" {
 }
 
 # Each event once, with what was found out later: by a published verdict, or here,
-# by the rule of verdicts of linkcore/event/EVENTS.md. sql_test.go compares what
-# this query finds with what linkcore/watch does.
+# by the rule of verdicts of linkcore/event/EVENTS.md. sql_test.go of
+# cmd/internal/watch compares what this query finds with what the watcher does.
 #
 # Every window is divided by the columns that the table is clustered by, and by the
 # day: a filter on customer, campaign or day then reaches the table, and not all

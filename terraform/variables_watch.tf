@@ -1,4 +1,4 @@
-# Watching for abuse. See linkcore/watch/worker/CONFIG.md.
+# Watching for abuse. See cmd/internal/watch/worker/CONFIG.md.
 
 variable "watch" {
   description = <<-TEXT
@@ -54,7 +54,7 @@ variable "watch" {
       "WINDOW", "LINK_NETWORKS", "LINK_ADDRESSES", "RECIPIENT_NETWORKS", "SHARE_WINDOW", "BLOCKED_SHARE", "BLOCKED_RECIPIENTS", "BLOCKED_RISE",
       "HOST_WINDOW", "HOST_CUSTOMERS", "HOST_KNOWN_AFTER", "LEARNING", "REPEAT",
     ])) == 0
-    error_message = "Thresholds have the names that linkcore/watch/worker/CONFIG.md gives them."
+    error_message = "Thresholds have the names that cmd/internal/watch/worker/CONFIG.md gives them."
   }
 
   validation {

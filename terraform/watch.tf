@@ -6,7 +6,7 @@ locals {
   watch    = var.watch.enabled ? 1 : 0
   watch_db = var.watch.enabled && var.watch.block != "off" ? 1 : 0
 
-  # The worker's environment, as linkcore/watch/worker/CONFIG.md describes it. What is
+  # The worker's environment, as cmd/internal/watch/worker/CONFIG.md describes it. What is
   # null is left to the worker's own default.
   watch_environment = { for name, value in merge(
     {

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/user"
 	"strings"
 	"time"
 
-	"example.com/linktracker/linkcore/blocklist"
 	"github.com/spf13/cobra"
+
+	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/blocklist"
 )
 
 // putBatch is how many rules are written at once, and printed when they are.
@@ -41,12 +41,12 @@ That is seen at one instance; the others follow at their own times. It is for on
 rule that blocks from now on and whose kind is not ip or agent: a redirect or
 --untracked cannot be told from outside. Each request is a HEAD without a browser's
 headers, which leaves one event of the class automated. For the kinds host, url,
-prefix and key, a link of the customer ` + probeCustomer + ` leaves nobody's: make one with
-linkctl sign --customer ` + probeCustomer + `. No redirect is followed.
+prefix and key, a link of the customer ` + linkcore.ProbeCustomer + ` leaves nobody's: make one with
+linkctl sign --customer ` + linkcore.ProbeCustomer + `. No redirect is followed.
 
 A rule that would stop far more than is usually meant is refused without --force:
 
-` + kindsHelp(func(k blocklist.Kind) (left, right string) { return string(k), k.Widest() }) + rulesHelp,
+` + kindsHelp(func(k blocklist.Kind) (left, right string) { return string(k), k.Widest() }) + ruleHelp,
 		Example: `  linkctl block host:phish.example --reason 'phishing, ticket 4711'
   linkctl block url:https://example.com/offer --redirect https://example.com/offer-ended --starts 2026-08-01T00:00:00Z
   linkctl block ip:198.51.100.0/24 agent:badbot --expires 72h
@@ -57,45 +57,21 @@ A rule that would stop far more than is usually meant is refused without --force
 	}
 	blocklistFlag(c)
 	flags := c.Flags()
-	reason := flags.String("reason", "", "`TEXT` that says why, for people")
-	by := flags.String("by", "", "`WHO` writes the rule (default you, as user@host)")
-	starts := flags.String("starts", "", "`WHEN` the rule begins: a time such as 2026-07-31T09:00:00Z, or from now: 2h, 7d")
-	expires := flags.String("expires", "", "`WHEN` the rule ends, likewise (default never)")
-	redirect := flags.String("redirect", "", "send people to this `URL` instead")
-	untracked := flags.Bool("untracked", false, "send people on, but record nothing of them")
+	flags.String("reason", "", "`TEXT` that says why, for people")
+	flags.String("by", "", "`WHO` writes the rule (default you, as user@host)")
+	flags.String("starts", "", "`WHEN` the rule begins: a time such as 2026-07-31T09:00:00Z, or from now: 2h, 7d")
+	flags.String("expires", "", "`WHEN` the rule ends, likewise (default never)")
+	flags.String("redirect", "", "send people to this `URL` instead")
+	flags.Bool("untracked", false, "send people on, but record nothing of them")
 	force := flags.Bool("force", false, "write very wide rules too, and replace objections")
 	link := flags.String("wait", "", "wait until this `LINK`, which the rule stops, is blocked")
 	timeout := flags.Duration("timeout", time.Minute, "wait for this `TIME` at most, such as 30s")
 	flags.String("keys", "", "`DIR` of the key ring, to check that link (LINK_KEYS; not needed)")
 	flags.String("base-url", "", "`URL` where this installation's links begin (LINK_BASE_URL; not needed)")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		var common blocklist.Rule
-		now := t.now()
-		var err error
-		if c.Flag("starts").Changed {
-			if common.StartsAt, err = parseWhen("starts", *starts, now); err != nil {
-				return err
-			}
-		}
-		if c.Flag("expires").Changed {
-			if common.ExpiresAt, err = parseWhen("expires", *expires, now); err != nil {
-				return err
-			}
-			if !common.ExpiresAt.After(now) {
-				return usagef("--expires %s has passed", stamp(common.ExpiresAt))
-			}
-			if !common.StartsAt.Before(common.ExpiresAt) {
-				return usagef("--expires %s is not after --starts %s", stamp(common.ExpiresAt), stamp(common.StartsAt))
-			}
-		}
-		common.Action = blocklist.Block
-		switch {
-		case c.Flag("redirect").Changed && *untracked:
-			return usagef("a rule does one thing: give --redirect or --untracked, not both")
-		case c.Flag("redirect").Changed:
-			common.Action, common.Target = blocklist.Redirect, *redirect
-		case *untracked:
-			common.Action = blocklist.Untracked
+		common, err := t.ruleFlags(c)
+		if err != nil {
+			return err
 		}
 		switch {
 		case c.Flag("timeout").Changed && !c.Flag("wait").Changed:
@@ -103,54 +79,90 @@ A rule that would stop far more than is usually meant is refused without --force
 		case *timeout <= 0:
 			return usagef("--timeout %v: give a time such as 30s", *timeout)
 		}
-		common.Reason, common.CreatedBy = *reason, *by
-		if common.CreatedBy == "" {
-			common.CreatedBy = t.whoami()
-		}
-
-		return t.withStore(c, writingRules, func(store blocklist.Store) error {
-			rules, err := t.parseRules(c, args, func(r *blocklist.Rule) error {
-				rule := common
-				rule.Kind, rule.Value = r.Kind, r.Value
-				normal, err := rule.Normalize()
-				if err != nil {
-					return fmt.Errorf("%s: %w", r, err)
-				}
-				if wide := normal.Wide(); wide != "" && !*force && rule.Action != blocklist.Untracked {
-					return fmt.Errorf("%s: %s; if you mean it, say --force", r, wide)
-				}
-				*r = normal
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-			var w *blockedLink
-			if c.Flag("wait").Changed {
-				if w, err = t.linkToWaitFor(c, *link, rules); err != nil {
-					return err
-				}
-			}
-			empty, err := t.checkBefore(c, store, rules, *force)
-			if err != nil {
-				return err
-			}
-			if w != nil {
-				w.look(c.Context())
-			}
-			if err := t.put(c, store, rules); err != nil {
-				return err
-			}
-			if empty {
-				t.complain("warning: no rules were there before: is this the blocklist that the endpoints read (their BLOCKLIST)?")
-			}
-			if w != nil {
-				return w.wait(c.Context(), *timeout)
-			}
-			return nil
-		})
+		return t.block(c, args, common, *force, *link, *timeout)
 	}
 	return c
+}
+
+// ruleFlags reads what all rules of this call have in common.
+func (t *tool) ruleFlags(c *cobra.Command) (common blocklist.Rule, err error) {
+	now := t.now()
+	value := func(name string) string { return c.Flag(name).Value.String() }
+	untracked := value("untracked") == "true"
+	if c.Flag("starts").Changed {
+		if common.StartsAt, err = parseWhen("starts", value("starts"), now); err != nil {
+			return common, err
+		}
+	}
+	if c.Flag("expires").Changed {
+		if common.ExpiresAt, err = parseWhen("expires", value("expires"), now); err != nil {
+			return common, err
+		}
+		if !common.ExpiresAt.After(now) {
+			return common, usagef("--expires %s has passed", stamp(common.ExpiresAt))
+		}
+		if !common.StartsAt.Before(common.ExpiresAt) {
+			return common, usagef("--expires %s is not after --starts %s", stamp(common.ExpiresAt), stamp(common.StartsAt))
+		}
+	}
+	common.Action = blocklist.Block
+	switch {
+	case c.Flag("redirect").Changed && untracked:
+		return common, usagef("a rule does one thing: give --redirect or --untracked, not both")
+	case c.Flag("redirect").Changed:
+		common.Action, common.Target = blocklist.Redirect, value("redirect")
+	case untracked:
+		common.Action = blocklist.Untracked
+	}
+	common.Reason, common.CreatedBy = value("reason"), value("by")
+	if common.CreatedBy == "" {
+		common.CreatedBy = t.whoami()
+	}
+	return common, nil
+}
+
+func (t *tool) block(c *cobra.Command, args []string, common blocklist.Rule, force bool, link string, timeout time.Duration) error {
+	return t.withStore(c, writingRules, func(store blocklist.Store) error {
+		rules, err := t.parseRules(c, args, func(r *blocklist.Rule) error {
+			rule := common
+			rule.Kind, rule.Value = r.Kind, r.Value
+			normal, err := rule.Normalize()
+			if err != nil {
+				return fmt.Errorf("%s: %w", r, err)
+			}
+			if wide := normal.Wide(); wide != "" && !force && rule.Action != blocklist.Untracked {
+				return fmt.Errorf("%s: %s; if you mean it, say --force", r, wide)
+			}
+			*r = normal
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		var w *blockedLink
+		if c.Flag("wait").Changed {
+			if w, err = t.linkToWaitFor(c, link, rules); err != nil {
+				return err
+			}
+		}
+		empty, err := t.checkBefore(c, store, rules, force)
+		if err != nil {
+			return err
+		}
+		if w != nil {
+			w.look(c.Context())
+		}
+		if err := t.put(c, store, rules); err != nil {
+			return err
+		}
+		if empty {
+			t.complain("warning: no rules were there before: is this the blocklist that the endpoints read (their BLOCKLIST)?")
+		}
+		if w != nil {
+			return w.wait(c.Context(), timeout)
+		}
+		return nil
+	})
 }
 
 // checkBefore asks the store before anything is written.
@@ -225,42 +237,6 @@ func (t *tool) put(c *cobra.Command, store blocklist.Store, rules []blocklist.Ru
 	if len(rules) == 1 && strings.HasPrefix(t.setting(c, "blocklist", "BLOCKLIST"), "firestore:") {
 		place += ", document " + rules[0].DocumentID()
 	}
-	t.note("%s written to %s", counted(uint64(len(rules)), "rule"), place)
+	t.note("%s written to %s", counted(len(rules), "rule"), place)
 	return nil
-}
-
-// whoami names who runs the program, for created_by.
-func (t *tool) whoami() string {
-	name := t.getenv("USER")
-	if name == "" {
-		name = t.getenv("LOGNAME")
-	}
-	if name == "" {
-		if u, err := user.Current(); err == nil {
-			name = u.Username
-		}
-	}
-	if host, err := os.Hostname(); err == nil {
-		name += "@" + host
-	}
-	return name
-}
-
-// untrackedKinds are the kinds whose rules may stop tracking.
-func untrackedKinds() (kinds []string) {
-	for _, k := range blocklist.Kinds() {
-		if k.AllowsUntracked() {
-			kinds = append(kinds, string(k))
-		}
-	}
-	return kinds
-}
-
-// completeKinds offers the kinds of rules, each up to its colon.
-func completeKinds(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	var kinds []cobra.Completion
-	for _, kind := range blocklist.Kinds() {
-		kinds = append(kinds, string(kind)+":")
-	}
-	return kinds, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 }

@@ -13,14 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/advice"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
 	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/testsize"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // written is what block says of where the rules are.

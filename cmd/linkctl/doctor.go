@@ -6,15 +6,13 @@ import (
 	"strings"
 	"time"
 
-	"example.com/linktracker/cmd/internal/doctor"
 	"github.com/spf13/cobra"
+
+	"example.com/linktracker/cmd/internal/doctor"
+	"example.com/linktracker/linkcore"
 )
 
-func (t *tool) doctorCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "doctor",
-		Short: "Check a deployment from outside in",
-		Long: `Checks a deployment as recipients meet it, and says of each finding what was seen
+const doctorHelp = `Checks a deployment as recipients meet it, and says of each finding what was seen
 and what to do about it. Of the deployment: the key ring, the blocklist, the topic.
 Of each --base-url, which may be given several times:
 
@@ -34,13 +32,19 @@ Of each --base-url, which may be given several times:
   rule        with --write-rule: how long until a new rule is followed
 
 What is not set is not checked, and that is said. The links are clicks of the
-customer ` + doctor.Customer + `, which subscriptions leave out. From a topic their events come
+customer ` + linkcore.ProbeCustomer + `, which subscriptions leave out. From a topic their events come
 through a subscription made for this purpose, linkctl-doctor-..., which is removed
 in the end. With --write-rule a rule blocks one link that nobody else has; it is
 lifted afterwards, and expires after five minutes in any case. Connections are
 made directly, without a proxy. No token is printed.
 
-The exit code is 1 if there is a problem; warnings do not count.`,
+The exit code is 1 if there is a problem; warnings do not count.`
+
+func (t *tool) doctorCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check a deployment from outside in",
+		Long:  doctorHelp,
 		Example: `  linkctl doctor
   linkctl doctor --base-url https://links.example.com --base-url https://go.example.net
   linkctl doctor --clicks pubsub://my-project/clicks --blocklist 'firestore://my-project/(default)/blocklist' --write-rule
@@ -82,7 +86,7 @@ The exit code is 1 if there is a problem; warnings do not count.`,
 			Clicks:     t.setting(c, "clicks", "CLICKS"),
 			WriteRule:  *writeRule,
 			By:         t.whoami(),
-			Labels:     map[string]string{"made-by": labelValue(t.whoami()), "made-for": "linkctl-doctor"},
+			Labels:     t.labels("linkctl-doctor"),
 			Probes:     *probes,
 			Target:     *target,
 			Timeout:    *timeout,

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"example.com/linktracker/cmd/internal/doctor"
+	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/emulatortest"
 	"example.com/linktracker/linkcore/event"
 	"example.com/linktracker/linkcore/testsize"
@@ -236,11 +237,8 @@ func TestDoctorInterrupted(t *testing.T) {
 
 // The events of the doctor's links are of the customer that everyone leaves out.
 func TestDoctorCustomer(t *testing.T) {
-	if doctor.Customer != probeCustomer {
-		t.Errorf("%q", doctor.Customer)
-	}
 	f := eventFilter{}
-	if f.keeps(&event.Event{Customer: doctor.Customer}) {
+	if f.keeps(&event.Event{Customer: linkcore.ProbeCustomer}) {
 		t.Error("tail shows it")
 	}
 }

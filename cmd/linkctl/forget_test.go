@@ -14,10 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/api/bigquery/v2"
+
+	"example.com/linktracker/cmd/internal/erase"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/blocklist/file"
 	"example.com/linktracker/linkcore/testsize"
-	"google.golang.org/api/bigquery/v2"
 )
 
 // A warehouse is as much of BigQuery's REST API as deleting needs, over one table
@@ -499,8 +501,8 @@ func TestForgetPlacesAreTerraforms(t *testing.T) {
 			t.Errorf("no place with %s in\n%s", name, got)
 		}
 	}
-	if found != len(retentions) {
-		t.Errorf("the README lists %d places, and %d have a variable", found, len(retentions))
+	if found != len(erase.Retentions) {
+		t.Errorf("the README lists %d places, and %d have a variable", found, len(erase.Retentions))
 	}
 }
 

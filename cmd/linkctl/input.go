@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"os"
 	"strings"
-
-	"golang.org/x/term"
 )
 
 // maxLine bounds a line of standard input, in bytes. It is far beyond the
@@ -53,7 +50,7 @@ func (t *tool) items(ctx context.Context, args []string, what string, comments b
 		if len(args) > 0 {
 			return
 		}
-		if f, ok := t.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		if isTerminal(t.stdin) {
 			yield(item{}, usagef("no %s: give them as arguments, or one a line on standard input", what))
 			return
 		}

@@ -10,16 +10,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/durable"
-	"github.com/spf13/cobra"
 )
 
 func (t *tool) keysCommand() *cobra.Command {
@@ -39,26 +39,6 @@ if its secret leaked: with it go all links that it ever signed.`,
 	}
 	c.AddCommand(t.keysNewCommand(), t.keysListCommand())
 	return c
-}
-
-const keysFlagHelp = "`DIR` of the key ring (LINK_KEYS)"
-
-// keyRing opens the key ring that the flag or the environment names. What is
-// wrong with single files is said on standard error; the other keys work.
-func (t *tool) keyRing(c *cobra.Command) (*linkcore.KeyRing, error) {
-	dir, err := t.required(c, "keys", "LINK_KEYS", "the key ring")
-	if err != nil {
-		return nil, err
-	}
-	ring, err := linkcore.OpenKeyRing(dir, nil)
-	if err != nil {
-		return nil, err
-	}
-	problems := ring.Problems()
-	for _, name := range slices.Sorted(maps.Keys(problems)) {
-		t.complain("warning: key file %s is not used: %s", name, problems[name])
-	}
-	return ring, nil
 }
 
 func (t *tool) keysNewCommand() *cobra.Command {

@@ -4,12 +4,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
 )
 
 // printable returns s with what is not printable, the bytes that are no UTF-8
@@ -138,4 +143,112 @@ func escapeJSON(data []byte) []byte {
 		}
 	}
 	return line
+}
+
+// counted writes a number of things: 1 event, 2 events, 2 entries.
+func counted[T int | int64 | uint64](n T, what string) string {
+	switch {
+	case n == 1:
+	case strings.HasSuffix(what, "y"):
+		what = strings.TrimSuffix(what, "y") + "ies"
+	default:
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// size writes a number of bytes.
+func size(bytes int64) string {
+	for _, unit := range []struct {
+		n    int64
+		name string
+	}{{1 << 40, "TiB"}, {1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} {
+		if bytes >= unit.n {
+			return strconv.FormatFloat(float64(bytes)/float64(unit.n), 'f', 1, 64) + " " + unit.name
+		}
+	}
+	return counted(bytes, "byte")
+}
+
+// isTerminal returns whether a stream of the program is a terminal.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// coloured returns whether lines may have colours if nobody says so.
+func (t *tool) coloured() bool {
+	return isTerminal(t.out) && t.getenv("NO_COLOR") == "" && t.getenv("TERM") != "dumb"
+}
+
+// say writes a line to standard output.
+func (t *tool) say(format string, args ...any) {
+	fmt.Fprintf(t.stdout, "%s\n", printable(fmt.Sprintf(format, args...)))
+}
+
+// terminalWidth returns what tells the terminal's width in characters, or nil if
+// standard output is no terminal.
+func (t *tool) terminalWidth() func() int {
+	if !isTerminal(t.out) {
+		return nil
+	}
+	f := t.out.(*os.File)
+	return func() int {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			return width
+		}
+		return 80
+	}
+}
+
+// The terminal's colours; those of the 16 that can be read on dark and on light.
+const (
+	plain  = "\x1b[0m"
+	faint  = "\x1b[2m"
+	red    = "\x1b[31m"
+	green  = "\x1b[32m"
+	yellow = "\x1b[33m"
+)
+
+// shorten cuts a text to so many characters.
+func shorten(s string, limit int) string {
+	runes := []rune(s)
+	if len(runes) <= limit {
+		return s
+	}
+	return string(runes[:limit-1]) + "…"
+}
+
+// cut shortens what is quoted in a message.
+func cut(s string) string {
+	const most = 80 // bytes
+	if len(s) <= most {
+		return s
+	}
+	n := most
+	for n > most-utf8.UTFMax && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
+}
+
+// plainWord is what every shell takes for one word that is as it is written.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+:,./][A-Za-z0-9_@%+:,./-]*$`)
+
+// shellWord returns s as it is given to a shell: what strangers put into a link is
+// in commands that people copy.
+func shellWord(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// wantsJSON returns whether a verb writes JSON lines: as --json says or, without
+// it, not on a terminal.
+func (t *tool) wantsJSON(c *cobra.Command, asJSON bool) bool {
+	if c.Flag("json").Changed {
+		return asJSON
+	}
+	return !isTerminal(t.out)
 }

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"example.com/linktracker/cmd/internal/replay"
 	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
 	"example.com/linktracker/linkcore/testsize"
@@ -138,8 +139,8 @@ func TestReplayEndpoint(t *testing.T) {
 		for _, a := range s.AppendAttributes(nil) {
 			attributes[a.Name] = a.Value
 		}
-		if string(m.Data) != string(s.Message.Data) || !maps.Equal(m.Attributes, attributes) {
-			t.Errorf("received %s %v\nwant %s %v", m.Data, m.Attributes, s.Message.Data, attributes)
+		if string(m.Data) != string(s.Data) || !maps.Equal(m.Attributes, attributes) {
+			t.Errorf("received %s %v\nwant %s %v", m.Data, m.Attributes, s.Data, attributes)
 		}
 	}
 }
@@ -436,7 +437,7 @@ func TestReplayKilled(t *testing.T) {
 		t.Fatalf("%d events were taken before it was killed", n)
 	}
 	b.succeed("", "replay", path)
-	s.wantOnce(t, events, replayWindow)
+	s.wantOnce(t, events, replay.Window)
 }
 
 // A failure in the middle ends it, says what to do, and costs no event.
@@ -498,11 +499,11 @@ func TestReplayRefused(t *testing.T) {
 
 	// A topic that takes nothing is not asked for ever.
 	mended = false
-	writeFile(t, path, strings.Repeat(spilledLine(2, ""), 1)+spilledLines(10, 10+maxRefused+2*replayWindow))
+	writeFile(t, path, strings.Repeat(spilledLine(2, ""), 1)+spilledLines(10, 10+replay.MaxRefused+2*replay.Window))
 	os.Remove(path + ".cursor")
 	s.answer = func(*taker, string) error { return status.Error(codes.InvalidArgument, "schema") }
 	got := b.run("", "replay", path)
-	if last := fmt.Sprintf("linkctl: %d events were refused, so the rest was not tried: mend the topic's schema first\n", maxRefused); got.code != exitNo || !strings.HasSuffix(got.stderr, last) {
+	if last := fmt.Sprintf("linkctl: %d events were refused, so the rest was not tried: mend the topic's schema first\n", replay.MaxRefused); got.code != exitNo || !strings.HasSuffix(got.stderr, last) {
 		t.Errorf("exit code %d: %s", got.code, got.stderr[max(0, len(got.stderr)-300):])
 	}
 }
@@ -707,25 +708,23 @@ func TestPublishWithoutCredentials(t *testing.T) {
 // On a terminal progress is one line, which goes away.
 func TestReplayProgress(t *testing.T) {
 	master, slave := openTerminal(t, 80)
-	r := &replay{t: newTool(io.Discard), reasons: map[string]*span{}, published: newRecentIDs(9)}
 	now := time.Date(2026, 5, 4, 9, 0, 0, 0, time.UTC)
-	r.started = now
-	r.t.stderr, r.t.now = slave, func() time.Time { return now }
-	r.progress(1, 4)
+	v := &replayView{t: newTool(io.Discard), told: now}
+	v.t.stderr, v.t.now = slave, func() time.Time { return now }
+	v.progress(0, 25)
 	now = now.Add(time.Second)
-	r.took(&event.Spilled{Message: event.Message{Event: sampleEvent("1", nil)}, Reason: "failed"})
-	r.progress(1, 4)
-	r.complain("line 7: no")
+	v.progress(1, 25)
+	v.warn("line 7: no")
 	slave.Close()
 	got, _ := io.ReadAll(master)
 	if want := "\r\x1b[K1 event replayed, 25% of the file\r\x1b[Klinkctl: line 7: no\r\n"; string(got) != want {
 		t.Errorf("got %q", got)
 	}
 	var stderr bytes.Buffer
-	r.t.stderr = &stderr
+	v.t.stderr = &stderr
 	for range 25 {
 		now = now.Add(time.Second)
-		r.progress(0, 0)
+		v.progress(1, -1)
 	}
 	if got := stderr.String(); got != "1 event replayed\n1 event replayed\n" {
 		t.Errorf("in a file: %q", got)

@@ -11,22 +11,18 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"example.com/linktracker/cmd/internal/report"
+	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/durable"
 	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
 	"example.com/linktracker/linkcore/event/pubsub"
 )
 
-func (t *tool) reportCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "report [SOURCE...]",
-		Short: "Show what was clicked, as one page of HTML",
-		Long: `Counts events and shows them on one page of HTML that needs nothing else: clicks
+const reportHelp = `Counts events and shows them on one page of HTML that needs nothing else: clicks
 over time and by who made them (people, or machines such as mail scanners), by
 campaign and destination, how long after sending they came, the links with the most
 clicks, and what was read. It goes to standard output, or to --output. With --json
@@ -52,10 +48,16 @@ sources that were not read and exits with 130.
 Several sources are counted together. An event counts once, however often it is
 there. One that a verdict speaks of is automated, whether linkctl watch has
 published the verdict or the events show it themselves. Monitoring's own events are
-counted only with --customer ` + probeCustomer + `.
+counted only with --customer ` + linkcore.ProbeCustomer + `.
 
 Memory does not grow with the number of events: beyond 32 MiB they are sorted in a
-temporary file (TMPDIR), which needs about a quarter of their size.`,
+temporary file (TMPDIR), which needs about a quarter of their size.`
+
+func (t *tool) reportCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "report [SOURCE...]",
+		Short: "Show what was clicked, as one page of HTML",
+		Long:  reportHelp,
 		Example: `  linkctl report clicks.jsonl --output report.html
   linkctl report --from file:clicks.jsonl --customer acme --campaign spring26 --since 2026-05-04 --output report.html
   linkctl report --since 7d --json < clicks.jsonl
@@ -96,74 +98,85 @@ temporary file (TMPDIR), which needs about a quarter of their size.`,
 			return usagef("--for %v: give a time such as 10m", *during)
 		}
 		sources := append(append([]string{}, *from...), args...)
-		for _, source := range sources {
-			topic, isPubSub := strings.CutPrefix(source, "pubsub://")
-			switch {
-			case source == "" || source == "file:":
-				return usagef("a source is empty")
-			case strings.HasPrefix(source, "gs://"):
-				return usagef("%q is in Cloud Storage: copy it first, with `gcloud storage cp`", source)
-			case isPubSub && strings.Contains(topic, "/subscriptions/") && !subscriptionURL.MatchString(source):
-				return usagef("%q is no subscription: give pubsub://PROJECT/subscriptions/NAME", source)
-			case isPubSub && !strings.Contains(topic, "/subscriptions/") && !clicksURL.MatchString(source):
-				return usagef("%q is no topic: give pubsub://PROJECT/TOPIC", source)
-			case isPubSub && !strings.Contains(topic, "/subscriptions/") && *during == 0:
-				return usagef("%q is a topic, on which only what comes from now on can be read: say for how long with --for", source)
-			}
-		}
-
-		// What is read of a subscription is nowhere else any more: what could fail
-		// for another reason fails before.
-		files, subscriptions := divide(sources)
-		if *output != "" {
-			if err := durable.CheckWrite(*output); err != nil {
-				return fmt.Errorf("write %s: %w", *output, err)
-			}
-		}
-		for _, path := range files {
-			if err := checkFile(path); err != nil {
-				return err
-			}
-		}
-
-		collector := report.NewCollector(o)
-		defer collector.Close()
-		ctx := c.Context()
-		var got collected
-		if len(sources) == 0 {
-			err = t.collectInput(ctx, collector)
-		} else {
-			got, err = t.collect(ctx, collector, files, subscriptions, *wait, *during)
-		}
-		if err != nil {
+		if err := checkSources(sources, *during); err != nil {
 			return err
 		}
-		notRead := ""
-		if len(got.unread) > 0 {
-			notRead = "; not read: " + strings.Join(got.unread, ", ")
-		}
-		if got.cut != nil {
-			t.complain("%v; the report has what came until then%s", got.cut, notRead)
-		} else if got.interrupted != "" {
-			t.note("interrupted while %s was read: the report has what came until now%s", got.interrupted, notRead)
-		}
-		writing := ctx
-		if got.acknowledged || got.interrupted != "" {
-			writing = context.WithoutCancel(ctx)
-		}
-		err = t.writeReport(writing, collector, *output, *asJSON)
-		switch {
-		case got.interrupted != "":
-			if err != nil {
-				t.complain("%v", err)
-			}
-			return ctx.Err()
-		case err == nil && got.cut != nil:
-			return errNo
-		}
-		return err
+		return t.report(c.Context(), o, sources, *output, *asJSON, *wait, *during)
 	}
 	return c
+}
+
+// checkSources checks how sources are written.
+func checkSources(sources []string, during time.Duration) error {
+	for _, source := range sources {
+		topic, isPubSub := strings.CutPrefix(source, "pubsub://")
+		switch {
+		case source == "" || source == "file:":
+			return usagef("a source is empty")
+		case strings.HasPrefix(source, "gs://"):
+			return usagef("%q is in Cloud Storage: copy it first, with `gcloud storage cp`", source)
+		case isPubSub && strings.Contains(topic, "/subscriptions/") && !subscriptionURL.MatchString(source):
+			return usagef("%q is no subscription: give pubsub://PROJECT/subscriptions/NAME", source)
+		case isPubSub && !strings.Contains(topic, "/subscriptions/") && !clicksURL.MatchString(source):
+			return usagef("%q is no topic: give pubsub://PROJECT/TOPIC", source)
+		case isPubSub && !strings.Contains(topic, "/subscriptions/") && during == 0:
+			return usagef("%q is a topic, on which only what comes from now on can be read: say for how long with --for", source)
+		}
+	}
+	return nil
+}
+
+func (t *tool) report(ctx context.Context, o report.Options, sources []string, output string, asJSON bool, wait, during time.Duration) error {
+	// What is read of a subscription is nowhere else any more: what could fail
+	// for another reason fails before.
+	files, subscriptions := divide(sources)
+	if output != "" {
+		if err := durable.CheckWrite(output); err != nil {
+			return fmt.Errorf("write %s: %w", output, err)
+		}
+	}
+	for _, path := range files {
+		if err := checkFile(path); err != nil {
+			return err
+		}
+	}
+
+	collector := report.NewCollector(o)
+	defer collector.Close()
+	var got collected
+	var err error
+	if len(sources) == 0 {
+		err = t.collectInput(ctx, collector)
+	} else {
+		got, err = t.collect(ctx, collector, files, subscriptions, wait, during)
+	}
+	if err != nil {
+		return err
+	}
+	notRead := ""
+	if len(got.unread) > 0 {
+		notRead = "; not read: " + strings.Join(got.unread, ", ")
+	}
+	if got.cut != nil {
+		t.complain("%v; the report has what came until then%s", got.cut, notRead)
+	} else if got.interrupted != "" {
+		t.note("interrupted while %s was read: the report has what came until now%s", got.interrupted, notRead)
+	}
+	writing := ctx
+	if got.acknowledged || got.interrupted != "" {
+		writing = context.WithoutCancel(ctx)
+	}
+	err = t.writeReport(writing, collector, output, asJSON)
+	switch {
+	case got.interrupted != "":
+		if err != nil {
+			t.complain("%v", err)
+		}
+		return ctx.Err()
+	case err == nil && got.cut != nil:
+		return errNo
+	}
+	return err
 }
 
 // writeReport writes the report to standard output or a file.
@@ -230,7 +243,7 @@ func checkFile(path string) error {
 
 // collectInput reads standard input.
 func (t *tool) collectInput(ctx context.Context, collector *report.Collector) error {
-	if f, ok := t.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if isTerminal(t.stdin) {
 		return usagef("no events: give a file or a subscription, or pipe events to standard input")
 	}
 	return collector.Read(ctx, "standard input", interruptible(ctx, t.stdin))
@@ -312,7 +325,7 @@ func (t *tool) drain(ctx context.Context, collector *report.Collector, source st
 	} else {
 		err = endpoint.Receive(ctx, source, event.ReceiveOptions{
 			Name:   "linkctl-report",
-			Labels: map[string]string{"made-by": labelValue(t.whoami()), "made-for": "linkctl-report"},
+			Labels: t.labels("linkctl-report"),
 			Outage: outage.tell,
 			Ready:  func() { t.note("reading %s for %v", source, during) },
 		}, add)
@@ -326,18 +339,4 @@ func (t *tool) drain(ctx context.Context, collector *report.Collector, source st
 		return read, &cutOffError{err}
 	}
 	return read, nil
-}
-
-// parsePast reads a time: a day, a moment, or how long ago it was.
-func parsePast(flag, value string, now time.Time) (time.Time, error) {
-	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if at, err := time.Parse(layout, value); err == nil {
-			return at.UTC(), nil
-		}
-	}
-	at, err := parseWhen(flag, value, now)
-	if err != nil {
-		return time.Time{}, usagef("--%s %q: give a day such as 2026-05-04, a time such as 2026-05-04T09:00:00Z, or how long ago, such as 36h or 7d", flag, value)
-	}
-	return now.Add(-at.Sub(now)).UTC().Truncate(time.Second), nil
 }

@@ -11,11 +11,11 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/durable"
 	"example.com/linktracker/linkcore/email"
-	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 // maxMail bounds the mail that is read, in bytes. The largest that a provider
@@ -274,7 +274,7 @@ func (t *tool) readMail(c *cobra.Command, args []string) (name string, mail []by
 	var r io.Reader
 	if len(args) == 0 || args[0] == "-" {
 		name = "standard input"
-		if f, ok := t.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		if isTerminal(t.stdin) {
 			return name, nil, usagef("no mail: give a file, or the mail on standard input")
 		}
 		r = interruptible(c.Context(), t.stdin)

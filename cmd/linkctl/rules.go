@@ -5,16 +5,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/blocklist/file"
-	"github.com/spf13/cobra"
 )
 
-func (t *tool) rulesCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "rules",
-		Short: "List rules",
-		Long: `Lists the rules that do something now or will: of each the rule, what it does,
+const rulesHelp = `Lists the rules that do something now or will: of each the rule, what it does,
 since and until when, by whom and why. With --all also those that were lifted or
 have expired and are not gone yet.
 
@@ -23,7 +20,13 @@ blocklist. That is also what a blocklist of the form file:PATH holds, so it make
 a copy that endpoints can read.
 
 A document that cannot be understood is told on standard error. With a filter the
-exit code is 1 if no rule fits it.`,
+exit code is 1 if no rule fits it.`
+
+func (t *tool) rulesCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "rules",
+		Short: "List rules",
+		Long:  rulesHelp,
 		Example: `  linkctl rules
   linkctl rules --kind host --value phish.example
   linkctl rules --all --json > copy.jsonl
@@ -87,26 +90,6 @@ exit code is 1 if no rule fits it.`,
 		})
 	}
 	return c
-}
-
-// The states of a rule.
-const (
-	live    = "live"
-	waiting = "waiting" // for its beginning
-	expired = "expired"
-	lifted  = "lifted"
-)
-
-func stateOf(r blocklist.Rule, now time.Time) string {
-	switch {
-	case r.Deleted:
-		return lifted
-	case r.Expired(now):
-		return expired
-	case !r.Live(now):
-		return waiting
-	}
-	return live
 }
 
 // sortRules sorts rules by kind, the most specific first, then by value.

@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strings"
-	"time"
+
+	"github.com/spf13/cobra"
 
 	"example.com/linktracker/linkcore"
-	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
 const signHelp = `Signs a tracked link for each destination and prints it, one a line, in the order
@@ -102,28 +100,6 @@ func (t *tool) makingCommand(c *cobra.Command, link makeLink) *cobra.Command {
 	return c
 }
 
-// signingFlags are those of every verb that signs.
-func signingFlags(flags *pflag.FlagSet) {
-	flags.String("keys", "", keysFlagHelp)
-	flags.String("signing-key", "", "`ID` of the key that signs (LINK_SIGNING_KEY; not needed while there is one)")
-}
-
-// fieldFlags are what all links of one mail have in common.
-func fieldFlags(flags *pflag.FlagSet) {
-	flags.String("customer", "", "the sender's `ID` of the customer, at most 64 of A-Z a-z 0-9 _ -")
-	flags.String("campaign", "", "the sender's `ID` of the campaign, likewise")
-	flags.String("recipient", "", "the sender's `ID` of the recipient, likewise")
-	flags.String("sent", "", "`WHEN` the mail is sent: a time such as 2026-07-31T09:00:00Z, or now (default not said)")
-}
-
-// completeFrom lets the shell complete a flag's value.
-func completeFrom(c *cobra.Command, flag string, values ...cobra.Completion) {
-	err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
-	if err != nil {
-		panic(err) // there is no such flag
-	}
-}
-
 func (t *tool) makeLinks(c *cobra.Command, args []string, link makeLink) error {
 	fields, options, err := t.linkFlags(c)
 	if err != nil {
@@ -213,65 +189,6 @@ func (t *tool) linkFlags(c *cobra.Command) (linkcore.Fields, linkcore.Options, e
 		return fields, options, usagef("--form %q: give path or query", value("form"))
 	}
 	return fields, options, nil
-}
-
-// fields reads what fieldFlags defines.
-func (t *tool) fields(c *cobra.Command) (linkcore.Fields, error) {
-	value := func(name string) string { return c.Flag(name).Value.String() }
-	fields := linkcore.Fields{Customer: value("customer"), Campaign: value("campaign"), Recipient: value("recipient")}
-	switch when := value("sent"); {
-	case !c.Flag("sent").Changed:
-	case when == "now":
-		fields.Sent = t.now()
-	default:
-		// Empty is refused too: a variable that was not set must not become
-		// no time.
-		sent, err := time.Parse(time.RFC3339, when)
-		if err != nil || sent.Unix() < 1 {
-			return fields, usagef("--sent %q: give a time such as 2026-07-31T09:00:00Z, or now", when)
-		}
-		fields.Sent = sent
-	}
-	return fields, nil
-}
-
-// signer opens the key ring and chooses the key that the flags or the
-// environment name.
-func (t *tool) signer(c *cobra.Command) (*linkcore.Signer, error) {
-	base, err := t.required(c, "base-url", "LINK_BASE_URL", "the base URL of the links")
-	if err != nil {
-		return nil, err
-	}
-	ring, key, err := t.signingRing(c)
-	if err != nil {
-		return nil, err
-	}
-	signer, err := ring.Signer(base, key)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	return signer, nil
-}
-
-// signingRing opens the key ring, and returns the id of the key that signs:
-// empty for the only one.
-func (t *tool) signingRing(c *cobra.Command) (*linkcore.KeyRing, string, error) {
-	ring, err := t.keyRing(c)
-	if err != nil {
-		return nil, "", err
-	}
-	key := t.setting(c, "signing-key", "LINK_SIGNING_KEY")
-	if ids := ring.IDs(); key == "" && len(ids) > 1 {
-		return nil, "", usagef("the key ring has the keys %s: say which one signs with --signing-key or LINK_SIGNING_KEY", strings.Join(ids, ", "))
-	}
-	return ring, key, nil
-}
-
-// aboutFlag tells whether a link could not be made for a field that is a flag:
-// such an error is the same for every destination.
-func aboutFlag(c *cobra.Command, err error) bool {
-	var field *linkcore.FieldError
-	return errors.As(err, &field) && c.Flag(field.Field) != nil
 }
 
 // single passes on a list of one item. Of a longer one nothing is passed on but

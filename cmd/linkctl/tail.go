@@ -6,10 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"net/url"
-	"os"
 	"os/signal"
 	"slices"
 	"strings"
@@ -17,21 +15,14 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
+	"example.com/linktracker/cmd/internal/recent"
+	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
 )
 
-// probeCustomer is reserved for monitoring, whose events nobody wants to see
-// among people's.
-const probeCustomer = "_probe"
-
-func (t *tool) tailCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "tail",
-		Short: "Show clicks as they happen",
-		Long: `Shows events as they happen, until Ctrl-C: one line each on a terminal, and in a
+const tailHelp = `Shows events as they happen, until Ctrl-C: one line each on a terminal, and in a
 pipe or with --json the event itself, one JSON object a line. A line tells when it
 happened (UTC), what, whether it looks automated, customer/campaign/recipient/link
 with - for what is not known, where the link leads, and after that what speaks for
@@ -44,12 +35,18 @@ is removed in the end. If the program is killed, Pub/Sub removes it after 24 hou
 until then it keeps what came in the last 10 minutes. A file is read from its end.
 
 Filters may be given several times or with commas; an event must fit one value of
-each. Monitoring's own events are shown only with --customer ` + probeCustomer + `. Pub/Sub may
+each. Monitoring's own events are shown only with --customer ` + linkcore.ProbeCustomer + `. Pub/Sub may
 deliver an event twice; it is shown once.
 
 With --count the exit code is 1 if there were fewer when --timeout was over. When
 nothing can be received that is said at once and again while it lasts; the exit
-code is 1 if it still could not be when --timeout was over.`,
+code is 1 if it still could not be when --timeout was over.`
+
+func (t *tool) tailCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "tail",
+		Short: "Show clicks as they happen",
+		Long:  tailHelp,
 		Example: `  linkctl tail --clicks pubsub://my-project/clicks
   linkctl tail --customer acme --campaign spring26 --automation human
   linkctl tail --blocked --count 1 --timeout 5m
@@ -94,20 +91,12 @@ code is 1 if it still could not be when --timeout was over.`,
 			return usagef("%q is a subscription, whose readers would miss what is shown here: give the topic, pubsub://PROJECT/TOPIC", source)
 		}
 		width := t.terminalWidth()
-		v := &tailView{t: t, filter: filter, count: *count, seen: newRecentIDs(recentIDs), terminal: width != nil, width: width}
-		v.json = !v.terminal
-		if c.Flag("json").Changed {
-			v.json = *asJSON
-		}
-		v.color = *color == "always" || *color == "auto" && v.terminal && t.getenv("NO_COLOR") == "" && t.getenv("TERM") != "dumb"
+		v := &tailView{t: t, filter: filter, count: *count, seen: recent.NewIDs(), terminal: width != nil, width: width}
+		v.json = t.wantsJSON(c, *asJSON)
+		v.color = *color == "always" || *color == "auto" && t.coloured()
 		return v.run(c.Context(), source, *timeout)
 	}
 	return c
-}
-
-// clicksFlag is the flag of what the endpoint's variable CLICKS says.
-func clicksFlag(c *cobra.Command) {
-	c.Flags().String("clicks", "", "`URL` of the events: pubsub://PROJECT/TOPIC or file:PATH (CLICKS)")
 }
 
 var (
@@ -154,7 +143,7 @@ func (f *eventFilter) check() error {
 func (f *eventFilter) keeps(e *event.Event) bool {
 	one := func(list []string, value string) bool { return len(list) == 0 || slices.Contains(list, value) }
 	return one(f.customers, e.Customer) && one(f.campaigns, e.Campaign) && one(f.types, string(e.Type)) &&
-		one(f.automation, string(e.Automation)) && (e.Customer != probeCustomer || len(f.customers) > 0)
+		one(f.automation, string(e.Automation)) && (e.Customer != linkcore.ProbeCustomer || len(f.customers) > 0)
 }
 
 // expression returns the filter in Pub/Sub's syntax. What does not fit into what
@@ -192,7 +181,7 @@ func (f *eventFilter) expression() string {
 		}
 	}
 	if len(f.customers) == 0 {
-		add("NOT attributes.customer = " + filterString(probeCustomer))
+		add("NOT attributes.customer = " + filterString(linkcore.ProbeCustomer))
 	}
 	return expression
 }
@@ -202,27 +191,12 @@ func filterString(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
-// terminalWidth returns what tells the terminal's width in characters, or nil if
-// standard output is no terminal.
-func (t *tool) terminalWidth() func() int {
-	f, ok := t.out.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return nil
-	}
-	return func() int {
-		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
-			return width
-		}
-		return 80
-	}
-}
-
 // A tailView shows events.
 type tailView struct {
 	t      *tool
 	filter eventFilter
 	count  int // how many to show; 0: all
-	seen   *recentIDSet
+	seen   *recent.IDs
 
 	terminal, json, color bool
 	width                 func() int // nil: lines are not shortened
@@ -246,7 +220,7 @@ func (v *tailView) run(ctx context.Context, source string, timeout time.Duration
 	outage := &outage{t: v.t, source: source}
 	err := endpoint.Receive(receive, source, event.ReceiveOptions{
 		Name:    "linkctl-tail",
-		Labels:  map[string]string{"made-by": labelValue(v.t.whoami()), "made-for": "linkctl-tail"},
+		Labels:  v.t.labels("linkctl-tail"),
 		Filter:  v.filter.expression(),
 		Follow:  true,
 		FromEnd: true,
@@ -293,7 +267,7 @@ func (v *tailView) show(m *event.Received) {
 		v.t.complain("warning: passed over: %v", err)
 		return
 	}
-	if !v.filter.keeps(e) || v.seen.add(e.ID) {
+	if !v.filter.keeps(e) || v.seen.Add(e.ID) {
 		return
 	}
 	v.shown++
@@ -320,15 +294,6 @@ func (v *tailView) jsonLine(data []byte) []byte {
 	}
 	return escapeJSON(data)
 }
-
-// The terminal's colours; those of the 16 that can be read on dark and on light.
-const (
-	plain  = "\x1b[0m"
-	faint  = "\x1b[2m"
-	red    = "\x1b[31m"
-	green  = "\x1b[32m"
-	yellow = "\x1b[33m"
-)
 
 // minDestination is how much of a destination is shown however narrow the
 // terminal is.
@@ -413,62 +378,4 @@ func (v *tailView) line(e *event.Event, width int) string {
 		line.WriteString(cell.text)
 	}
 	return line.String()
-}
-
-// shorten cuts a text to so many characters.
-func shorten(s string, limit int) string {
-	runes := []rune(s)
-	if len(runes) <= limit {
-		return s
-	}
-	return string(runes[:limit-1]) + "…"
-}
-
-// labelValue makes a label's value of a text: at most 63 of a-z 0-9 _ -.
-func labelValue(s string) string {
-	b := []byte(strings.ToLower(s))
-	for i, c := range b {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
-			b[i] = '-'
-		}
-	}
-	return string(b[:min(len(b), 63)])
-}
-
-// recentIDs is how many events are remembered so that none is taken twice.
-const recentIDs = 1 << 16
-
-// A recentIDSet remembers the last ids that were added, each in a few bytes
-// however long it is.
-type recentIDSet struct {
-	seed maphash.Seed
-	seen map[uint64]struct{}
-	ring []uint64
-	next int
-}
-
-func newRecentIDs(size int) *recentIDSet {
-	return &recentIDSet{maphash.MakeSeed(), map[uint64]struct{}{}, make([]uint64, 0, size), 0}
-}
-
-func (s *recentIDSet) has(id string) bool {
-	_, ok := s.seen[maphash.String(s.seed, id)]
-	return ok
-}
-
-// add adds an id in place of the oldest, and tells whether it was there.
-func (s *recentIDSet) add(id string) bool {
-	hash := maphash.String(s.seed, id)
-	if _, ok := s.seen[hash]; ok {
-		return true
-	}
-	s.seen[hash] = struct{}{}
-	if len(s.ring) < cap(s.ring) {
-		s.ring = append(s.ring, hash)
-		return false
-	}
-	delete(s.seen, s.ring[s.next])
-	s.ring[s.next] = hash
-	s.next = (s.next + 1) % len(s.ring)
-	return false
 }

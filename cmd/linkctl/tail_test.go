@@ -619,24 +619,6 @@ func TestTailTerminal(t *testing.T) {
 	}
 }
 
-func TestRecentIDs(t *testing.T) {
-	s := newRecentIDs(3)
-	for i, test := range []struct {
-		id   string
-		seen bool
-	}{{"a", false}, {"b", false}, {"a", true}, {"c", false}, {"d", false}, {"b", true}, {"a", false}, {"b", false}, {"d", true}} {
-		if got := s.has(test.id); got != test.seen {
-			t.Errorf("%d: %s was seen: %v", i, test.id, got)
-		}
-		if got := s.add(test.id); got != test.seen {
-			t.Errorf("%d: %s was added: %v", i, test.id, got)
-		}
-		if len(s.seen) > 3 || len(s.ring) > 3 {
-			t.Errorf("%d ids are kept", len(s.seen))
-		}
-	}
-}
-
 func TestLabelValue(t *testing.T) {
 	for s, want := range map[string]string{
 		"Abuse@Host.Example_1":  "abuse-host-example_1",

@@ -3,8 +3,9 @@ package main
 import (
 	"fmt"
 
-	"example.com/linktracker/linkcore/blocklist"
 	"github.com/spf13/cobra"
+
+	"example.com/linktracker/linkcore/blocklist"
 )
 
 func (t *tool) unblockCommand() *cobra.Command {
@@ -19,7 +20,7 @@ BLOCKLIST_REFRESH (15 s by default); linkctl does not see whether they do.
 
 The exit code is 1 if there was no such rule; the others are lifted all the same.
 A rule that was lifted stays in the blocklist for a day: linkctl rules --all.
-` + rulesHelp,
+` + ruleHelp,
 		Example: `  linkctl block host:mistake.example
   linkctl unblock host:mistake.example`,
 		ValidArgsFunction: completeKinds,
@@ -66,7 +67,7 @@ func (t *tool) lift(c *cobra.Command, store blocklist.Store, rules []blocklist.R
 		}
 	}
 	if lifted > 0 {
-		t.note("%s lifted in %s", counted(uint64(lifted), "rule"), t.blocklistPlace(c))
+		t.note("%s lifted in %s", counted(lifted, "rule"), t.blocklistPlace(c))
 	}
 	if anyMissing {
 		return errNo

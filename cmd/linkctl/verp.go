@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/spf13/cobra"
 
 	"example.com/linktracker/linkcore"
-	"github.com/spf13/cobra"
 )
 
 func (t *tool) verpCommand() *cobra.Command {
@@ -120,19 +120,6 @@ func (t *tool) makeReturnPaths(c *cobra.Command, args []string) error {
 		return errNo
 	}
 	return nil
-}
-
-// cut shortens what is quoted in a message.
-func cut(s string) string {
-	const most = 80 // bytes
-	if len(s) <= most {
-		return s
-	}
-	n := most
-	for n > most-utf8.UTFMax && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "…"
 }
 
 func (t *tool) verpCheckCommand() *cobra.Command {

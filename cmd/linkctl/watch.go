@@ -8,29 +8,26 @@ import (
 	"io"
 	"log/slog"
 	"os/signal"
-	"regexp"
 	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"example.com/linktracker/cmd/internal/watch"
+	"example.com/linktracker/cmd/internal/watch/guard"
+	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
-	"example.com/linktracker/linkcore/watch"
-	"example.com/linktracker/linkcore/watch/guard"
 )
 
 // watchFilter leaves on the server what the watcher has no use for.
-const watchFilter = `NOT attributes.customer = "` + probeCustomer + `" AND (attributes.event_type = "click" OR attributes.event_type = "blocked")`
+const watchFilter = `NOT attributes.customer = "` + linkcore.ProbeCustomer + `" AND (attributes.event_type = "click" OR attributes.event_type = "blocked")`
 
-func (t *tool) watchCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "watch",
-		Short: "Watch clicks for abuse",
-		Long: `Watches clicks for abuse, until Ctrl-C or the end of a file, and tells of
+const watchHelp = `Watches clicks for abuse, until Ctrl-C or the end of a file, and tells of
 
   shared_link       a link that went to one recipient is clicked from many networks
                     (IPv4 /24, IPv6 /48) or addresses: forwarded or posted phishing
@@ -61,7 +58,13 @@ summary.
 
 Thresholds are explained, with why they are what they are, in package watch. Hosts
 that appear within --learning count as known: set it to 0 to hear of those that are
-there already.`,
+there already.`
+
+func (t *tool) watchCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "watch",
+		Short: "Watch clicks for abuse",
+		Long:  watchHelp,
 		Example: `  linkctl watch --clicks pubsub://my-project/clicks
   linkctl watch --from file:clicks.jsonl
   linkctl watch --block --block-for 4h --protect customer:acme --known-hosts example.com,example.org
@@ -75,97 +78,83 @@ there already.`,
 	verdicts := flags.Bool("verdicts", false, "publish verdicts to --clicks")
 	block := flags.Bool("block", false, "write the rules that alerts suggest to --blocklist")
 	blocklistFlag(c)
-	blockFor := flags.Duration("block-for", 24*time.Hour, "how long such a rule stands, a `TIME` such as 4h")
-	blockCustomers := flags.Bool("block-customers", false, "write rules about whole customers too")
-	protect := flags.StringSlice("protect", nil, "write no rule that stops this `KIND:VALUE`: a link, recipient, campaign, customer or host")
+	o := guard.Options{Watch: watch.DefaultConfig()}
+	flags.DurationVar(&o.BlockFor, "block-for", 24*time.Hour, "how long such a rule stands, a `TIME` such as 4h")
+	flags.BoolVar(&o.BlockCustomers, "block-customers", false, "write rules about whole customers too")
+	flags.StringSliceVar(&o.Protect, "protect", nil, "write no rule that stops this `KIND:VALUE`: a link, recipient, campaign, customer or host")
 	asJSON := flags.Bool("json", false, "one JSON object a line also on a terminal; --json=false: lines for people also in a pipe")
-
-	d := watch.DefaultConfig()
-	var config watch.Config
-	flags.DurationVar(&config.Window, "window", d.Window, "what is counted for links and recipients: the last `TIME`")
-	flags.IntVar(&config.LinkNetworks, "link-networks", d.LinkNetworks, "alert on a link clicked from so many networks, `N`")
-	flags.IntVar(&config.LinkAddresses, "link-addresses", d.LinkAddresses, "or from so many addresses, `N`")
-	flags.IntVar(&config.RecipientNetworks, "recipient-networks", d.RecipientNetworks, "alert on a recipient whose links are clicked from so many networks, `N`")
-	flags.DurationVar(&config.ShareWindow, "share-window", d.ShareWindow, "what is counted for blocked shares: the last `TIME`")
-	flags.Float64Var(&config.BlockedShare, "blocked-share", d.BlockedShare, "alert on a `SHARE` of clicks that were blocked")
-	flags.IntVar(&config.BlockedRecipients, "blocked-recipients", d.BlockedRecipients, "of at least so many recipients, `N`")
-	flags.Float64Var(&config.BlockedRise, "blocked-rise", d.BlockedRise, "which is so many `TIMES` what it was over the last day")
-	flags.DurationVar(&config.HostWindow, "host-window", d.HostWindow, "what is counted for hosts: the last `TIME`")
-	flags.IntVar(&config.HostCustomers, "host-customers", d.HostCustomers, "alert on a new host in links of so many customers, `N`")
-	flags.DurationVar(&config.HostKnownAfter, "host-known-after", d.HostKnownAfter, "a host is not new after this `TIME`")
-	flags.DurationVar(&config.Learning, "learning", d.Learning, "nor if it appears within this `TIME` from the first event on")
-	flags.StringSliceVar(&config.KnownHosts, "known-hosts", nil, "nor if it is this `HOST` or a subdomain")
-	flags.DurationVar(&config.Repeat, "repeat", d.Repeat, "no alert about the same within this `TIME`")
-
+	thresholdFlags(flags, &o.Watch)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		for _, flag := range []string{"window", "link-networks", "link-addresses", "recipient-networks", "share-window", "blocked-share", "blocked-recipients",
-			"blocked-rise", "host-window", "host-customers", "host-known-after", "repeat"} {
-			// Which watch.Config would take for its default.
-			if value := c.Flag(flag).Value.String(); value == "0" || value == "0s" {
-				return usagef("--%s %s: give more than nothing", flag, value)
-			}
-		}
-		if config.Learning <= 0 {
-			config.Learning = -1
-		}
-		if *blockFor < time.Minute {
-			return usagef("--block-for %v: give a minute or more", *blockFor)
-		}
-		if !*block {
-			for _, flag := range []string{"block-for", "block-customers", "protect"} {
-				if c.Flag(flag).Changed {
-					return usagef("--%s is for --block", flag)
-				}
-			}
-		}
-		source := *from
-		if source == "" {
-			var err error
-			if source, err = t.required(c, "clicks", "CLICKS", "where clicks go"); err != nil {
-				return err
-			}
-		}
-		v := &watchView{t: t}
-		width := t.terminalWidth()
-		v.json = width == nil
-		if c.Flag("json").Changed {
-			v.json = *asJSON
-		}
-		v.color = width != nil && t.getenv("NO_COLOR") == "" && t.getenv("TERM") != "dumb"
-		v.log = endpoint.NewLog(jsonWriter{t.stdout}, slog.LevelInfo)
-
-		o := guard.Options{
-			Watch: config, Alert: v.alert, Warn: v.warn,
-			BlockFor: *blockFor, BlockCustomers: *blockCustomers, Protect: *protect, CreatedBy: "linkctl watch, " + t.whoami(),
-		}
-		if *verdicts {
-			clicks, err := t.required(c, "clicks", "CLICKS", "where verdicts go")
-			if err != nil {
-				return err
-			}
-			if clicks == source && strings.HasPrefix(source, "file:") {
-				return usagef("verdicts would go into the file that is read: give --clicks another one")
-			}
-			if clicks == "stdout" {
-				return usagef("verdicts go to pubsub://PROJECT/TOPIC or file:PATH, not to stdout, where alerts are")
-			}
-			sink, err := openClicks(c.Context(), clicks, endpoint.SinkOptions{})
-			if err != nil {
-				return err
-			}
-			defer sink.Close(context.WithoutCancel(c.Context()))
-			o.Verdicts = sink
-		}
-		watchAll := func() error { return v.run(c.Context(), o, source, *from == "") }
-		if !*block {
-			return watchAll()
-		}
-		return t.withStore(c, writingRules, func(store blocklist.Store) error {
-			o.Rules = store
-			return watchAll()
-		})
+		return t.watch(c, o, *from, *verdicts, *block, *asJSON)
 	}
 	return c
+}
+
+// thresholdFlags are the flags of what raises an alert.
+func thresholdFlags(flags *pflag.FlagSet, config *watch.Config) {
+	flags.DurationVar(&config.Window, "window", config.Window, "what is counted for links and recipients: the last `TIME`")
+	flags.IntVar(&config.LinkNetworks, "link-networks", config.LinkNetworks, "alert on a link clicked from so many networks, `N`")
+	flags.IntVar(&config.LinkAddresses, "link-addresses", config.LinkAddresses, "or from so many addresses, `N`")
+	flags.IntVar(&config.RecipientNetworks, "recipient-networks", config.RecipientNetworks, "alert on a recipient whose links are clicked from so many networks, `N`")
+	flags.DurationVar(&config.ShareWindow, "share-window", config.ShareWindow, "what is counted for blocked shares: the last `TIME`")
+	flags.Float64Var(&config.BlockedShare, "blocked-share", config.BlockedShare, "alert on a `SHARE` of clicks that were blocked")
+	flags.IntVar(&config.BlockedRecipients, "blocked-recipients", config.BlockedRecipients, "of at least so many recipients, `N`")
+	flags.Float64Var(&config.BlockedRise, "blocked-rise", config.BlockedRise, "which is so many `TIMES` what it was over the last day")
+	flags.DurationVar(&config.HostWindow, "host-window", config.HostWindow, "what is counted for hosts: the last `TIME`")
+	flags.IntVar(&config.HostCustomers, "host-customers", config.HostCustomers, "alert on a new host in links of so many customers, `N`")
+	flags.DurationVar(&config.HostKnownAfter, "host-known-after", config.HostKnownAfter, "a host is not new after this `TIME`")
+	flags.DurationVar(&config.Learning, "learning", config.Learning, "nor if it appears within this `TIME` from the first event on")
+	flags.StringSliceVar(&config.KnownHosts, "known-hosts", nil, "nor if it is this `HOST` or a subdomain")
+	flags.DurationVar(&config.Repeat, "repeat", config.Repeat, "no alert about the same within this `TIME`")
+}
+
+func (t *tool) watch(c *cobra.Command, o guard.Options, from string, verdicts, block, asJSON bool) error {
+	if o.BlockFor < time.Minute {
+		return usagef("--block-for %v: give a minute or more", o.BlockFor)
+	}
+	if !block {
+		for _, flag := range []string{"block-for", "block-customers", "protect"} {
+			if c.Flag(flag).Changed {
+				return usagef("--%s is for --block", flag)
+			}
+		}
+	}
+	source := from
+	if source == "" {
+		var err error
+		if source, err = t.required(c, "clicks", "CLICKS", "where clicks go"); err != nil {
+			return err
+		}
+	}
+	v := &watchView{t: t, json: t.wantsJSON(c, asJSON), color: t.coloured(), log: endpoint.NewLog(jsonWriter{t.stdout}, slog.LevelInfo)}
+
+	o.Alert, o.Warn, o.CreatedBy = v.alert, v.warn, "linkctl watch, "+t.whoami()
+	if verdicts {
+		clicks, err := t.required(c, "clicks", "CLICKS", "where verdicts go")
+		if err != nil {
+			return err
+		}
+		if clicks == source && strings.HasPrefix(source, "file:") {
+			return usagef("verdicts would go into the file that is read: give --clicks another one")
+		}
+		if clicks == "stdout" {
+			return usagef("verdicts go to pubsub://PROJECT/TOPIC or file:PATH, not to stdout, where alerts are")
+		}
+		sink, err := openClicks(c.Context(), clicks, endpoint.SinkOptions{})
+		if err != nil {
+			return err
+		}
+		defer sink.Close(context.WithoutCancel(c.Context()))
+		o.Verdicts = sink
+	}
+	watchAll := func() error { return v.run(c.Context(), o, source, from == "") }
+	if !block {
+		return watchAll()
+	}
+	return t.withStore(c, writingRules, func(store blocklist.Store) error {
+		o.Rules = store
+		return watchAll()
+	})
 }
 
 // A watchView shows alerts.
@@ -184,13 +173,10 @@ func (v *watchView) run(ctx context.Context, o guard.Options, source string, fro
 	defer debug.SetGCPercent(debug.SetGCPercent(watch.GCPercent))
 
 	g, err := guard.New(o)
-	var threshold *watch.ConfigError
-	var protect *guard.ProtectError
+	var field *linkcore.FieldError
 	switch {
-	case errors.As(err, &threshold):
-		return usagef("--%s %s", flagOf(threshold.Field), threshold.Problem)
-	case errors.As(err, &protect):
-		return usagef("--protect %w", protect)
+	case errors.As(err, &field):
+		return usagef("--%s %s", flagOf(field.Field), field.Problem)
 	case err != nil:
 		return err
 	}
@@ -201,7 +187,7 @@ func (v *watchView) run(ctx context.Context, o guard.Options, source string, fro
 	outage := &outage{t: v.t, source: source}
 	err = g.Run(receive, source, event.ReceiveOptions{
 		Name:   "linkctl-watch",
-		Labels: map[string]string{"made-by": labelValue(v.t.whoami()), "made-for": "linkctl-watch"},
+		Labels: v.t.labels("linkctl-watch"),
 		Filter: watchFilter,
 		Follow: fromNow, FromEnd: fromNow,
 		Outage: outage.tell,
@@ -248,13 +234,6 @@ func (v *watchView) run(ctx context.Context, o guard.Options, source string, fro
 		return errNo // a warning said it
 	}
 	return ctx.Err()
-}
-
-func counted(n uint64, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
 }
 
 // flagOf returns the flag of a field of watch.Config.
@@ -323,16 +302,4 @@ func (v *watchView) lines(a watch.Alert, o guard.Outcome) string {
 		text[i] = "    " + printable(line) + "\n"
 	}
 	return head + "\n" + strings.Join(text, "")
-}
-
-// plainWord is what every shell takes for one word that is as it is written.
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+:,./][A-Za-z0-9_@%+:,./-]*$`)
-
-// shellWord returns s as it is given to a shell: what strangers put into a link is
-// in commands that people copy.
-func shellWord(s string) string {
-	if plainWord.MatchString(s) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -4,8 +4,9 @@
 // `linkctl watch` does the same for people.
 //
 // It is configured by environment variables, which
-// linkcore/watch/worker/CONFIG.md describes, and stops gracefully on SIGTERM and SIGINT. It exits 2 if its configuration cannot be
-// understood and 1 if it can no longer receive.
+// cmd/internal/watch/worker/CONFIG.md describes, and stops gracefully on SIGTERM
+// and SIGINT. It exits 2 if its configuration cannot be understood and 1 if it can
+// no longer receive.
 //
 // One instance is enough for 50,000 events a second, and two would each see half:
 // what it knows is in its memory. Package guard says what a restart forgets.
@@ -21,8 +22,9 @@ import (
 	"runtime/debug"
 	"syscall"
 
-	"example.com/linktracker/linkcore/watch"
-	"example.com/linktracker/linkcore/watch/worker"
+	"example.com/linktracker/cmd/internal/watch"
+	"example.com/linktracker/cmd/internal/watch/worker"
+	"example.com/linktracker/linkcore"
 )
 
 func main() {
@@ -35,7 +37,7 @@ func main() {
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	if len(args) > 0 {
-		fmt.Fprintln(stderr, "linkwatch: it takes no arguments: linkcore/watch/worker/CONFIG.md describes the environment variables that configure it")
+		fmt.Fprintln(stderr, "linkwatch: it takes no arguments: cmd/internal/watch/worker/CONFIG.md describes the environment variables that configure it")
 		return 2
 	}
 	c, err := worker.ParseConfig(getenv)
@@ -46,7 +48,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return 0
 	}
 	fmt.Fprintln(stderr, "linkwatch:", err)
-	var config *worker.ConfigError
+	var config *linkcore.FieldError
 	if errors.As(err, &config) {
 		return 2
 	}

@@ -28,11 +28,11 @@ func getenv(variables map[string]string) func(string) string {
 func TestUsage(t *testing.T) {
 	least := map[string]string{"SUBSCRIPTION": "pubsub://p/subscriptions/s", "CLICKS": "none", "BLOCK": "on", "BLOCKLIST": "file:rules.jsonl"}
 	for change, want := range map[string]string{
-		"SUBSCRIPTION=":     "SUBSCRIPTION: is not set: ",
-		"LINK_NETWORKS=1":   "LINK_NETWORKS: is 1, ",
-		"CLICKS=nowhere":    `CLICKS: "nowhere" is none of pubsub://PROJECT/TOPIC, file:PATH, stdout, none`,
-		"BLOCKLIST=nowhere": `BLOCKLIST: "nowhere" is not of the form `,
-		"PROTECT=nothing":   `PROTECT: "nothing": kind is missing: `,
+		"SUBSCRIPTION=":     "SUBSCRIPTION is not set: ",
+		"LINK_NETWORKS=1":   "LINK_NETWORKS is 1, ",
+		"CLICKS=nowhere":    `CLICKS cannot be used: "nowhere" is none of pubsub://PROJECT/TOPIC, file:PATH, stdout, none`,
+		"BLOCKLIST=nowhere": `BLOCKLIST cannot be used: "nowhere" is not of the form `,
+		"PROTECT=nothing":   `PROTECT "nothing": kind is missing: `,
 	} {
 		name, value, _ := strings.Cut(change, "=")
 		variables := map[string]string{name: value}

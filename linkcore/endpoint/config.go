@@ -1,20 +1,19 @@
 package endpoint
 
 import (
-	"bufio"
-	"errors"
+	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
-
-	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/delivery"
+	"example.com/linktracker/linkcore/environment"
+	"example.com/linktracker/linkcore/lines"
 	"example.com/linktracker/linkcore/record"
 )
 
@@ -52,50 +51,42 @@ type Config struct {
 	AdminAddress netip.AddrPort
 }
 
-// A ConfigError says which environment variable cannot be understood, in one
-// line.
-type ConfigError struct {
-	Variable string
-	Problem  string // with the value, unless that is a secret, and what is accepted
-}
-
-func (e *ConfigError) Error() string { return e.Variable + ": " + e.Problem }
-
 // ParseConfig reads the configuration from environment variables. It looks
 // nothing up but the file of SCANNER_NETWORKS; [New] opens what the others
-// point to. The error is a [*ConfigError] for the first variable that cannot be
-// understood.
+// point to. The error is a [*linkcore.FieldError] for the first variable that
+// cannot be understood; its Field is the variable.
 func ParseConfig(getenv func(string) string) (Config, error) {
-	p := parser{getenv: getenv}
+	r := environment.New(getenv)
+	rules := blocklist.DefaultOptions()
 	c := Config{
-		Port:      p.number("PORT", 8080, 0, 65535),
-		Keys:      p.required("LINK_KEYS", "a directory with one file a key"),
-		Blocklist: p.required("BLOCKLIST", "firestore://PROJECT/DATABASE/COLLECTION, file:PATH or none"),
-		Clicks:    p.required("CLICKS", "pubsub://PROJECT/TOPIC, file:PATH or stdout"),
+		Port:      r.Int("PORT", 8080, 0, 65535),
+		Keys:      r.Required("LINK_KEYS", "a directory with one file a key"),
+		Blocklist: r.Required("BLOCKLIST", "firestore://PROJECT/DATABASE/COLLECTION, file:PATH or none"),
+		Clicks:    r.Required("CLICKS", "pubsub://PROJECT/TOPIC, file:PATH or stdout"),
 
-		Delivery:        oneOf(&p, "DELIVERY", delivery.Hold, delivery.Background),
-		DeliveryTimeout: p.duration("DELIVERY_TIMEOUT", 5*time.Second, time.Millisecond, 10*time.Minute),
-		HoldMax:         p.number("HOLD_MAX", 40, 1, 100_000),
+		Delivery:        environment.OneOf(r, "DELIVERY", delivery.Hold, delivery.Background),
+		DeliveryTimeout: r.Duration("DELIVERY_TIMEOUT", 5*time.Second, time.Millisecond, 10*time.Minute),
+		HoldMax:         r.Int("HOLD_MAX", 40, 1, 100_000),
 
-		BlocklistRefresh:   p.duration("BLOCKLIST_REFRESH", 15*time.Second, 100*time.Millisecond, time.Hour),
-		BlocklistReload:    p.duration("BLOCKLIST_RELOAD", 10*time.Minute, time.Second, 24*time.Hour),
-		BlocklistMaxAge:    p.duration("BLOCKLIST_MAX_AGE", 5*time.Minute, time.Second, 24*time.Hour),
-		BlocklistWait:      p.duration("BLOCKLIST_WAIT", 250*time.Millisecond, 0, time.Minute),
-		BlocklistStartWait: p.duration("BLOCKLIST_START_WAIT", 3*time.Second, 0, 10*time.Minute),
-		DenyUnavailable:    oneOf(&p, "BLOCKLIST_UNAVAILABLE", "allow", "deny") == "deny",
+		BlocklistRefresh:   r.Duration("BLOCKLIST_REFRESH", rules.Refresh, 100*time.Millisecond, time.Hour),
+		BlocklistReload:    r.Duration("BLOCKLIST_RELOAD", rules.Reload, time.Second, 24*time.Hour),
+		BlocklistMaxAge:    r.Duration("BLOCKLIST_MAX_AGE", rules.MaxAge, time.Second, 24*time.Hour),
+		BlocklistWait:      r.Duration("BLOCKLIST_WAIT", rules.Wait, 0, time.Minute),
+		BlocklistStartWait: r.Duration("BLOCKLIST_START_WAIT", 3*time.Second, 0, 10*time.Minute),
+		DenyUnavailable:    environment.OneOf(r, "BLOCKLIST_UNAVAILABLE", "allow", "deny") == "deny",
 
-		TrustedProxies:  p.number("TRUSTED_PROXIES", platformProxies(getenv), 0, 100),
+		TrustedProxies:  r.Int("TRUSTED_PROXIES", platformProxies(getenv), 0, 100),
 		ProxiesUnknown:  getenv("TRUSTED_PROXIES") == "" && platformProxies(getenv) == 0,
-		CountryHeader:   p.header("COUNTRY_HEADER"),
-		PrivacySignals:  oneOf(&p, "PRIVACY_SIGNALS", record.RecordSignals, record.AnonymiseSignals),
-		ClientIP:        oneOf(&p, "CLIENT_IP", record.FullIP, record.TruncatedIP, record.NoIP),
-		ScannerNetworks: p.networks("SCANNER_NETWORKS"),
-		HomeURL:         p.url("HOME_URL"),
-		LogLevel:        logLevels[oneOf(&p, "LOG_LEVEL", "info", "debug", "warn", "error")],
-		AdminAddress:    p.localAddress("ADMIN_ADDRESS"),
+		CountryHeader:   r.Header("COUNTRY_HEADER"),
+		PrivacySignals:  environment.OneOf(r, "PRIVACY_SIGNALS", record.RecordSignals, record.AnonymiseSignals),
+		ClientIP:        environment.OneOf(r, "CLIENT_IP", record.FullIP, record.TruncatedIP, record.NoIP),
+		ScannerNetworks: networks(r, "SCANNER_NETWORKS"),
+		HomeURL:         r.URL("HOME_URL"),
+		LogLevel:        r.LogLevel("LOG_LEVEL"),
+		AdminAddress:    localAddress(r, "ADMIN_ADDRESS"),
 	}
-	if p.err != nil {
-		return Config{}, p.err
+	if err := r.Err(); err != nil {
+		return Config{}, err
 	}
 	return c, nil
 }
@@ -110,116 +101,32 @@ func platformProxies(getenv func(string) string) int {
 	return 0
 }
 
-var logLevels = map[string]slog.Level{
-	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
-}
-
-// parser keeps the first error, so that a configuration reads as a table.
-type parser struct {
-	getenv func(string) string
-	err    error
-}
-
-func (p *parser) refuse(variable, format string, args ...any) {
-	if p.err == nil {
-		p.err = &ConfigError{variable, fmt.Sprintf(format, args...)}
-	}
-}
-
-func (p *parser) required(variable, accepted string) string {
-	value := p.getenv(variable)
-	if value == "" {
-		p.refuse(variable, "is not set: give it %s", accepted)
-	}
-	return value
-}
-
-func (p *parser) number(variable string, byDefault, least, most int) int {
-	value := p.getenv(variable)
-	if value == "" {
-		return byDefault
-	}
-	n, err := strconv.Atoi(value)
-	if err != nil || n < least || n > most {
-		p.refuse(variable, "%q is no whole number from %d to %d", value, least, most)
-	}
-	return n
-}
-
-func (p *parser) duration(variable string, byDefault, least, most time.Duration) time.Duration {
-	value := p.getenv(variable)
-	if value == "" {
-		return byDefault
-	}
-	d, err := time.ParseDuration(value)
-	if err != nil || d < least || d > most {
-		p.refuse(variable, "%q is no duration from %v to %v, such as 250ms, 15s or 10m", value, least, most)
-	}
-	return d
-}
-
-// oneOf takes one of the values; the first is the default.
-func oneOf[T ~string](p *parser, variable string, values ...T) T {
-	value := T(p.getenv(variable))
-	if value == "" {
-		return values[0]
-	}
-	names := make([]string, len(values))
-	for i, v := range values {
-		if v == value {
-			return v
-		}
-		names[i] = string(v)
-	}
-	p.refuse(variable, "%q is none of %s", value, strings.Join(names, ", "))
-	return values[0]
-}
-
-func (p *parser) header(variable string) string {
-	value := p.getenv(variable)
-	if value != "" && !httpguts.ValidHeaderFieldName(value) {
-		p.refuse(variable, "%q is no name of a request header, such as X-Client-Region", value)
-	}
-	return value
-}
-
 // sharedSpace is RFC 6598's: some clusters give it to their containers.
 var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
 
 // localAddress takes an address that the internet cannot reach. The unspecified
 // address is refused too, as it means every address that the machine has.
-func (p *parser) localAddress(variable string) netip.AddrPort {
-	value := p.getenv(variable)
+func localAddress(r *environment.Reader, variable string) netip.AddrPort {
+	value := r.Text(variable)
 	if value == "" {
 		return netip.AddrPort{}
 	}
 	address, err := netip.ParseAddrPort(strings.Replace(value, "localhost:", "127.0.0.1:", 1))
 	ip := address.Addr().Unmap()
 	if err != nil || !ip.IsLoopback() && !ip.IsPrivate() && !ip.IsLinkLocalUnicast() && !sharedSpace.Contains(ip) {
-		p.refuse(variable, "%q is no local address and port, such as 127.0.0.1:9090 or the container's own 10.0.0.7:9090", value)
+		r.Refuse(variable, "%q is no local address and port, such as 127.0.0.1:9090 or the container's own 10.0.0.7:9090", value)
 	}
 	return address
 }
 
-func (p *parser) url(variable string) string {
-	value := p.getenv(variable)
-	if value == "" {
-		return ""
-	}
-	if _, err := linkcore.ParseDestination(value); err != nil {
-		p.refuse(variable, "%q is no absolute http or https URL: %v", value, err)
-	}
-	return value
-}
-
-func (p *parser) networks(variable string) []netip.Prefix {
-	path := p.getenv(variable)
+func networks(r *environment.Reader, variable string) []netip.Prefix {
+	path := r.Text(variable)
 	if path == "" {
 		return nil
 	}
 	networks, err := readNetworks(path)
 	if err != nil {
-		p.refuse(variable, "%v; it names a file with one network a line, such as 192.0.2.0/24", err)
+		r.Refuse(variable, "%v; it names a file with one network a line, such as 192.0.2.0/24", err)
 	}
 	return networks
 }
@@ -233,20 +140,26 @@ func readNetworks(path string) ([]netip.Prefix, error) {
 	}
 	defer f.Close()
 	var networks []netip.Prefix
-	lines := bufio.NewScanner(f)
-	for n := 1; lines.Scan(); n++ {
-		text, _, _ := strings.Cut(lines.Text(), "#")
-		if text = strings.TrimSpace(text); text == "" {
+	in := lines.NewReader(f)
+	for {
+		line, err := in.Next()
+		if err == io.EOF {
+			return networks, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if line.TooLong {
+			return nil, fmt.Errorf("%s line %d %w", path, line.Number, lines.ErrTooLong)
+		}
+		text, _, _ := bytes.Cut(line.Text, []byte("#"))
+		if text = bytes.TrimSpace(text); len(text) == 0 {
 			continue
 		}
-		network, err := netip.ParsePrefix(text)
+		network, err := netip.ParsePrefix(string(text))
 		if err != nil {
-			return nil, fmt.Errorf("%s line %d: %q is no network", path, n, text)
+			return nil, fmt.Errorf("%s line %d: %q is no network", path, line.Number, text)
 		}
 		networks = append(networks, network.Masked())
 	}
-	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		return nil, fmt.Errorf("%s has a line of more than 64 KiB", path)
-	}
-	return networks, lines.Err()
 }

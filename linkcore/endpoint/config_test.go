@@ -12,7 +12,7 @@ import (
 	"example.com/linktracker/linkcore"
 )
 
-func environment(pairs ...string) func(string) string {
+func getenv(pairs ...string) func(string) string {
 	variables := map[string]string{"LINK_KEYS": "keys", "BLOCKLIST": "none", "CLICKS": "stdout"}
 	for i := 0; i < len(pairs); i += 2 {
 		variables[pairs[i]] = pairs[i+1]
@@ -38,7 +38,7 @@ func TestTrustedProxiesFollowThePlatform(t *testing.T) {
 		{[]string{"K_SERVICE", "linktracker", "TRUSTED_PROXIES", "2"}, 2, false},
 		{[]string{"K_SERVICE", "linktracker", "TRUSTED_PROXIES", "0"}, 0, false},
 	} {
-		config, err := ParseConfig(environment(c.variables...))
+		config, err := ParseConfig(getenv(c.variables...))
 		if err != nil || config.TrustedProxies != c.want || config.ProxiesUnknown != c.unknown {
 			t.Errorf("%v: %d, unknown %t, %v", c.variables, config.TrustedProxies, config.ProxiesUnknown, err)
 		}
@@ -121,21 +121,21 @@ func TestParseConfigRefuses(t *testing.T) {
 		{"ADMIN_ADDRESS", "notlocalhost:9090", "local address"},
 		{"ADMIN_ADDRESS", "127.0.0.1:65536", "local address"},
 	} {
-		_, err := ParseConfig(environment(c.variable, c.value))
-		var configError *ConfigError
-		if !errors.As(err, &configError) || configError.Variable != c.variable {
+		_, err := ParseConfig(getenv(c.variable, c.value))
+		var field *linkcore.FieldError
+		if !errors.As(err, &field) || field.Field != c.variable {
 			t.Errorf("%s=%q: %v", c.variable, c.value, err)
 			continue
 		}
 		text := err.Error()
-		if !strings.HasPrefix(text, c.variable+": ") || !strings.Contains(text, c.value) || !strings.Contains(text, c.accepted) || strings.Contains(text, "\n") {
+		if !strings.HasPrefix(text, c.variable+" ") || !strings.Contains(text, c.value) || !strings.Contains(text, c.accepted) || strings.Contains(text, "\n") {
 			t.Errorf("%s=%q: %q must be one line with the value and %q", c.variable, c.value, text, c.accepted)
 		}
 	}
 }
 
 func TestParseConfig(t *testing.T) {
-	c, err := ParseConfig(environment())
+	c, err := ParseConfig(getenv())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestParseConfig(t *testing.T) {
 		"100.64.0.9:9090":         "100.64.0.9:9090",
 		"[::ffff:127.0.0.1]:9090": "[::ffff:127.0.0.1]:9090",
 	} {
-		c, err := ParseConfig(environment("ADMIN_ADDRESS", value))
+		c, err := ParseConfig(getenv("ADMIN_ADDRESS", value))
 		if err != nil || c.AdminAddress.String() != want {
 			t.Errorf("ADMIN_ADDRESS=%s: %v, %v", value, c.AdminAddress, err)
 		}
@@ -164,7 +164,7 @@ func TestParseConfig(t *testing.T) {
 	if err := os.WriteFile(networks, []byte("# scanners\n\n192.0.2.77/24 # one\n2001:db8::/32\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err = ParseConfig(environment(
+	c, err = ParseConfig(getenv(
 		"PORT", "0", "DELIVERY", "background", "BLOCKLIST_WAIT", "0s", "BLOCKLIST_UNAVAILABLE", "deny", "TRUSTED_PROXIES", "0",
 		"CLIENT_IP", "truncated", "PRIVACY_SIGNALS", "anonymise", "LOG_LEVEL", "warn", "SCANNER_NETWORKS", networks, "HOME_URL", "https://example.com/"))
 	if err != nil {

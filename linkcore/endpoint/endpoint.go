@@ -25,6 +25,7 @@ import (
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/delivery"
+	"example.com/linktracker/linkcore/environment"
 	"example.com/linktracker/linkcore/event"
 	"example.com/linktracker/linkcore/lines"
 	"example.com/linktracker/linkcore/record"
@@ -71,7 +72,7 @@ type Endpoint struct {
 }
 
 // FromEnvironment is [ParseConfig] and [New]. Its error is one line, a
-// [*ConfigError] that names the variable.
+// [*linkcore.FieldError] whose Field is the variable.
 func FromEnvironment(ctx context.Context, getenv func(string) string, stdout io.Writer) (*Endpoint, error) {
 	c, err := ParseConfig(getenv)
 	if err != nil {
@@ -82,7 +83,8 @@ func FromEnvironment(ctx context.Context, getenv func(string) string, stdout io.
 
 // New opens what the configuration points to and starts the endpoint. Logs,
 // spilled events and, with CLICKS=stdout, events go to stdout, each line in one
-// write. What can't be opened is a [*ConfigError]. The context's values are
+// write. What can't be opened is a [*linkcore.FieldError]
+// with the variable as its Field. The context's values are
 // used, not its end: an endpoint runs until [Endpoint.Close].
 func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err error) {
 	lines := lines.NewWriter(stdout)
@@ -95,7 +97,7 @@ func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err erro
 		}
 	}()
 	if e.keys, err = linkcore.OpenKeyRing(c.Keys, log); err != nil {
-		return nil, &ConfigError{"LINK_KEYS", err.Error()}
+		return nil, environment.Unusable("LINK_KEYS", err)
 	}
 	recorder, err := record.NewRecorder(record.Options{
 		TrustedProxies:  c.TrustedProxies,
@@ -110,11 +112,11 @@ func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err erro
 	}
 	e.sink, err = OpenSink(ctx, c.Clicks, SinkOptions{Timeout: c.DeliveryTimeout, Stdout: lines})
 	if err != nil {
-		return nil, &ConfigError{"CLICKS", err.Error()}
+		return nil, environment.Unusable("CLICKS", err)
 	}
 	source, err := OpenSource(c.Blocklist)
 	if err != nil {
-		return nil, &ConfigError{"BLOCKLIST", err.Error()}
+		return nil, environment.Unusable("BLOCKLIST", err)
 	}
 	e.rules = blocklist.NewCache(source, blocklist.Options{
 		Refresh: c.BlocklistRefresh,

@@ -35,7 +35,7 @@ func startSite(t *testing.T, stdout io.Writer, variables ...string) *site {
 	t.Helper()
 	s := &site{directory: t.TempDir()}
 	s.addKey(t, "1")
-	e, err := FromEnvironment(t.Context(), environment(append([]string{"LINK_KEYS", s.directory}, variables...)...), stdout)
+	e, err := FromEnvironment(t.Context(), getenv(append([]string{"LINK_KEYS", s.directory}, variables...)...), stdout)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -305,7 +305,7 @@ func TestFunctionRefusesItsConfiguration(t *testing.T) {
 	if !errors.As(err, &exit) || exit.ExitCode() != 2 {
 		t.Errorf("%v, want exit code 2", err)
 	}
-	if text := string(out); strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "linktracker: LINK_KEYS: ") {
+	if text := string(out); strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "linktracker: LINK_KEYS cannot be used: ") {
 		t.Errorf("it prints %q", text)
 	}
 }

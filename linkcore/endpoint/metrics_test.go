@@ -37,7 +37,7 @@ func startEndpoint(t *testing.T) (e *Endpoint, log *bytes.Buffer, click func(tim
 			t.Fatal(err)
 		}
 	}
-	c, err := ParseConfig(environment("LINK_KEYS", keys, "BLOCKLIST", "file:"+rules, "CLICKS", "file:"+filepath.Join(folder, "clicks")))
+	c, err := ParseConfig(getenv("LINK_KEYS", keys, "BLOCKLIST", "file:"+rules, "CLICKS", "file:"+filepath.Join(folder, "clicks")))
 	if err != nil {
 		t.Fatal(err)
 	}

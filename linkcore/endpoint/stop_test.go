@@ -36,7 +36,7 @@ func TestStopTimeout(t *testing.T) {
 				if err := os.WriteFile(filepath.Join(folder, "1"), []byte("RCCCPP3m8cJrMPkOx90B5Ih1NKIPCw0Ew27YDnHg/Xc="), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				c, err := ParseConfig(environment("LINK_KEYS", folder, "DELIVERY_TIMEOUT", "10m"))
+				c, err := ParseConfig(getenv("LINK_KEYS", folder, "DELIVERY_TIMEOUT", "10m"))
 				if err != nil {
 					t.Fatal(err)
 				}

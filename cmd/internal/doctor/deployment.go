@@ -196,7 +196,7 @@ func (d *doctor) openTopic(ctx context.Context) *topic {
 		t.done <- endpoint.Receive(receive, d.Clicks, event.ReceiveOptions{
 			Name:    "linkctl-doctor",
 			Labels:  d.Labels,
-			Filter:  `attributes.customer = "` + Customer + `"`,
+			Filter:  `attributes.customer = "` + linkcore.ProbeCustomer + `"`,
 			Follow:  true,
 			FromEnd: true,
 			Ready:   func() { close(ready) },
@@ -231,7 +231,7 @@ func (d *doctor) openTopic(ctx context.Context) *topic {
 
 func (t *topic) take(m *event.Received, now time.Time) {
 	e, err := m.Event()
-	if err != nil || e.Customer != Customer {
+	if err != nil || e.Customer != linkcore.ProbeCustomer {
 		return
 	}
 	t.mu.Lock()

@@ -9,9 +9,9 @@
 //		Clicks:    "pubsub://PROJECT/clicks",
 //	}, func(f doctor.Finding) { fmt.Println(f.Level, f.Check, f.Seen, f.Advice) })
 //
-// It makes links of the customer [Customer], which is reserved for monitoring,
-// and clicks them: their events are on the topic, and subscriptions leave them
-// out. Nothing else changes, unless [Options.WriteRule] asks for a rule that
+// It makes links of the customer [linkcore.ProbeCustomer], which is reserved for
+// monitoring, and clicks them: their events are on the topic, and subscriptions
+// leave them out. Nothing else changes, unless [Options.WriteRule] asks for a rule that
 // expires by itself.
 //
 // Checks that do not depend on each other run at the same time; each has its
@@ -32,9 +32,6 @@ import (
 
 	"example.com/linktracker/linkcore"
 )
-
-// Customer is whose links the doctor makes: events.md keeps it for monitoring.
-const Customer = "_probe"
 
 // The defaults of [Options].
 const (

@@ -149,7 +149,7 @@ func (h *host) probeOf(key, form, destination string) (probe, error) {
 	if err != nil {
 		return probe{}, err
 	}
-	fields := linkcore.Fields{Customer: Customer, Campaign: "doctor"}
+	fields := linkcore.Fields{Customer: linkcore.ProbeCustomer, Campaign: "doctor"}
 	var tracked linkcore.Tracked
 	switch form {
 	case "path":
@@ -310,7 +310,7 @@ func (h *host) judge(a answer, destination string) (problem, advice string) {
 	case a.status == http.StatusNotFound:
 		return "404, and not from the endpoint", "route this host to the endpoint: something else answers, a load balancer's default backend or another service"
 	case a.status == http.StatusGone && a.isEndpoints():
-		return "410: a rule blocks it", "see linkctl rules for one that matches customer " + Customer + ", the host probe.example.com, the key or this machine, and lift it"
+		return "410: a rule blocks it", "see linkctl rules for one that matches customer " + linkcore.ProbeCustomer + ", the host probe.example.com, the key or this machine, and lift it"
 	case a.status == http.StatusForbidden || a.status == http.StatusTooManyRequests:
 		return fmt.Sprintf("%d: something in front refuses it", a.status), "see the firewall's log (Cloud Armor: rules on encoded URLs or rates) and let links pass; on Cloud Run, let everybody invoke the service"
 	case a.status/100 == 5:

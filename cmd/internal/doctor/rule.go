@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/endpoint"
 )
@@ -51,7 +52,7 @@ func (h *host) checkRule(ctx context.Context) []Finding {
 	}
 	rule := blocklist.Rule{
 		Kind:      blocklist.Link,
-		Value:     Customer + "/" + p.link,
+		Value:     linkcore.ProbeCustomer + "/" + p.link,
 		Action:    blocklist.Block,
 		Reason:    "linkctl doctor measures how fast rules arrive; expires by itself",
 		CreatedBy: h.By,

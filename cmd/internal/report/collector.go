@@ -12,6 +12,7 @@ import (
 	"os"
 	"time"
 
+	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/event"
 	"example.com/linktracker/linkcore/lines"
 )
@@ -19,9 +20,6 @@ import (
 const (
 	// Where names are cut, in bytes.
 	maxName = 2048
-
-	// The customer of monitoring's own events.
-	probe = "_probe"
 
 	// What decides whether an event is automated may lie outside of the period
 	// that is asked for, by this much.
@@ -221,7 +219,7 @@ func (c *Collector) add(data []byte, line *lines.Line) error {
 		return nil
 	}
 	switch {
-	case c.o.Customer == "" && string(e.customer) == probe:
+	case c.o.Customer == "" && string(e.customer) == linkcore.ProbeCustomer:
 		c.input.Probes++
 		return nil
 	case c.o.Customer != "" && string(e.customer) != c.o.Customer,

@@ -9,9 +9,9 @@ import (
 	"sort"
 	"time"
 
+	"example.com/linktracker/cmd/internal/watch"
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/event"
-	"example.com/linktracker/linkcore/watch"
 )
 
 // A class is what a request counts as. The order is that of the charts, from the

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/blocklist"
+)
+
+// completeKinds offers the kinds of rules, each up to its colon.
+func completeKinds(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var kinds []cobra.Completion
+	for _, kind := range blocklist.Kinds() {
+		kinds = append(kinds, string(kind)+":")
+	}
+	return kinds, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+}
+
+func blocklistFlag(c *cobra.Command) {
+	c.Flags().String("blocklist", "", "`URL` of the blocklist (BLOCKLIST)")
+}
+
+// parseWhen reads a time, or how long from now it is: 72h, 30d.
+func parseWhen(flag, value string, now time.Time) (time.Time, error) {
+	if at, err := time.Parse(time.RFC3339, value); err == nil {
+		return at.UTC(), nil
+	}
+	var after time.Duration
+	var err error
+	if days, ok := strings.CutSuffix(value, "d"); ok {
+		var n uint64
+		// 100 years: more is a slip, and would not fit.
+		if n, err = strconv.ParseUint(days, 10, 16); err == nil && n > 36500 {
+			err = strconv.ErrRange
+		}
+		after = time.Duration(n) * 24 * time.Hour
+	} else {
+		after, err = time.ParseDuration(value)
+	}
+	if err != nil || after <= 0 {
+		return time.Time{}, usagef("--%s %q: give a time such as 2026-07-31T09:00:00Z, or how long from now, such as 72h or 30d", flag, value)
+	}
+	return now.Add(after).UTC().Truncate(time.Second), nil
+}
+
+const keysFlagHelp = "`DIR` of the key ring (LINK_KEYS)"
+
+// setting returns what the flag says or, where it was not given, the
+// environment.
+func (t *tool) setting(c *cobra.Command, flag, variable string) string {
+	if f := c.Flag(flag); f.Changed {
+		return f.Value.String()
+	}
+	return t.getenv(variable)
+}
+
+// required is setting for what a verb cannot do without; what names it in the
+// error.
+func (t *tool) required(c *cobra.Command, flag, variable, what string) (string, error) {
+	value := t.setting(c, flag, variable)
+	if value == "" {
+		return "", usagef("%s is not set: give --%s or set %s", what, flag, variable)
+	}
+	return value, nil
+}
+
+// parsePast reads a time: a day, a moment, or how long ago it was.
+func parsePast(flag, value string, now time.Time) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if at, err := time.Parse(layout, value); err == nil {
+			return at.UTC(), nil
+		}
+	}
+	at, err := parseWhen(flag, value, now)
+	if err != nil {
+		return time.Time{}, usagef("--%s %q: give a day such as 2026-05-04, a time such as 2026-05-04T09:00:00Z, or how long ago, such as 36h or 7d", flag, value)
+	}
+	return now.Add(-at.Sub(now)).UTC().Truncate(time.Second), nil
+}
+
+// signingFlags are those of every verb that signs.
+func signingFlags(flags *pflag.FlagSet) {
+	flags.String("keys", "", keysFlagHelp)
+	flags.String("signing-key", "", "`ID` of the key that signs (LINK_SIGNING_KEY; not needed while there is one)")
+}
+
+// fieldFlags are what all links of one mail have in common.
+func fieldFlags(flags *pflag.FlagSet) {
+	flags.String("customer", "", "the sender's `ID` of the customer, at most 64 of A-Z a-z 0-9 _ -")
+	flags.String("campaign", "", "the sender's `ID` of the campaign, likewise")
+	flags.String("recipient", "", "the sender's `ID` of the recipient, likewise")
+	flags.String("sent", "", "`WHEN` the mail is sent: a time such as 2026-07-31T09:00:00Z, or now (default not said)")
+}
+
+// completeFrom lets the shell complete a flag's value.
+func completeFrom(c *cobra.Command, flag string, values ...cobra.Completion) {
+	err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	if err != nil {
+		panic(err) // there is no such flag
+	}
+}
+
+// fields reads what fieldFlags defines.
+func (t *tool) fields(c *cobra.Command) (linkcore.Fields, error) {
+	value := func(name string) string { return c.Flag(name).Value.String() }
+	fields := linkcore.Fields{Customer: value("customer"), Campaign: value("campaign"), Recipient: value("recipient")}
+	switch when := value("sent"); {
+	case !c.Flag("sent").Changed:
+	case when == "now":
+		fields.Sent = t.now()
+	default:
+		// Empty is refused too: a variable that was not set must not become
+		// no time.
+		sent, err := time.Parse(time.RFC3339, when)
+		if err != nil || sent.Unix() < 1 {
+			return fields, usagef("--sent %q: give a time such as 2026-07-31T09:00:00Z, or now", when)
+		}
+		fields.Sent = sent
+	}
+	return fields, nil
+}
+
+// aboutFlag tells whether a link could not be made for a field that is a flag:
+// such an error is the same for every destination.
+func aboutFlag(c *cobra.Command, err error) bool {
+	var field *linkcore.FieldError
+	return errors.As(err, &field) && c.Flag(field.Field) != nil
+}
+
+// clicksFlag is the flag of what the endpoint's variable CLICKS says.
+func clicksFlag(c *cobra.Command) {
+	c.Flags().String("clicks", "", "`URL` of the events: pubsub://PROJECT/TOPIC or file:PATH (CLICKS)")
+}
