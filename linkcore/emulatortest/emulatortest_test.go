@@ -167,6 +167,7 @@ func TestMissing(t *testing.T) {
 }
 
 func TestSkipOrFail(t *testing.T) {
+	testsize.Medium(t)
 	for _, test := range []struct {
 		require string
 		err     error

@@ -100,6 +100,7 @@ func loadVectors(t *testing.T) (v vectors) {
 // startFunction starts the function as the platform does, with the vectors' keys.
 func startFunction(t *testing.T, v vectors, environment ...string) *function {
 	t.Helper()
+	testsize.Medium(t)
 	binary, err := buildFunction()
 	if err != nil {
 		t.Fatal(err)

@@ -180,7 +180,7 @@ func TestReceiveSubscription(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel = context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := Receive(ctx, url, event.ReceiveOptions{}, func(m *event.Received) {
 		m.Ack()
