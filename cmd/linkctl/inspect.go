@@ -48,10 +48,3 @@ if one does not.`,
 	}
 	return c
 }
-
-func yesNo(yes bool) string {
-	if yes {
-		return "yes"
-	}
-	return "no"
-}
