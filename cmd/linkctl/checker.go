@@ -271,3 +271,10 @@ func (i *inspection) writeTo(t *tool) error {
 	}
 	return t.stdout.Flush()
 }
+
+func yesNo(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
+}

@@ -130,3 +130,38 @@ func interruptible(ctx context.Context, r io.Reader) io.Reader {
 	context.AfterFunc(ctx, func() { pr.CloseWithError(ctx.Err()) })
 	return pr
 }
+
+// A finding is what a verb that checks says of one item.
+type finding interface {
+	good() bool
+	writeTo(*tool) error // for people
+}
+
+// check writes what find makes of each item, whose error is nil or
+// [errLineTooLong], and answers no if one is not good.
+func (t *tool) check(ctx context.Context, args []string, what string, asJSON bool, find func(item, error) finding) error {
+	first, bad := true, false
+	for it, err := range t.items(ctx, args, what, false) {
+		if err != nil && !errors.Is(err, errLineTooLong) {
+			return err
+		}
+		found := find(it, err)
+		bad = bad || !found.good()
+		if asJSON {
+			err = t.writeJSON(found)
+		} else {
+			if !first {
+				t.stdout.WriteByte('\n')
+			}
+			err = found.writeTo(t)
+		}
+		if err != nil {
+			return fmt.Errorf("write standard output: %w", err)
+		}
+		first = false
+	}
+	if bad {
+		return errNo
+	}
+	return nil
+}

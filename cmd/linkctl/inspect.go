@@ -1,9 +1,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-
 	"github.com/spf13/cobra"
 )
 
@@ -41,41 +38,13 @@ if one does not.`,
 		if err != nil {
 			return err
 		}
-		first, bad := true, false
-		for it, err := range t.items(c.Context(), args, "URLs", false) {
-			var report inspection
-			if err == nil {
-				report = checker.inspect(it.text)
-			} else if errors.Is(err, errLineTooLong) {
-				report = inspection{Problems: []string{it.errorf("%w", err).Error()}}
-			} else {
-				return err
-			}
-			bad = bad || !report.good()
-			if *asJSON {
-				err = t.writeJSON(report)
-			} else {
-				if !first {
-					t.stdout.WriteByte('\n')
-				}
-				err = report.writeTo(t)
-			}
+		return t.check(c.Context(), args, "URLs", *asJSON, func(it item, err error) finding {
 			if err != nil {
-				return fmt.Errorf("write standard output: %w", err)
+				return &inspection{Problems: []string{it.errorf("%w", err).Error()}}
 			}
-			first = false
-		}
-		if bad {
-			return errNo
-		}
-		return nil
+			i := checker.inspect(it.text)
+			return &i
+		})
 	}
 	return c
-}
-
-func yesNo(yes bool) string {
-	if yes {
-		return "yes"
-	}
-	return "no"
 }

@@ -30,20 +30,18 @@ func (t *tool) keyRing(c *cobra.Command) (*linkcore.KeyRing, error) {
 
 // signer opens the key ring and chooses the key that the flags or the
 // environment name.
-func (t *tool) signer(c *cobra.Command) (*linkcore.Signer, error) {
+func (t *tool) signer(c *cobra.Command) (signer *linkcore.Signer, ring *linkcore.KeyRing, key string, err error) {
 	base, err := t.required(c, "base-url", "LINK_BASE_URL", "the base URL of the links")
 	if err != nil {
-		return nil, err
+		return nil, nil, "", err
 	}
-	ring, key, err := t.signingRing(c)
-	if err != nil {
-		return nil, err
+	if ring, key, err = t.signingRing(c); err != nil {
+		return nil, nil, "", err
 	}
-	signer, err := ring.Signer(base, key)
-	if err != nil {
-		return nil, usageError{err}
+	if signer, err = ring.Signer(base, key); err != nil {
+		return nil, nil, "", usageError{err}
 	}
-	return signer, nil
+	return signer, ring, key, nil
 }
 
 // signingRing opens the key ring, and returns the id of the key that signs:

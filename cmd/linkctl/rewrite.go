@@ -230,18 +230,11 @@ func (t *tool) rewriter(c *cobra.Command) (*email.Rewriter, error) {
 		return nil, usagef("--pixel-base-url is for the picture of --pixel: give --pixel end or --pixel top too")
 	}
 
-	base, err := t.required(c, "base-url", "LINK_BASE_URL", "the base URL of the links")
+	signer, ring, key, err := t.signer(c)
 	if err != nil {
 		return nil, err
 	}
-	ring, key, err := t.signingRing(c)
-	if err != nil {
-		return nil, err
-	}
-	o.Keys = ring
-	if o.Signer, err = ring.Signer(base, key); err != nil {
-		return nil, usageError{err}
-	}
+	o.Keys, o.Signer = ring, signer
 	if pixelBase := value("pixel-base-url"); pixelBase != "" {
 		if o.PixelSigner, err = ring.Signer(pixelBase, key); err != nil {
 			return nil, usagef("--pixel-base-url: %w", err)

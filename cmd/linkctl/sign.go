@@ -105,7 +105,7 @@ func (t *tool) makeLinks(c *cobra.Command, args []string, link makeLink) error {
 	if err != nil {
 		return err
 	}
-	signer, err := t.signer(c)
+	signer, _, _, err := t.signer(c)
 	if err != nil {
 		return err
 	}

@@ -148,34 +148,13 @@ The exit code is 0 if every address verifies, and 1 if one does not.`,
 		if err != nil {
 			return err
 		}
-		first, bad := true, false
-		for it, err := range t.items(c.Context(), args, "addresses", false) {
-			var r returnPath
-			if err == nil {
-				r = checkReturnPath(ring, findAddress(it.text))
-			} else if errors.Is(err, errLineTooLong) {
-				r = returnPath{Reason: it.errorf("%w", err).Error()}
-			} else {
-				return err
-			}
-			bad = bad || !r.Verified
-			if *asJSON {
-				err = t.writeJSON(r)
-			} else {
-				if !first {
-					t.stdout.WriteByte('\n')
-				}
-				err = r.writeTo(t)
-			}
+		return t.check(c.Context(), args, "addresses", *asJSON, func(it item, err error) finding {
 			if err != nil {
-				return fmt.Errorf("write standard output: %w", err)
+				return &returnPath{Reason: it.errorf("%w", err).Error()}
 			}
-			first = false
-		}
-		if bad {
-			return errNo
-		}
-		return nil
+			r := checkReturnPath(ring, findAddress(it.text))
+			return &r
+		})
 	}
 	return c
 }
@@ -222,6 +201,8 @@ func checkReturnPath(ring *linkcore.KeyRing, address string) returnPath {
 		Customer: p.Customer, Campaign: p.Campaign, Recipient: p.Recipient, Link: p.Link, Sent: stamp(p.Sent),
 	}
 }
+
+func (r *returnPath) good() bool { return r.Verified }
 
 // writeTo writes the return path for people.
 func (r *returnPath) writeTo(t *tool) error {
