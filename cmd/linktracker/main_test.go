@@ -352,7 +352,7 @@ func TestRefusesToStart(t *testing.T) {
 				t.Errorf("%v, want exit code 2", err)
 			}
 			text := s.stderr.String()
-			if strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "linktracker: "+c.name+": ") || !strings.Contains(text, c.message) {
+			if strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "linktracker: "+c.name+" ") || !strings.Contains(text, c.message) {
 				t.Errorf("%q must be one line with %q", text, c.message)
 			}
 		})
