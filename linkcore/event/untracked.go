@@ -8,7 +8,8 @@ import (
 
 // Untrack returns what is left of the event of somebody who is not to be
 // tracked. It alone decides that, by what the event is for; EVENTS.md has it as a
-// table. A field that is not named here is left out.
+// table. A field that is not named here is left out. Whether a rule may be named,
+// whoever knows its kind decides before.
 func (e *Event) Untrack() Event {
 	left := Event{
 		ID:            e.ID,
@@ -22,6 +23,7 @@ func (e *Event) Untrack() Event {
 		Sealed:        e.Sealed,
 		Destination:   e.Destination,
 		RedirectedTo:  e.RedirectedTo,
+		Rule:          e.Rule,
 		Recovered:     e.Recovered,
 		Method:        e.Method,
 		PrivacySignal: e.PrivacySignal,
@@ -38,22 +40,5 @@ func (e *Event) Untrack() Event {
 		// Nobody can follow a wish without knowing whose it is.
 		left.Recipient, left.Link, left.Metadata = e.Recipient, e.Link, e.Metadata
 	}
-	if left.mayName(e.Rule) {
-		left.Rule = e.Rule
-	}
 	return left
-}
-
-// mayName tells whether a rule, "kind:value", says nothing that the event leaves
-// out.
-func (e *Event) mayName(rule string) bool {
-	switch kind, _, _ := strings.Cut(rule, ":"); kind {
-	case "url", "prefix", "host", "customer", "campaign", "key":
-		return true
-	case "recipient":
-		return e.Recipient != ""
-	case "link":
-		return e.Link != ""
-	}
-	return false // of the device, or of a kind that is not known here
 }

@@ -150,6 +150,7 @@ func parseForwarded(s string) netip.Addr {
 type Outcome struct {
 	Type         event.Type
 	Rule         string     // "kind:value" of the rule that matched
+	NamesNobody  bool       // Rule says nothing of the person; without it an untracked event does not hold Rule
 	RedirectedTo string     // where that rule sent the recipient instead
 	Untracked    bool       // a rule says that the person is not to be tracked
 	RulesUnknown bool       // the rules could not be asked, so neither Rule nor Untracked is known
@@ -210,6 +211,9 @@ func (rc *Recorder) describe(r *http.Request, received time.Time, link *linkcore
 	e.Untracked = o.Untracked || strings.HasPrefix(link.Link, linkcore.AnonymousPrefix) ||
 		o.Type == event.Open && e.PrivacySignal != "" && rc.o.PrivacySignals == AnonymiseSignals
 	if e.Untracked {
+		if !o.NamesNobody {
+			e.Rule = ""
+		}
 		*e = e.Untrack()
 	}
 	return e

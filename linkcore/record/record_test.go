@@ -205,7 +205,7 @@ func TestRecord(t *testing.T) {
 			o.Untracked, o.Rule = true, "recipient:acme/r83jf"
 		}, untracked},
 		{"a rule of another kind says untracked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
-			o.Untracked, o.Rule = true, "campaign:acme/spring26"
+			o.Untracked, o.Rule, o.NamesNobody = true, "campaign:acme/spring26", true
 		}, func(e *event.Event) { e.Rule = "campaign:acme/spring26"; untracked(e) }},
 		{"an untracked click on a link that is blocked by itself", Options{}, func(_ *http.Request, l *linkcore.Link, o *Outcome) {
 			o.Type, o.Untracked, o.Rule = event.Blocked, true, "link:"+l.Link
@@ -219,9 +219,9 @@ func TestRecord(t *testing.T) {
 		}},
 		{"an unsubscribe of somebody who objected", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
 			o.Type, o.Untracked, o.Rule = event.Unsubscribe, true, "recipient:acme/r83jf"
-		}, func(e *event.Event) { e.Type, e.Rule = event.Unsubscribe, "recipient:acme/r83jf"; noDevice(e) }},
+		}, func(e *event.Event) { e.Type = event.Unsubscribe; noDevice(e) }},
 		{"an unsubscribe where a customer is not to be tracked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
-			o.Type, o.Untracked, o.Rule = event.Unsubscribe, true, "customer:acme"
+			o.Type, o.Untracked, o.Rule, o.NamesNobody = event.Unsubscribe, true, "customer:acme", true
 		}, func(e *event.Event) { e.Type, e.Rule = event.Unsubscribe, "customer:acme"; noDevice(e) }},
 		{"an untracked unsubscribe from an address that is blocked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
 			o.Type, o.Untracked, o.Rule = event.Unsubscribe, true, "ip:203.0.113.7"
@@ -234,7 +234,7 @@ func TestRecord(t *testing.T) {
 			func(e *event.Event) { untracked(e); e.Link, e.RulesUnknown = "an_x", true }},
 		{"made for nobody, and blocked", Options{}, func(_ *http.Request, l *linkcore.Link, o *Outcome) {
 			l.Link, o.Type, o.Rule = "an_x", event.Blocked, "link:acme/an_x"
-		}, func(e *event.Event) { untracked(e); e.Type, e.Link, e.Rule = event.Blocked, "an_x", "link:acme/an_x" }},
+		}, func(e *event.Event) { untracked(e); e.Type, e.Link = event.Blocked, "an_x" }},
 		{"made for nobody, opened", Options{}, func(_ *http.Request, l *linkcore.Link, o *Outcome) { l.Link, o.Type = "an_x", event.Open },
 			func(e *event.Event) { untracked(e); e.Type, e.Link = event.Open, "an_x" }},
 		{"nearly for nobody", Options{}, func(_ *http.Request, l *linkcore.Link, _ *Outcome) { l.Link = "AN_x" },

@@ -127,7 +127,7 @@ func TestAnswers(t *testing.T) {
 		{"blocked unsubscribe", "GET", u, bad, "", 200, html, unsubscribePage, "", "", "", false},
 		{"blocked unsubscribe", "POST", u, bad, "", 200, html, unsubscribedPage, event.Unsubscribe, "customer:bad", "", false},
 		{"redirected unsubscribe", "POST", u, moved, "", 200, html, unsubscribedPage, event.Unsubscribe, "customer:moved", "", false},
-		{"untracked unsubscribe", "POST", u, objected, "", 200, html, unsubscribedPage, event.Unsubscribe, "recipient:acme/objected", "", true},
+		{"untracked unsubscribe", "POST", u, objected, "", 200, html, unsubscribedPage, event.Unsubscribe, "", "", true},
 
 		{"nothing", "GET", 0, plain, "/nothing", 404, html, invalidPage, "", "", "", false},
 		{"nothing", "HEAD", 0, plain, "/nothing", 404, html, nil, "", "", "", false},

@@ -212,7 +212,7 @@ func (x *exchange) click(link *linkcore.Link) {
 		x.unavailable()
 		return
 	}
-	o := record.Outcome{Type: event.Click, Rule: d.Rule, Untracked: d.Untracked, RulesUnknown: !known, Address: address}
+	o := record.Outcome{Type: event.Click, Rule: d.Rule, NamesNobody: !d.NamesPerson, Untracked: d.Untracked, RulesUnknown: !known, Address: address}
 	location := link.Destination
 	switch d.Action {
 	case blocklist.Block:
@@ -249,7 +249,7 @@ func (x *exchange) open(link *linkcore.Link) {
 	}
 	x.opens.Add(1)
 	x.answer(&pixelAnswer, true)
-	x.record(link, record.Outcome{Type: event.Open, Rule: d.Rule, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
+	x.record(link, record.Outcome{Type: event.Open, Rule: d.Rule, NamesNobody: !d.NamesPerson, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
 }
 
 func (x *exchange) unsubscribe(link *linkcore.Link) {
@@ -272,7 +272,7 @@ func (x *exchange) unsubscribe(link *linkcore.Link) {
 	d, known := x.decide(link, address)
 	x.unsubscribes.Add(1)
 	x.answer(&unsubscribedAnswer, true)
-	x.record(link, record.Outcome{Type: event.Unsubscribe, Rule: d.Rule, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
+	x.record(link, record.Outcome{Type: event.Unsubscribe, Rule: d.Rule, NamesNobody: !d.NamesPerson, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
 }
 
 // decide asks the rules; known is false if they can't be asked.

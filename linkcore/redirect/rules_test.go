@@ -108,12 +108,12 @@ func TestUntrackedUnsubscribe(t *testing.T) {
 				}
 				want := linkcore.Fields{Customer: "acme", Campaign: "spring26"}
 				wantRule := rule
-				switch {
-				case link == linkcore.Unsubscribe:
+				if kind == "recipient" || kind == "link" {
+					wantRule = ""
+				}
+				if link == linkcore.Unsubscribe {
 					want = fields
-				case kind == "recipient" || kind == "link":
-					wantRule, metadata = "", ""
-				default:
+				} else {
 					metadata = ""
 				}
 				got := linkcore.Fields{Customer: e.Customer, Campaign: e.Campaign, Recipient: e.Recipient, Link: e.Link}

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"cloud.google.com/go/pubsub/v2"
 	cloud "cloud.google.com/go/pubsub/v2"
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/grpc"
@@ -159,7 +158,7 @@ func TestReceiveSubscription(t *testing.T) {
 	publisher := client.Publisher("clicks")
 	defer publisher.Stop()
 	for i := range 20 {
-		if _, err := publisher.Publish(t.Context(), &pubsub.Message{Data: fmt.Appendf(nil, "%02d", i)}).Get(t.Context()); err != nil {
+		if _, err := publisher.Publish(t.Context(), &cloud.Message{Data: fmt.Appendf(nil, "%02d", i)}).Get(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -212,9 +211,9 @@ func TestDrain(t *testing.T) {
 	publisher := client.Publisher("clicks")
 	defer publisher.Stop()
 	const messages = 1200
-	var results []*pubsub.PublishResult
+	var results []*cloud.PublishResult
 	for i := range messages {
-		results = append(results, publisher.Publish(t.Context(), &pubsub.Message{Data: fmt.Appendf(nil, "%04d", i), Attributes: map[string]string{"a": "1"}}))
+		results = append(results, publisher.Publish(t.Context(), &cloud.Message{Data: fmt.Appendf(nil, "%04d", i), Attributes: map[string]string{"a": "1"}}))
 	}
 	for _, r := range results {
 		if _, err := r.Get(t.Context()); err != nil {
