@@ -4,7 +4,6 @@
 package file
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -13,17 +12,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"time"
 
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/durable"
+	"example.com/linktracker/linkcore/lines"
 )
-
-// maxLine is how long a line of a rules file may be; longer ones are skipped.
-const maxLine = 1 << 20
 
 // settled is how long a file must not have changed to be taken as unchanged:
 // the clock of a file system may not tell two writes apart that are closer.
@@ -128,7 +124,7 @@ func (f *File) Read(ctx context.Context, since time.Time, yield func(blocklist.D
 	}
 	now := time.Now()
 	f.seen = fingerprint{}
-	err = readLines(file, maxLine, func([]byte) error { return ctx.Err() }, yield)
+	err = readDocuments(ctx, file, yield)
 	if err != nil {
 		return false, fmt.Errorf("reading %s: %w", f.path, err)
 	}
@@ -142,49 +138,30 @@ func (f *File) Count(context.Context, time.Time) (int, error) { return 0, errors
 // Close implements [blocklist.Backend].
 func (f *File) Close() error { return nil }
 
-// readLines yields a document for each line that is not blank; one of a line
-// longer than limit only says so. before sees each line first, blank ones too,
-// without its line end, cut at the limit; an error of it ends the reading.
-func readLines(r io.Reader, limit int, before func(line []byte) error, yield func(blocklist.Document)) error {
-	in := bufio.NewReaderSize(r, 64<<10)
+// readDocuments yields a document for each line that is not blank; one of a line
+// that is too long only says so.
+func readDocuments(ctx context.Context, r io.Reader, yield func(blocklist.Document)) error {
+	in := lines.NewReader(r)
+	in.Growing = true // one rule a line, whatever the first one looks like
 	ids := lineIDs{}
-	var line []byte
-	for number := 1; ; number++ {
-		line = line[:0]
-		tooLong := false
-		var err error
-		for {
-			var part []byte
-			part, err = in.ReadSlice('\n')
-			if len(line)+len(part) > limit {
-				tooLong = true
-				part = part[:limit-len(line)]
-			}
-			line = append(line, part...)
-			if err != bufio.ErrBufferFull {
-				break
-			}
-		}
-		if err != nil && err != io.EOF {
-			return err
-		}
-		if len(line) > 0 {
-			text := bytes.TrimSuffix(line, []byte("\n"))
-			if number == 1 {
-				text = bytes.TrimPrefix(text, []byte("\xEF\xBB\xBF"))
-			}
-			if err := before(text); err != nil {
-				return err
-			}
-			if len(bytes.TrimSpace(text)) > 0 {
-				d := ids.document(text, tooLong)
-				d.Where = fmt.Sprintf("line %d", number)
-				yield(d)
-			}
+	for {
+		line, err := in.Next()
+		if err == io.EOF && in.Growing {
+			in.Growing = false // the last line may lack its end
+			continue
 		}
 		if err == io.EOF {
 			return nil
 		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+		if len(line.Text) == 0 {
+			continue
+		}
+		d := ids.document(line.Text, line.TooLong)
+		d.Where = line.Where()
+		yield(d)
 	}
 }
 
@@ -197,7 +174,7 @@ type lineIDs map[[sha256.Size]byte]int
 func (ids lineIDs) document(line []byte, tooLong bool) blocklist.Document {
 	d := blocklist.Document{ID: blocklist.DocumentID(string(line))}
 	if tooLong {
-		d.Err = lineError("is longer than %d bytes", maxLine)
+		d.Err = lineError("%v", lines.ErrTooLong)
 	} else if d.Fields, d.Err = decodeLine(line); d.Err == nil {
 		if r, err := d.Rule(); err == nil {
 			d.ID = r.DocumentID()
@@ -402,7 +379,7 @@ func (f *File) List(ctx context.Context) (rules []blocklist.Rule, skipped []bloc
 		return nil, nil, err
 	}
 	defer file.Close()
-	err = readLines(file, maxLine, func([]byte) error { return ctx.Err() }, func(d blocklist.Document) {
+	err = readDocuments(ctx, file, func(d blocklist.Document) {
 		r, err := d.Rule()
 		if err != nil {
 			skipped = append(skipped, blocklist.DocumentError{Where: d.Where, Err: err})
@@ -461,47 +438,40 @@ func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change f
 
 	var out bytes.Buffer
 	changed := false
-	var line []byte
-	finish := func() {
-		if len(line) > 0 {
+	ids := lineIDs{}
+	for text := range bytes.Lines(bytes.TrimPrefix(old, []byte("\uFEFF"))) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		text = bytes.TrimSuffix(text, []byte("\n"))
+		r, err := ids.document(text, false).Rule()
+		what := keep
+		switch {
+		case err != nil:
+		case r.Expired(now):
+			what = drop // its kind and value may be written anew
+		default:
+			r, what = change(r)
+		}
+		switch {
+		case what == replace:
+			changed = true
+			line, err := AppendLine(nil, r)
+			if err != nil {
+				return err
+			}
 			out.Write(line)
+		case what == drop:
+			changed = true
+		case len(text) > 0:
+			out.Write(text)
 			out.WriteByte('\n')
 		}
-		line = line[:0]
 	}
-	var lineErr error
-	err = readLines(bytes.NewReader(old), math.MaxInt, func(text []byte) error {
-		finish()
-		line = append(line, text...)
-		return errors.Join(lineErr, ctx.Err())
-	}, func(d blocklist.Document) {
-		r, err := d.Rule()
-		if err != nil {
-			return
-		}
-		if r.Expired(now) {
-			// Its kind and value may be written anew.
-			line, changed = line[:0], true
-			return
-		}
-		r, what := change(r)
-		switch what {
-		case replace:
-			changed = true
-			line, err = AppendLine(line[:0], r)
-			line = bytes.TrimSuffix(line, []byte("\n"))
-			lineErr = errors.Join(lineErr, err)
-		case drop:
-			line, changed = line[:0], true
-		}
-	})
-	if err = errors.Join(err, lineErr); err != nil {
-		return err
-	}
-	finish()
 	for _, r := range rest() {
 		changed = true
-		if line, err = AppendLine(line[:0], r); err != nil {
+		line, err := AppendLine(nil, r)
+		if err != nil {
 			return err
 		}
 		out.Write(line)

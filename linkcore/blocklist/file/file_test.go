@@ -17,6 +17,7 @@ import (
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/blocklist/blocklisttest"
+	"example.com/linktracker/linkcore/lines"
 )
 
 // ruleOf makes a rule of "KIND:VALUE".
@@ -70,7 +71,7 @@ null
 {"kind":"host","value":"b.example","expires_at":"tomorrow"}
 {"kind":"host","value":"c.example","deleted":true}`+"\r"+`
 {"kind":"host","value":"a.example","action":"redirect","target":"https://x.example/"}
-`+`{"reason":"`+strings.Repeat("x", maxLine)+`","kind":"host","value":"d.example"}
+`+`{"reason":"`+strings.Repeat("x", lines.Limit)+`","kind":"host","value":"d.example"}
 {"kind":"host","value":"e.example"}
 {"kind":"host","value":"f.exam`)
 	source, err := Open(path)
@@ -274,7 +275,7 @@ func TestFileStore(t *testing.T) {
 	}
 
 	// A line that is too long for an endpoint is not cut.
-	long := `{"reason":"` + strings.Repeat("x", maxLine) + `"}` + "\n"
+	long := `{"reason":"` + strings.Repeat("x", lines.Limit) + `"}` + "\n"
 	writeFile(t, path, long)
 	if err := store.Put(t.Context(), ruleOf(t, "host:a.example")); err != nil {
 		t.Fatal(err)
