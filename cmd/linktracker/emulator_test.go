@@ -187,11 +187,16 @@ func TestBlockAndUnblock(t *testing.T) {
 // Under load, SIGTERM cuts no answer and loses no answered click: each is on the
 // subscription or in the log.
 func TestTerminateUnderLoad(t *testing.T) {
-	for _, mode := range []string{"hold", "background"} {
-		t.Run(mode, func(t *testing.T) {
+	for _, test := range []struct {
+		mode  string
+		delay time.Duration // of each piece on the way to Pub/Sub and back
+	}{{"hold", 0}, {"background", 0}, {"background", 50 * time.Millisecond}} {
+		t.Run(fmt.Sprint(test.mode, test.delay), func(t *testing.T) {
 			l, topic := newLedgerTopic(t)
 			keys, ring := keyFolder(t)
-			s := start(t, nil, "LINK_KEYS="+keys, "CLICKS="+topic, "BLOCKLIST=none", "DELIVERY="+mode)
+			f := newFront(t, emulatortest.PubSub(t))
+			f.slow(test.delay) // so that events are under way when it is to stop
+			s := start(t, nil, "LINK_KEYS="+keys, "CLICKS="+topic, "BLOCKLIST=none", "DELIVERY="+test.mode, "PUBSUB_EMULATOR_HOST="+f.Addr().String())
 			l.loadThenStop(t, s, link(t, ring, linkcore.Fields{Customer: "acme"}, "https://example.com/", linkcore.Options{}))
 			if a := l.wantAll(t, 100, s); a.published == 0 {
 				t.Error("nothing was published")
