@@ -2,7 +2,9 @@ package main
 
 import (
 	"net"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"example.com/linktracker/linkcore/testsize"
@@ -19,6 +21,7 @@ func TestNothingReceived(t *testing.T) {
 	defer silent.Close()
 	for name, address := range map[string]string{"refused": "127.0.0.1:1", "silent": silent.Addr().String()} {
 		t.Setenv("PUBSUB_EMULATOR_HOST", address)
+		var verbs sync.WaitGroup // they wait, each in its own time
 		for _, test := range []struct {
 			args string
 			code int // 0: it is interrupted
@@ -28,11 +31,10 @@ func TestNothingReceived(t *testing.T) {
 			{"tail --clicks pubsub://p/t --timeout 3s", exitNo, "linkctl: receive from t of the project p: "},
 			{"report pubsub://p/t --for 3s", exitNo, "linkctl: receive from t of the project p: "},
 			{"report pubsub://p/subscriptions/crm --wait 1s", exitNo, "linkctl: drain the subscription crm of the project p: "},
-			{"replay pubsub://p/subscriptions/crm --clicks file:replayed.jsonl --wait 1s", exitNo, "linkctl: drain the subscription crm of the project p: "},
+			{"replay pubsub://p/subscriptions/crm --clicks file:" + filepath.Join(t.TempDir(), "replayed.jsonl") + " --wait 1s", exitNo, "linkctl: drain the subscription crm of the project p: "},
 		} {
-			t.Run(name+" "+test.args, func(t *testing.T) {
-				t.Chdir(t.TempDir())
-				b := newBench(t)
+			b := newBench(t)
+			verbs.Go(func() {
 				s := b.start("linkctl: warning: nothing can be received from pubsub://p/", strings.Fields(test.args)...)
 				want := test.code
 				if want == 0 {
@@ -43,9 +45,10 @@ func TestNothingReceived(t *testing.T) {
 				said := s.stderr.String()
 				if code != want || !strings.Contains(said, test.end) || strings.Contains(said, "rpc error") || strings.Contains(said, "0 events") || strings.Contains(said, "could not be removed") ||
 					!strings.Contains(said, ": see whether the emulator runs that PUBSUB_EMULATOR_HOST=") {
-					t.Errorf("exit code %d: %s", code, said)
+					t.Errorf("%s %s: exit code %d: %s", name, test.args, code, said)
 				}
 			})
 		}
+		verbs.Wait()
 	}
 }
