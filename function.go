@@ -11,6 +11,7 @@ package linktracker
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -23,7 +24,7 @@ import (
 // The framework's main neither reports what keeps a function from starting nor
 // handles SIGTERM, so both are done here.
 func init() {
-	e, err := endpoint.FromEnvironment(context.Background(), os.Getenv, os.Stdout)
+	e, err := start()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "linktracker:", err)
 		os.Exit(2)
@@ -36,9 +37,45 @@ func init() {
 	signal.Notify(terminate, syscall.SIGTERM, os.Interrupt)
 	go func() {
 		<-terminate
-		// The framework keeps accepting, and every link that still comes is
+		// The server keeps accepting, and every link that still comes is
 		// answered until the last second.
 		e.Stop(e.Drain)
 		os.Exit(0)
 	}()
+}
+
+// start starts the endpoint and, where the platform gives a port, its server.
+//
+// In front of a function the framework has a ServeMux, which redirects to a
+// cleaned path before any handler sees the request. It decodes what a gateway
+// decoded already, and its redirects lack the endpoint's headers. So the links
+// are served here, before the framework's main begins, and the framework is left
+// a port that nobody asks. A main that listens elsewhere than at PORT has the
+// function as ever, behind its ServeMux.
+func start() (*endpoint.Endpoint, error) {
+	c, err := endpoint.ParseConfig(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	var listener net.Listener
+	if port := os.Getenv("PORT"); port != "" {
+		host := ""
+		if os.Getenv("LOCAL_ONLY") == "true" { // as the platform's main reads it
+			host = "127.0.0.1"
+		}
+		if listener, err = net.Listen("tcp", net.JoinHostPort(host, port)); err != nil {
+			return nil, fmt.Errorf("PORT: %w", err)
+		}
+		os.Setenv("PORT", "0")
+	}
+	e, err := endpoint.New(context.Background(), c, os.Stdout)
+	if err != nil || listener == nil {
+		return e, err
+	}
+	go func() {
+		err := e.Server(c).Serve(listener)
+		fmt.Fprintln(os.Stderr, "linktracker:", err)
+		os.Exit(1)
+	}()
+	return e, nil
 }

@@ -47,6 +47,33 @@ func BenchmarkVerifyHostile(b *testing.B) {
 	}
 }
 
+// The dearest ones among what makes readings without tags, and among tokens that
+// need a repair.
+func BenchmarkVerifyHostileReadings(b *testing.B) {
+	_, ring := loadVectors(b)
+	long := strings.Repeat("=%2526amp%253B%252541http:/x..%20", 480)
+	for _, c := range []struct {
+		name, target string
+		want         error
+	}{
+		{"no tags", "/c1.acme...xr1YhNga3Cc.1.w9Eo8A3Fu8geDoBb-3m91A/x" + long, ErrTag},
+		{"readings", "/c1.acme...xr1YhNga3Cc.1.w9Eo8A3Fu8geDoBb-3m91A/https://e.com/" + long + ")))?x", ErrTag},
+		{"doubled dots", "/c1..acme...xr1YhNga3Cc.1.w9Eo8A3Fu8geDoBb-3m91A/https://e.com/" + long + ")))?x", ErrNotLink},
+		{"wrapped box", "/s1." + strings.Repeat("A%20", 4000), ErrNotLink},
+		{"parameters", "/?" + strings.Repeat("amp;id", 2600) + "%3Dx", ErrNotLink},
+		{"line ends", "/" + strings.Repeat("=%0A", 4000), ErrNotLink},
+		{"dots", "/c1" + strings.Repeat(".a.", 5000), ErrNotLink},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := ring.Verify("links.example.com", c.target); err != c.want {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkSign(b *testing.B) {
 	_, ring := loadVectors(b)
 	signer, err := ring.Signer("https://links.example.com", "1")

@@ -35,13 +35,17 @@ func ParseDestination(s string) (Destination, error) {
 
 // NormalizeDestination makes a destination of what a person wrote, as signers
 // do before they sign: an international host becomes A-labels by UTS 46
-// (non-transitional), other non-ASCII characters become UTF-8
-// percent-encoded. ASCII stays as it is, byte for byte. What does not fit the
-// grammar then is an error that wraps [ErrDestination].
+// (non-transitional), and what browsers percent-encode in a path, a query or a
+// fragment is percent-encoded: non-ASCII characters as UTF-8, and the bytes of a
+// table in FORMAT.md. All else stays as it is, byte for byte. What does not fit
+// the grammar then is an error that wraps [ErrDestination].
 func NormalizeDestination(s string) (string, error) {
 	if isASCII(s) {
-		_, err := parseDestination(s)
-		return s, err
+		p, err := parseDestination(s)
+		if err != nil {
+			return s, err
+		}
+		return s[:p.portEnd] + encodeRest(s[p.portEnd:]), nil
 	}
 	if !utf8.ValidString(s) {
 		return "", destinationError("is not UTF-8")
@@ -69,24 +73,39 @@ func NormalizeDestination(s string) (string, error) {
 		}
 		host = ascii
 	}
-	var b strings.Builder
-	b.Grow(len(s) + len(s)/2)
-	b.WriteString(scheme)
-	b.WriteString("://")
-	b.WriteString(host)
-	b.WriteString(port)
-	for i := 0; i < len(rest); i++ {
-		if c := rest[i]; c < utf8.RuneSelf {
-			b.WriteByte(c)
-		} else {
-			b.WriteByte('%')
-			b.WriteByte(upperHex[c>>4])
-			b.WriteByte(upperHex[c&15])
-		}
-	}
-	s = b.String()
+	s = scheme + "://" + host + port + encodeRest(rest)
 	_, err := parseDestination(s)
 	return s, err
+}
+
+// encodeRest percent-encodes what follows the authority of a destination, each
+// component by its own set.
+func encodeRest(s string) string {
+	set := uint16(classPathEscape)
+	var b []byte
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c == '#':
+			set = classFragmentEscape
+		case c == '?' && set == classPathEscape:
+			set = classQueryEscape
+		}
+		encode := c >= utf8.RuneSelf || classes[c]&set != 0
+		if encode && b == nil {
+			b = append(make([]byte, 0, len(s)+len(s)/2), s[:i]...)
+		}
+		switch {
+		case encode:
+			b = appendEscape(b, c)
+		case b != nil:
+			b = append(b, c)
+		}
+	}
+	if b == nil {
+		return s
+	}
+	return string(b)
 }
 
 // hostMapping is UTS 46 processing as browsers do it, without the rules that

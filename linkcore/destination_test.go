@@ -57,6 +57,12 @@ func TestParseDestination(t *testing.T) {
 func TestNormalizeDestination(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"HTTPS://EXAMPLE.com/%7e", "HTTPS://EXAMPLE.com/%7e"},
+		{"https://example.com/a`{b}^\"<c>'|[d]", "https://example.com/a%60%7Bb%7D%5E%22%3Cc%3E'|[d]"},
+		{"https://example.com?a`{b}^\"<c>'|[d]?", "https://example.com?a`{b}^%22%3Cc%3E%27|[d]?"},
+		{"https://example.com#a`{b}^\"<c>'|[d]?#", "https://example.com#a%60{b}^%22%3Cc%3E'|[d]?#"},
+		{"https://example.com/it's?it's#it's", "https://example.com/it's?it%27s#it's"},
+		{"https://bücher.example/{ü}?'ü'", "https://xn--bcher-kva.example/%7B%C3%BC%7D?%27%C3%BC%27"},
+		{"https://example.com/100%/%zz/%2f/./..//?%", "https://example.com/100%/%zz/%2f/./..//?%"},
 		{"https://Bücher.example/", "https://xn--bcher-kva.example/"},
 		{"https://bücher.example:8443/ü?q=✓#é", "https://xn--bcher-kva.example:8443/%C3%BC?q=%E2%9C%93#%C3%A9"},
 		{"https://straße.example", "https://xn--strae-oqa.example"},

@@ -142,8 +142,12 @@ func FuzzParseDestination(f *testing.F) {
 			}
 			return
 		}
-		if errNormalized != nil || normalized != s {
-			t.Errorf("%q is changed by normalising to %q, %v", s, normalized, errNormalized)
+		again, err := NormalizeDestination(normalized)
+		if errNormalized != nil || err != nil || again != normalized {
+			t.Errorf("%q is normalised to %q, %v, and that to %q, %v", s, normalized, errNormalized, again, err)
+		}
+		if strings.TrimPrefix(normalized, strings.TrimSuffix(s, d.Rest)) != encodeRest(d.Rest) {
+			t.Errorf("%q is normalised to %q: not only what follows the port", s, normalized)
 		}
 		port := ""
 		if d.Port != "" {
@@ -205,8 +209,8 @@ func TestReadingsAreBounded(t *testing.T) {
 		if !ok || q.token.kind != Click {
 			continue
 		}
-		tags := 0
-		findReading(&q, func([]byte) bool { tags++; return false })
+		tags, left := 0, maxTags
+		findReading(&q, &left, func([]byte) bool { tags++; return false })
 		if tags > maxTags {
 			t.Errorf("%s: %d tags", c.Target, tags)
 		}

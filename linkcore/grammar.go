@@ -14,9 +14,14 @@ const (
 	classUnreserved              // RFC 3986: stays as it is in a tracked link
 	classDestination             // may stand in a destination
 	classHost                    // a-z 0-9 _ -: labels of a link's own host
+
+	// The URL standard's percent-encode sets, as far as a destination may hold them.
+	classPathEscape
+	classQueryEscape
+	classFragmentEscape
 )
 
-var classes = func() (t [256]uint8) {
+var classes = func() (t [256]uint16) {
 	for c := range 256 {
 		lower := 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
 		word := lower || 'A' <= c && c <= 'Z' || c == '_' || c == '-'
@@ -34,6 +39,15 @@ var classes = func() (t [256]uint8) {
 		}
 		if word || c == '.' || c == '~' {
 			t[c] |= classUnreserved
+		}
+		if strings.IndexByte("\"<>^`{}", byte(c)) >= 0 {
+			t[c] |= classPathEscape
+		}
+		if strings.IndexByte("\"'<>", byte(c)) >= 0 {
+			t[c] |= classQueryEscape
+		}
+		if strings.IndexByte("\"<>`", byte(c)) >= 0 {
+			t[c] |= classFragmentEscape
 		}
 		if c > 0x20 && c < 0x7F && c != '\\' {
 			t[c] |= classDestination
@@ -98,10 +112,26 @@ func appendDestination(dst []byte, destination string) []byte {
 		if classes[c]&classUnreserved != 0 && (i < len(destination)-1 || c != '.' && c != '-' && c != '_' && c != '~') {
 			dst = append(dst, c)
 		} else {
-			dst = append(dst, '%', upperHex[c>>4], upperHex[c&15])
+			dst = appendEscape(dst, c)
 		}
 	}
 	return dst
+}
+
+func appendEscape(dst []byte, c byte) []byte {
+	return append(dst, '%', upperHex[c>>4], upperHex[c&15])
+}
+
+// hasBarePercent tells whether s has a % that two hex digits do not follow.
+func hasBarePercent(s string) bool {
+	for i := strings.IndexByte(s, '%'); i >= 0; {
+		if i+2 >= len(s) || hexDigits[s[i+1]]|hexDigits[s[i+2]] >= 16 {
+			return true
+		}
+		s = s[i+3:]
+		i = strings.IndexByte(s, '%')
+	}
+	return false
 }
 
 const upperHex = "0123456789ABCDEF"
@@ -116,3 +146,45 @@ var hexDigits = func() (t [256]byte) {
 	}
 	return t
 }()
+
+// dropSpace takes white space that was percent-encoded, and the = of soft line
+// breaks, out of s. It returns where they were in the result, the first few.
+func dropSpace(s string) (joined string, breaks []int) {
+	if strings.IndexByte(s, '%') < 0 {
+		return s, nil
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); {
+		n := 0
+		for isSpaceEscape(s[i+n:]) {
+			n += len("%20")
+		}
+		if n == 0 {
+			b = append(b, s[i])
+			i++
+			continue
+		}
+		if s[i+1] == '0' && s[i+2] != '9' { // a line end
+			b = bytes.TrimSuffix(b, []byte("="))
+		}
+		i += n
+		if len(breaks) < maxBreaks {
+			breaks = append(breaks, len(b))
+		}
+	}
+	return string(b), breaks
+}
+
+func isSpaceEscape(s string) bool {
+	if len(s) < 3 || s[0] != '%' {
+		return false
+	}
+	switch c := hexDigits[s[1]]<<4 | hexDigits[s[2]]; c {
+	case ' ', '\t', '\r', '\n':
+		return hexDigits[s[1]] < 16
+	}
+	return false
+}
+
+// maxBreaks is how many places dropSpace returns.
+const maxBreaks = 12

@@ -68,6 +68,8 @@ const (
 	RepairHTMLEntity      Repair = "html-entity"
 	RepairTrailing        Repair = "trailing"
 	RepairSlash           Repair = "slash"
+	RepairDot             Repair = "dot"
+	RepairDelimiters      Repair = "delimiters"
 )
 
 // A Link is what a request's tracked link says, once its tag was checked.

@@ -2,12 +2,9 @@ package linkcore
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
-
-// maxTags bounds what a hostile request costs: after so many tags that do not
-// match, a link is invalid.
-const maxTags = 12
 
 // reading is one way to understand the destination of a mangled link.
 type reading struct {
@@ -17,45 +14,49 @@ type reading struct {
 }
 
 // findReading tries the readings of a link's destination, in the order of
-// FORMAT.md, until matches takes one.
-func findReading(q *request, matches func([]byte) bool) (reading, bool) {
-	var tried [][]byte
-	try := func(r *reading) (matched, exhausted bool) {
+// FORMAT.md, until matches takes one. Of the first it is known that it does not
+// match; tags is how many more may be computed.
+func findReading(q *request, tags *int, matches func([]byte) bool) (reading, bool) {
+	first := decoded(q.p)
+	all := bases(q, first)
+	firstBases := len(all)
+	tried := [][]byte{first}
+	try := func(r reading) (reading, bool) {
 		if fixed, ok := restoreSlash(r.text); ok {
 			r.text = fixed
 			r.repair = RepairSlash
 		}
 		if _, err := parseDestination(r.text); err != nil {
-			return false, false
+			return r, false
 		}
 		for _, t := range tried {
 			if bytes.Equal(t, r.text) {
-				return false, false
+				return r, false
 			}
 		}
-		if matches(r.text) {
-			return true, false
-		}
+		*tags--
 		tried = append(tried, r.text)
-		return false, len(tried) == maxTags
+		return r, matches(r.text)
 	}
-
-	all := bases(q)
-	for _, pass := range passes {
-		for _, base := range all {
+	for i, pass := range passes {
+		if i == firstPasses {
+			all = append(all, laterBases(q)...)
+		}
+		for j, base := range all {
 			text, ok := pass.apply(base.text)
-			if !ok {
+			changed := len(text) != len(base.text)
+			// What no pass changed was tried by the first that saw the base.
+			if !ok || !changed && i != 0 && (i != firstPasses || j < firstBases) {
 				continue
 			}
 			r := reading{text, base.repair, base.consumesQuery}
-			if len(text) != len(base.text) { // every pass only takes away
+			if changed {
 				r.repair = pass.repair
 			}
-			matched, exhausted := try(&r)
-			if matched {
+			if r, ok := try(r); ok {
 				return r, true
 			}
-			if exhausted {
+			if *tags == 0 {
 				return reading{}, false
 			}
 		}
@@ -64,27 +65,91 @@ func findReading(q *request, matches func([]byte) bool) (reading, bool) {
 }
 
 // bases returns the six ways in which gateways decode a link, cleaned.
-func bases(q *request) []reading {
-	decoded := appendDecoded(make([]byte, 0, len(q.p)), q.p)
+func bases(q *request, first []byte) []reading {
 	list := []reading{
-		{decoded, RepairNone, false},
-		{appendDecoded(nil, q.whole), RepairDecodedQuery, true},
+		{first, RepairNone, false},
+		{decoded(q.whole), RepairDecodedQuery, true},
 		{[]byte(q.whole), RepairDecoded, true},
 		{[]byte(q.p), RepairDecoded, false},
-		{appendDecoded(nil, decoded), RepairDoubleEncoding, false},
-		{appendDecoded(nil, strings.ReplaceAll(q.p, "=", "")), RepairQuotedPrintable, false},
+		{decoded(first), RepairDoubleEncoding, false},
+		{decoded(strings.ReplaceAll(q.p, "=", "")), RepairQuotedPrintable, false},
 	}
+	return cleaned(list)
+}
+
+// cleaned cleans bases, and leaves out those of which no pass makes a
+// destination: none changes how a text begins.
+func cleaned(list []reading) []reading {
 	for i := range list {
 		if cleaned := clean(list[i].text); len(cleaned) != len(list[i].text) {
 			list[i].text = cleaned
 			list[i].repair = RepairWhitespace
 		}
 	}
-	return list
+	return slices.DeleteFunc(list, func(r reading) bool { return !beginsWithScheme(r.text) })
+}
+
+func beginsWithScheme(s []byte) bool {
+	n := schemeLength(s)
+	return n > 0 && bytes.HasPrefix(s[n:], []byte(":/"))
+}
+
+// laterBases returns what is tried once the bases failed in every way.
+func laterBases(q *request) []reading {
+	list := []reading{
+		{decoded(asWritten(q.p)), RepairTrailing, false},
+		// A line was wrapped within an escape.
+		{decoded(unwrapped(q.p)), RepairWhitespace, false},
+		// A path cleaner encodes a decoded path once more, but not the query.
+		{append(appendDecoded(make([]byte, 0, len(q.whole)), q.p), q.whole[len(q.p):]...), RepairDecoded, true},
+		// Browsers write these in a URL that was decoded before them.
+		{appendUnescaped(make([]byte, 0, len(q.whole)), q.whole), RepairDecoded, true},
+	}
+	return cleaned(list)
+}
+
+func decoded[T string | []byte](s T) []byte {
+	return appendDecoded(make([]byte, 0, len(s)), s)
+}
+
+func unwrapped(s string) string {
+	s, _ = dropSpace(s)
+	return s
+}
+
+// asWritten returns what s begins with of the bytes in which a signer writes a
+// destination: what begins with another was glued to the link. But a slash
+// begins a path, which leads elsewhere.
+func asWritten(s string) string {
+	for i := 0; i < len(s); i++ {
+		if classes[s[i]]&classUnreserved == 0 && s[i] != '%' {
+			if s[i] == '/' {
+				return ""
+			}
+			return s[:i]
+		}
+	}
+	return s
+}
+
+// appendUnescaped decodes the escapes of s that browsers write for the bytes of
+// a table of theirs, and no others.
+func appendUnescaped(dst []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c == '%' && i+2 < len(s) {
+			if high, low := hexDigits[s[i+1]], hexDigits[s[i+2]]; high|low < 16 && classes[high<<4|low]&(classPathEscape|classQueryEscape|classFragmentEscape) != 0 {
+				c = high<<4 | low
+				i += 2
+			}
+		}
+		dst = append(dst, c)
+	}
+	return dst
 }
 
 // clean removes what a destination can't hold: quoted-printable's soft line
-// breaks, and then all but printable ASCII.
+// breaks, and then all but printable ASCII. Of what can be none it returns nothing.
 func clean(s []byte) []byte {
 	cleaned := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
@@ -95,13 +160,17 @@ func clean(s []byte) []byte {
 			i++
 		case c > 0x20 && c < 0x7F:
 			cleaned = append(cleaned, c)
+			if len(cleaned) == len("https:/") && !beginsWithScheme(cleaned) {
+				return nil // nothing will come of it
+			}
 		}
 	}
 	return cleaned
 }
 
 // passes are applied to every base before the next one is begun. A pass that
-// does not fit a base returns false.
+// does not fit a base returns false. Links were valid by the first ones before
+// there were others, which therefore come behind them.
 var passes = []struct {
 	repair Repair
 	apply  func([]byte) ([]byte, bool)
@@ -114,7 +183,14 @@ var passes = []struct {
 	{RepairTrailing, func(s []byte) ([]byte, bool) { return dropTrailing(s, 1) }},
 	{RepairTrailing, func(s []byte) ([]byte, bool) { return dropTrailing(s, 2) }},
 	{RepairTrailing, func(s []byte) ([]byte, bool) { return dropTrailing(s, 3) }},
+
+	{RepairNone, func(s []byte) ([]byte, bool) { return s, true }},
+	{RepairSlash, restoreSlashes},
+	{RepairDot, dropDot},
 }
+
+// firstPasses is how many passes know the first bases only.
+const firstPasses = 6
 
 // dropEntities replaces each & that one or more amp; follow by a bare &.
 func dropEntities(s []byte) []byte {
@@ -160,4 +236,38 @@ func restoreSlash(s []byte) ([]byte, bool) {
 	fixed = append(fixed, s[:n+2]...)
 	fixed = append(fixed, '/')
 	return append(fixed, s[n+2:]...), true
+}
+
+// restoreSlashes gives every http:/x that a destination holds in its path or
+// query its second slash.
+func restoreSlashes(s []byte) ([]byte, bool) {
+	var out []byte
+	start := 0
+	for i := 4; i+1 < len(s); {
+		n := bytes.Index(s[i:], []byte(":/"))
+		if n < 0 {
+			break
+		}
+		i += n + 2
+		colon := i - 2
+		if i < len(s) && s[i] != '/' && (endsInScheme(s[:colon], "http") || endsInScheme(s[:colon], "https")) {
+			out = append(append(out, s[start:i]...), '/')
+			start = i
+		}
+	}
+	return append(out, s[start:]...), out != nil
+}
+
+func endsInScheme(s []byte, scheme string) bool {
+	return len(s) >= len(scheme) && bytes.EqualFold(s[len(s)-len(scheme):], []byte(scheme))
+}
+
+// dropDot takes away one of the first two dots in a row: SMTP doubles a dot that
+// begins a line.
+func dropDot(s []byte) ([]byte, bool) {
+	i := bytes.Index(s, []byte(".."))
+	if i < 0 {
+		return nil, false
+	}
+	return append(append(make([]byte, 0, len(s)-1), s[:i]...), s[i+1:]...), true
 }

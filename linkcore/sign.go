@@ -23,6 +23,7 @@ const (
 	WarnHTTP     Warning = "the base URL is plain http: whoever is on the way reads and changes what the recipient gets; use https"
 	WarnRunApp   Warning = "the base URL is the platform's own *.run.app: links made on it can never move to another service; use a domain of your own"
 	WarnFragment Warning = "the destination has a fragment: a gateway that decodes the link cuts it off, and no repair brings it back"
+	WarnPercent  Warning = "the destination has a % that two hex digits do not follow: some clients refuse such a URL; write %25 for a percent sign"
 	WarnNoLabel  Warning = "the label is left out: a clear click link has a place for one in the query form only"
 )
 
@@ -231,6 +232,9 @@ func (s *Signer) make(f Fields, destination string, o Options, sealed bool) (t T
 	}
 	if strings.Contains(destination, "#") {
 		t.Warnings = append(t.Warnings, WarnFragment)
+	}
+	if hasBarePercent(destination) {
+		t.Warnings = append(t.Warnings, WarnPercent)
 	}
 	if label != "" && clearClick && o.Form == PathForm {
 		t.Warnings = append(t.Warnings, WarnNoLabel)

@@ -9,7 +9,8 @@ import (
 const MaxTarget = 16384
 
 // A Target is what an HTTP request names (RFC 9112, section 3.2), as received:
-// nothing of it is decoded.
+// nothing of it is decoded. But slashes and /. before the first segment do not
+// count, which path cleaners take away.
 type Target struct {
 	Authority string // of a target in absolute form its own, else the request's
 	Path      string // begins with a slash
@@ -36,6 +37,9 @@ func ParseTarget(authority, target string) (Target, error) {
 }
 
 func newTarget(authority, origin string) Target {
+	for strings.HasPrefix(origin, "//") || strings.HasPrefix(origin, "/./") {
+		origin = origin[strings.IndexByte(origin[1:], '/')+1:]
+	}
 	t := Target{Authority: authority, origin: origin}
 	t.Path, t.Query, t.HasQuery = strings.Cut(origin, "?")
 	return t
@@ -95,10 +99,11 @@ const (
 
 // request is a request target, taken apart.
 type request struct {
-	form  Form
-	token token
-	label string
-	query string // what the link itself did not use
+	form   Form
+	repair Repair // what it took to find the token
+	token  token
+	label  string
+	query  string // what the link itself did not use
 
 	// P and Q of FORMAT.md: the bytes that hold the destination. A gateway
 	// that decoded the link may have moved a part of it behind the question
@@ -112,20 +117,9 @@ func (t *Target) link() (q request, ok bool) {
 	if strings.HasPrefix(t.Path, "/-/") {
 		return q, false
 	}
-	segment, rest, _ := strings.Cut(t.Path[1:], "/")
-	if q.token, ok = parseToken(segment); ok {
-		q.form = PathForm
-		q.query = t.Query
-		if q.token.kind != Click {
-			q.label = rest
-			return q, true
-		}
-		q.p, q.whole, q.consuming = rest, rest, t.Query
-		if t.HasQuery {
-			q.whole = t.origin[len(t.Path)-len(rest):]
-			q.consuming = ""
-		}
-		return q, true
+	segment, _, _ := strings.Cut(t.Path[1:], "/")
+	if token, ok := parseToken(segment); ok {
+		return t.pathForm(token, len(segment)), true
 	}
 	if !t.HasQuery {
 		return q, false
@@ -133,9 +127,27 @@ func (t *Target) link() (q request, ok bool) {
 	return parseQueryForm(t.Path[1:], t.Query)
 }
 
+// pathForm returns the link of the path form whose token is that, and the first
+// segment of that length.
+func (t *Target) pathForm(token token, segment int) request {
+	q := request{form: PathForm, repair: RepairNone, token: token, query: t.Query}
+	rest := strings.TrimPrefix(t.Path[1+segment:], "/")
+	if token.kind != Click {
+		q.label = rest
+		return q
+	}
+	q.p, q.whole, q.consuming = rest, rest, t.Query
+	if t.HasQuery {
+		q.whole = t.origin[len(t.Path)-len(rest):]
+		q.consuming = ""
+	}
+	return q
+}
+
 // parseQueryForm finds id and url, the first of each, and what else there is.
 func parseQueryForm(label, query string) (q request, ok bool) {
 	q.form = QueryForm
+	q.repair = RepairNone
 	q.label = label
 	var id, url span
 	for start := 0; start <= len(query); {

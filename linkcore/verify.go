@@ -23,30 +23,60 @@ func (r *KeyRing) VerifyTarget(t Target) (Link, error) {
 	if err != nil {
 		return Link{}, err
 	}
+	tags := maxTags
+	return r.verifyTarget(host, t, &tags)
+}
+
+// verifyTarget takes what it computes from tags.
+func (r *KeyRing) verifyTarget(host string, t Target, tags *int) (Link, error) {
 	q, ok := t.link()
-	if !ok {
-		return Link{}, ErrNotLink
+	err := ErrNotLink
+	if ok {
+		var link Link
+		if link, err = r.check(host, &q, tags); err == nil {
+			return link, nil
+		}
+		if link, ok := r.checkReadings(host, &q, tags); ok {
+			return link, nil
+		}
 	}
+	// Only once both forms failed as received is anything else repaired than
+	// the destination.
+	again := t.repaired(&q, ok)
+	for i := 0; i < len(again) && *tags > 0; i++ {
+		if link, err := r.check(host, &again[i], tags); err == nil {
+			return link, nil
+		}
+	}
+	for i := range again {
+		if link, ok := r.checkReadings(host, &again[i], tags); ok {
+			return link, nil
+		}
+	}
+	return Link{}, err
+}
+
+// maxTags bounds what a hostile request costs: after so many tags and boxes that
+// do not match, a link is invalid.
+const maxTags = 12
+
+// check checks a link, its destination by the first reading only. It takes what it
+// computes from tags.
+func (r *KeyRing) check(host string, q *request, tags *int) (Link, error) {
 	k := r.key(q.token.key)
 	if k == nil {
 		return Link{}, ErrUnknownKey
 	}
-	link := Link{
-		Kind:   q.token.kind,
-		Key:    q.token.key,
-		Host:   host,
-		Label:  q.label,
-		Query:  q.query,
-		Repair: RepairNone,
-	}
-	switch q.token.kind {
-	case sealedKind:
+	link := q.of(host)
+	var err error
+	switch {
+	case q.token.kind == sealedKind:
+		*tags--
 		err = k.open(&link, q.token)
-	case Click:
-		link.Fields = splitFields(q.token.fields)
-		err = k.verifyClick(&link, &q)
+	case q.token.kind == Click:
+		err = k.verifyClick(&link, q, tags)
 	default:
-		link.Fields = splitFields(q.token.fields)
+		*tags--
 		if !k.verifyTag(host, q.token) {
 			err = ErrTag
 		}
@@ -57,31 +87,67 @@ func (r *KeyRing) VerifyTarget(t Target) (Link, error) {
 	return link, nil
 }
 
-// verifyClick looks for the reading of the destination that was signed.
-func (k *key) verifyClick(link *Link, q *request) error {
+// of returns the link that a request holds, but for what is in its box.
+func (q *request) of(host string) Link {
+	link := Link{
+		Kind:   q.token.kind,
+		Key:    q.token.key,
+		Host:   host,
+		Label:  q.label,
+		Query:  q.query,
+		Repair: q.repair,
+	}
+	if q.token.kind != sealedKind {
+		link.Fields = splitFields(q.token.fields)
+	}
+	return link
+}
+
+// verifyClick checks the first reading of the destination: nearly every link
+// arrives as it was made.
+func (k *key) verifyClick(link *Link, q *request, tags *int) error {
 	m := k.macs.Get().(*mac)
 	defer k.macs.Put(m)
 	m.begin(link.Host, q.token.signed)
 	prefix := len(m.message)
-
-	// Nearly every link arrives as it was made: the first base, uncleaned.
 	m.message = appendDecoded(m.message, q.p)
 	first := m.message[prefix:]
-	if _, err := parseDestination(first); err == nil && m.matches(q.token.last) {
-		link.Destination = string(first)
-		return nil
+	if _, err := parseDestination(first); err != nil {
+		return ErrTag
 	}
-	reading, ok := findReading(q, func(reading []byte) bool {
+	*tags--
+	if !m.matches(q.token.last) {
+		return ErrTag
+	}
+	link.Destination = string(first)
+	return nil
+}
+
+// checkReadings looks for the reading of the destination that was signed, behind
+// the first one.
+func (r *KeyRing) checkReadings(host string, q *request, tags *int) (Link, bool) {
+	k := r.key(q.token.key)
+	if k == nil || q.token.kind != Click || *tags <= 0 {
+		return Link{}, false
+	}
+	m := k.macs.Get().(*mac)
+	defer k.macs.Put(m)
+	m.begin(host, q.token.signed)
+	prefix := len(m.message)
+	reading, ok := findReading(q, tags, func(reading []byte) bool {
 		m.message = append(m.message[:prefix], reading...)
 		return m.matches(q.token.last)
 	})
 	if !ok {
-		return ErrTag
+		return Link{}, false
 	}
+	link := q.of(host)
 	link.Destination = string(reading.text)
-	link.Repair = reading.repair
+	if reading.repair != RepairNone {
+		link.Repair = reading.repair
+	}
 	if reading.consumesQuery {
 		link.Query = q.consuming
 	}
-	return nil
+	return link, true
 }

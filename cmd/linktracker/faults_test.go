@@ -527,7 +527,7 @@ func TestTimeouts(t *testing.T) {
 		delivery     = 7 * time.Second
 		loadBalancer = 600 * time.Second // keeps its connections for that long
 	)
-	s := newServer(&endpoint.Endpoint{Log: slog.New(slog.DiscardHandler)}, endpoint.Config{DeliveryTimeout: delivery})
+	s := (&endpoint.Endpoint{Log: slog.New(slog.DiscardHandler)}).Server(endpoint.Config{DeliveryTimeout: delivery})
 	if s.ReadHeaderTimeout != 10*time.Second {
 		t.Errorf("a header may take %v", s.ReadHeaderTimeout)
 	}

@@ -26,24 +26,12 @@ import (
 	"syscall"
 	"time"
 
-	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/endpoint"
 )
 
 const (
-	// A request line of MaxTarget and the headers that browsers and proxies
-	// add. net/http allows 4 KiB more than it is told.
-	maxHeader = linkcore.MaxTarget + 48<<10
-
-	readHeaderTimeout = 10 * time.Second
-
-	// Longer than the 600 s for which Google's load balancers keep a
-	// connection, so that they never use one that is being closed.
-	idleTimeout = 620 * time.Second
-
-	// What a client that writes its body or reads its answer slowly may take
-	// beyond the delivery, during which a response is held.
-	slowClient = 30 * time.Second
+	// What a collector may take to ask, and to read its answer.
+	metricsTimeout = 30 * time.Second
 
 	// How long a stop waits for a collector that is reading: what
 	// endpoint.StopTimeout leaves of the platform's 10 s.
@@ -119,7 +107,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err != nil {
 		return fail(2, err)
 	}
-	server := newServer(e, c)
+	server := e.Server(c)
 	e.Log.Info("listening", "address", listener.Addr().String())
 	if admin != nil {
 		defer serveMetrics(e, admin)()
@@ -144,31 +132,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return 0
 }
 
-// newServer returns the server of the links.
-func newServer(e *endpoint.Endpoint, c endpoint.Config) *http.Server {
-	return &http.Server{
-		Handler: e,
-		// `OPTIONS *` gets the answer that everything else gets that is no link.
-		DisableGeneralOptionsHandler: true,
-		ReadHeaderTimeout:            readHeaderTimeout,
-		ReadTimeout:                  c.DeliveryTimeout + slowClient,
-		WriteTimeout:                 c.DeliveryTimeout + slowClient,
-		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               maxHeader,
-		// What net/http has to say of clients names their addresses.
-		ErrorLog: slog.NewLogLogger(e.Log.Handler(), slog.LevelDebug),
-	}
-}
-
 // serveMetrics serves the metrics page until it is told to stop, which is after
 // the endpoint, so that what a stop does can be seen there. That page is not
 // what anybody's click depends on: it ends nothing if it fails.
 func serveMetrics(e *endpoint.Endpoint, listener net.Listener) (stop func()) {
 	server := &http.Server{
 		Handler:           e.Metrics(),
-		ReadHeaderTimeout: readHeaderTimeout,
-		WriteTimeout:      slowClient,
-		IdleTimeout:       idleTimeout,
+		ReadHeaderTimeout: metricsTimeout,
+		WriteTimeout:      metricsTimeout,
+		IdleTimeout:       10 * metricsTimeout,
 		ErrorLog:          slog.NewLogLogger(e.Log.Handler(), slog.LevelDebug),
 	}
 	e.Log.Info("serving metrics", "address", listener.Addr().String())

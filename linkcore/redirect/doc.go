@@ -31,7 +31,9 @@
 // [http.Request.RequestURI] and [http.Request.Host], as received: it must get
 // them as the server made them. [http.StripPrefix] does no harm, as it leaves
 // them alone. [http.ServeMux] answers paths with // or dot segments with a
-// redirect to a cleaned path, which links survive.
+// redirect of its own to a cleaned path, without the headers of HTTP.md. Most
+// links survive that, but not each that a gateway has decoded: let the handler
+// have its requests before a ServeMux does, where it can.
 //
 // A stranger learns nothing: whatever is wrong with a link, the answer is the
 // same to the byte. [Options.Invalid] and the counters know the cause.

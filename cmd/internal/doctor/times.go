@@ -179,6 +179,8 @@ var changes = map[string]string{
 	"html-entity":      "it writes & as an entity",
 	"trailing":         "it adds to URLs",
 	"slash":            "it merges slashes",
+	"dot":              "it doubles or drops dots that begin a line",
+	"delimiters":       "it encodes a query's delimiters",
 }
 
 const (
