@@ -34,7 +34,7 @@ var rooms = map[string]string{
 	"linkcore/email":               "linkcore",
 	"linkcore/event/file":          "event lines",
 	"linkcore/event/pubsub":        "event advice",
-	"linkcore/blocklist/file":      "linkcore blocklist durable",
+	"linkcore/blocklist/file":      "linkcore blocklist durable lines",
 	"linkcore/blocklist/firestore": "blocklist advice",
 	"linkcore/endpoint":            "linkcore blocklist blocklist/file blocklist/firestore delivery environment event event/file event/pubsub lines record redirect",
 }
