@@ -58,6 +58,10 @@ func BenchmarkVerifyHostileReadings(b *testing.B) {
 	}{
 		{"no tags", "/c1.acme...xr1YhNga3Cc.1.w9Eo8A3Fu8geDoBb-3m91A/x" + long, ErrTag},
 		{"readings", "/c1.acme...xr1YhNga3Cc.1.w9Eo8A3Fu8geDoBb-3m91A/https://e.com/" + long + ")))?x", ErrTag},
+		{"later readings", "/c1.acme...xr1YhNga3Cc.1.w9Eo8A3Fu8geDoBb-3m91A/https://e.com/" + strings.Repeat("a..http:/x", 1600) + "?x%27", ErrTag},
+		{"later bases", "/c1.acme...xr1YhNga3Cc.1.w9Eo8A3Fu8geDoBb-3m91A/https:/e.com/" + strings.Repeat("a..http:/x%20&=", 1080) + "?x%27", ErrTag},
+		{"later readings that fit", "/c1.acme...xr1YhNga3Cc.1.w9Eo8A3Fu8geDoBb-3m91A/https://e.com/" + strings.Repeat("a..http:/x", 790) + "?x%27", ErrTag},
+		{"later bases that fit", "/c1.acme...xr1YhNga3Cc.1.w9Eo8A3Fu8geDoBb-3m91A/https:/e.com/" + strings.Repeat("a..http:/x%20&=", 540) + "?x%27", ErrTag},
 		{"doubled dots", "/c1..acme...xr1YhNga3Cc.1.w9Eo8A3Fu8geDoBb-3m91A/https://e.com/" + long + ")))?x", ErrNotLink},
 		{"wrapped box", "/s1." + strings.Repeat("A%20", 4000), ErrNotLink},
 		{"parameters", "/?" + strings.Repeat("amp;id", 2600) + "%3Dx", ErrNotLink},

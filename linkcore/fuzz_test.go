@@ -74,6 +74,50 @@ func FuzzSingleByteChange(f *testing.F) {
 	})
 }
 
+// Whatever is put in place of two stretches of a link, what verifies has exactly
+// the fields and the destination that were signed.
+func FuzzTwoEdits(f *testing.F) {
+	signer := testSigner(f, "https://links.example.com")
+	ring := &KeyRing{}
+	ring.keys.Store(&map[string]*key{"1": signer.key})
+	signed := Fields{Customer: "acme", Recipient: "r1", Link: "l1"}
+	const destination = "https://example.com/a..b/?next=http://x.example//&c='d'"
+	var targets []string
+	for _, sign := range []func(Fields, string, Options) (Tracked, error){signer.Sign, signer.Seal} {
+		for _, form := range []Form{PathForm, QueryForm} {
+			tracked, err := sign(signed, destination, Options{Form: form, ExactLink: true})
+			if err != nil {
+				f.Fatal(err)
+			}
+			targets = append(targets, strings.TrimPrefix(tracked.URL, "https://links.example.com"))
+		}
+	}
+	for which := range uint8(len(targets)) {
+		for i, edit := range []string{".", "%20", "=%0D%0A", "%3F", "%26", "&amp%3B", "%3D", "&utm=1", ";x", "#x", "//", "%C1", "3d", "http:/"} {
+			f.Add(which, uint16(3+7*i), uint8(0), edit, uint16(40+5*i), uint8(1), edit)
+		}
+	}
+	want, err := NormalizeDestination(destination)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, which uint8, at uint16, cut uint8, edit string, at2 uint16, cut2 uint8, edit2 string) {
+		target := targets[int(which)%len(targets)]
+		for _, e := range []struct {
+			at  uint16
+			cut uint8
+			new string
+		}{{at, cut, edit}, {at2, cut2, edit2}} {
+			start := int(e.at) % (len(target) + 1)
+			target = target[:start] + e.new + target[min(len(target), start+int(e.cut)%8):]
+		}
+		link, err := ring.Verify("links.example.com", target)
+		if err == nil && (link.Kind != Click || link.Fields != signed || link.Destination != want || link.Host != "links.example.com") {
+			t.Errorf("%s verifies as %+v", target, link)
+		}
+	})
+}
+
 // What a signer takes comes back byte for byte, also after manglings that the
 // format repairs.
 func FuzzSignThenVerify(f *testing.F) {

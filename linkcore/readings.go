@@ -43,6 +43,9 @@ func findReading(q *request, tags *int, matches func([]byte) bool) (reading, boo
 			all = append(all, laterBases(q)...)
 		}
 		for j, base := range all {
+			if i >= firstPasses && len(base.text) > maxURL {
+				continue // no signer made it, and it would cost
+			}
 			text, ok := pass.apply(base.text)
 			changed := len(text) != len(base.text)
 			// What no pass changed was tried by the first that saw the base.
@@ -241,25 +244,16 @@ func restoreSlash(s []byte) ([]byte, bool) {
 // restoreSlashes gives every http:/x that a destination holds in its path or
 // query its second slash.
 func restoreSlashes(s []byte) ([]byte, bool) {
-	var out []byte
+	out := make([]byte, 0, len(s)+len(s)/8)
 	start := 0
-	for i := 4; i+1 < len(s); {
-		n := bytes.Index(s[i:], []byte(":/"))
-		if n < 0 {
-			break
+	for i := len("http"); i+2 < len(s); i++ {
+		if s[i] != ':' || s[i+1] != '/' || s[i+2] == '/' || schemeLength(s[i-4:]) != 4 && (i < 5 || schemeLength(s[i-5:]) != 5) {
+			continue
 		}
-		i += n + 2
-		colon := i - 2
-		if i < len(s) && s[i] != '/' && (endsInScheme(s[:colon], "http") || endsInScheme(s[:colon], "https")) {
-			out = append(append(out, s[start:i]...), '/')
-			start = i
-		}
+		out = append(append(out, s[start:i+2]...), '/')
+		start = i + 2
 	}
-	return append(out, s[start:]...), out != nil
-}
-
-func endsInScheme(s []byte, scheme string) bool {
-	return len(s) >= len(scheme) && bytes.EqualFold(s[len(s)-len(scheme):], []byte(scheme))
+	return append(out, s[start:]...), start > 0
 }
 
 // dropDot takes away one of the first two dots in a row: SMTP doubles a dot that

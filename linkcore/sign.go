@@ -9,9 +9,6 @@ import (
 	"strings"
 )
 
-// maxURL is the length in bytes above which no tracked link is made.
-const maxURL = 8000
-
 // A Warning is something about a tracked link that works but may not do so
 // everywhere, or not for ever.
 type Warning string

@@ -8,6 +8,9 @@ import (
 // MaxTarget is the length in bytes up to which a request target is looked at.
 const MaxTarget = 16384
 
+// maxURL is the length in bytes above which no tracked link is made.
+const maxURL = 8000
+
 // A Target is what an HTTP request names (RFC 9112, section 3.2), as received:
 // nothing of it is decoded. But slashes and /. before the first segment do not
 // count, which path cleaners take away.
