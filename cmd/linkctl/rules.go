@@ -50,8 +50,8 @@ func (t *tool) rulesCommand() *cobra.Command {
 		}
 		return t.withStore(c, readingRules, func(store blocklist.Store) error {
 			ctx, cancel := t.storeContext(c)
-			defer cancel()
 			rules, skipped, err := store.List(ctx)
+			cancel()
 			if err != nil {
 				return err
 			}

@@ -53,7 +53,7 @@ func TestClickAllocations(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector empties pools")
 	}
-	for mode, most := range map[delivery.Mode]float64{delivery.Hold: 14, delivery.Background: 13} {
+	for mode, most := range map[delivery.Mode]float64{delivery.Hold: 13, delivery.Background: 12} {
 		p, r := benchParts(t, mode)
 		w := &writer{header: http.Header{}}
 		least := most + 1

@@ -133,8 +133,8 @@ func (e *Erasure) Erase(ctx context.Context) (errs []error, err error) {
 // another one out of force.
 func (e *Erasure) ruleIsWritten() (bool, error) {
 	call, cancel := e.Call()
-	defer cancel()
 	rules, _, err := e.Store.List(call)
+	cancel()
 	if err != nil {
 		var file *fs.PathError
 		if errors.As(err, &file) && errors.Is(err, fs.ErrNotExist) {
