@@ -74,11 +74,12 @@ func decide(t *testing.T, b *bench, link linkcore.Link) blocklist.Decision {
 	options.Wait = 10 * time.Second
 	cache := blocklist.NewCache(source, options)
 	defer cache.Close()
-	index, err := cache.Index(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	<-cache.RefreshIfDue()
+	d, known := cache.Decide(t.Context(), &blocklist.Request{Link: &link, Now: time.Now()})
+	if !known {
+		t.Fatal("the rules are not known")
 	}
-	return index.Decide(&blocklist.Request{Link: &link, Now: time.Now()})
+	return d
 }
 
 func TestBlocklist(t *testing.T) {

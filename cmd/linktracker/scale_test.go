@@ -848,7 +848,7 @@ func (s *meteredSource) change(n int) {
 	s.recent = n
 }
 
-func (s *meteredSource) Read(_ context.Context, since time.Time, yield func(blocklist.Document)) (whole bool, err error) {
+func (s *meteredSource) Read(_ context.Context, since time.Time, _ string, yield func(blocklist.Document)) (whole bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q, documents := query{}, s.documents
@@ -868,6 +868,10 @@ func (s *meteredSource) Read(_ context.Context, since time.Time, yield func(bloc
 		s.changed += q.documents
 	}
 	return since.IsZero(), nil
+}
+
+func (s *meteredSource) Get(context.Context, []string) ([]blocklist.Document, error) {
+	return nil, errors.ErrUnsupported
 }
 
 // Count counts with two queries, of which that of expired documents finds none.

@@ -1,7 +1,9 @@
 package blocklist
 
 import (
+	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
 	"math"
 	"time"
 )
@@ -18,21 +20,37 @@ type Document struct {
 
 	// Err says why the source could not read the document at all.
 	Err error
+
+	// Place is where a Read of all that fails after this document goes on; empty:
+	// where the Read began.
+	Place string
+
+	read bool
+	rule Rule
+	err  error
 }
 
-func (d Document) where() string {
+func (d *Document) where() string {
 	if d.Where != "" {
 		return d.Where
 	}
 	return d.ID
 }
 
-// Rule reads the document. The rule's value is normal then. If the error is not
-// nil, a [*linkcore.FieldError] or the document's own, the rule holds what could be read
-// all the same. Fields that do nothing for matching never make a document
+// Rule reads the document, once. The rule's value is normal then. If the error is
+// not nil, a [*linkcore.FieldError] or the document's own, the rule holds what could
+// be read all the same. Fields that do nothing for matching never make a document
 // unreadable.
-func (d Document) Rule() (Rule, error) {
-	r := Rule{ID: d.ID}
+func (d *Document) Rule() (Rule, error) {
+	if !d.read {
+		d.rule, d.err = d.parse()
+		d.read = true
+	}
+	d.rule.ID = d.ID
+	return d.rule, d.err
+}
+
+func (d *Document) parse() (r Rule, err error) {
 	if d.Err != nil {
 		return r, d.Err
 	}
@@ -125,10 +143,10 @@ const (
 	actionUntracked
 )
 
-// newRule makes of a document what the copy keeps. now is in Unix microseconds:
-// a later updated_at counts as now, so that nobody wins for ever by a date.
-func newRule(d Document, now int64) rule {
-	parsed, err := d.Rule()
+// newRule makes what the copy keeps of a document that was parsed, with the error
+// of that. now is in Unix microseconds: a later updated_at counts as now, so that
+// nobody wins for ever by a date.
+func newRule(parsed *Rule, err error, id string, now int64) rule {
 	r := rule{
 		details: noDetails,
 		expires: math.MaxInt64,
@@ -157,8 +175,8 @@ func newRule(d Document, now int64) rule {
 			r.action = actionUntracked
 		}
 	}
-	if r.key == "" || DocumentID(r.key) != d.ID {
-		r.details.id = d.ID
+	if r.key == "" || DocumentID(r.key) != id {
+		r.details.id = id
 	}
 	return r
 }
@@ -183,9 +201,16 @@ func (r rule) unchanged(b rule, now int64) bool {
 
 // A documentKey stands for a document's id in the copy: half the size, and the
 // same for all.
-type documentKey [16]byte
+type documentKey struct{ high, low uint64 }
 
 func keyOf(id string) documentKey {
 	sum := sha256.Sum256([]byte(id))
-	return documentKey(sum[:16])
+	return documentKey{binary.BigEndian.Uint64(sum[:]), binary.BigEndian.Uint64(sum[8:])}
+}
+
+func (a documentKey) compare(b documentKey) int {
+	if a.high != b.high {
+		return cmp.Compare(a.high, b.high)
+	}
+	return cmp.Compare(a.low, b.low)
 }

@@ -115,17 +115,21 @@ func (f *follower) refresh() {
 	}
 }
 
+func request(host string, now time.Time) *blocklist.Request {
+	return &blocklist.Request{
+		Link: &linkcore.Link{Destination: "https://" + host + "/", Fields: linkcore.Fields{Customer: "acme", Recipient: "r1"}},
+		Now:  now,
+	}
+}
+
 // decide decides a click on a link of a customer that leads to a host.
 func (f *follower) decide(host string, now time.Time) blocklist.Decision {
 	f.t.Helper()
-	index, err := f.cache.Index(f.t.Context())
-	if err != nil {
-		f.t.Fatal(err)
+	d, known := f.cache.Decide(f.t.Context(), request(host, now))
+	if !known {
+		f.t.Fatal("the rules are not known")
 	}
-	return index.Decide(&blocklist.Request{
-		Link: &linkcore.Link{Destination: "https://" + host + "/", Fields: linkcore.Fields{Customer: "acme", Recipient: "r1"}},
-		Now:  now,
-	})
+	return d
 }
 
 // want checks which of the hosts are blocked now.
@@ -567,7 +571,7 @@ func testCanceled(t *testing.T, f Fixture) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, call := range map[string]func() error{
-		"Read":     func() error { _, err := f.Backend.Read(ctx, time.Time{}, func(blocklist.Document) {}); return err },
+		"Read":     func() error { _, err := f.Backend.Read(ctx, time.Time{}, "", func(blocklist.Document) {}); return err },
 		"Put":      func() error { return f.Backend.Put(ctx, r) },
 		"Add":      func() error { _, err := f.Backend.Add(ctx, r); return err },
 		"Standing": func() error { _, err := f.Backend.Standing(ctx, r); return err },

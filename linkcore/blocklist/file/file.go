@@ -108,7 +108,7 @@ func statRegular(path string) (fs.FileInfo, error) {
 // Read implements [blocklist.Source]. It yields the whole file, or nothing if
 // the file has not changed since the last Read that ended well and since is not
 // zero.
-func (f *File) Read(ctx context.Context, since time.Time, yield func(blocklist.Document)) (bool, error) {
+func (f *File) Read(ctx context.Context, since time.Time, _ string, yield func(blocklist.Document)) (bool, error) {
 	file, err := f.open()
 	if err != nil {
 		return false, err
@@ -130,6 +130,11 @@ func (f *File) Read(ctx context.Context, since time.Time, yield func(blocklist.D
 	}
 	f.seen, f.readAt = fingerprint{info}, now
 	return true, nil
+}
+
+// Get implements [blocklist.Source].
+func (f *File) Get(context.Context, []string) ([]blocklist.Document, error) {
+	return nil, errors.ErrUnsupported
 }
 
 // Count implements [blocklist.Source].
@@ -444,7 +449,8 @@ func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change f
 			return err
 		}
 		text = bytes.TrimSuffix(text, []byte("\n"))
-		r, err := ids.document(text, false).Rule()
+		d := ids.document(text, false)
+		r, err := d.Rule()
 		what := keep
 		switch {
 		case err != nil:

@@ -41,7 +41,7 @@ func FuzzRead(f *testing.F) {
 			if err != nil {
 				t.Fatalf("rule %+v is written %s: %v", r, line, err)
 			}
-			if again, err := (blocklist.Document{Fields: fields}).Rule(); err != nil || again.String() != r.String() || again.Action != r.Action || again.Deleted != r.Deleted {
+			if again, err := (&blocklist.Document{Fields: fields}).Rule(); err != nil || again.String() != r.String() || again.Action != r.Action || again.Deleted != r.Deleted {
 				t.Fatalf("rule %+v is written %s, which is %+v, %v", r, line, again, err)
 			}
 		})
