@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"net"
 	"net/http"
@@ -803,11 +802,9 @@ func TestReadsOfADay(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d rules, %d changed", test.rules, test.changed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &meteredSource{documents: make([]blocklist.Document, test.rules)}
-				for i := range s.documents {
-					s.documents[i] = blocklist.Document{ID: strconv.Itoa(i), Fields: map[string]any{
-						"kind": "host", "value": fmt.Sprintf("blocked-%d.example", i), "updated_at": time.Now().Add(-time.Hour),
-					}}
+				s := &meteredSource{updated: make([]time.Time, test.rules)}
+				for i := range s.updated {
+					s.updated[i] = time.Now().Add(-time.Hour)
 				}
 				c := blocklist.NewCache(s, blocklist.DefaultOptions())
 				c.Start(t.Context())
@@ -829,9 +826,9 @@ func TestReadsOfADay(t *testing.T) {
 // A meteredSource is documents in memory whose reads cost what Firestore takes
 // for them.
 type meteredSource struct {
-	mu        sync.Mutex
-	documents []blocklist.Document
-	recent    int // so many of them, the first, were changed since the start
+	mu      sync.Mutex
+	updated []time.Time // of each document
+	recent  int         // so many of them, the first, were changed since the start
 
 	reads, wholes, counted int
 	changed                int // documents read by refreshes
@@ -842,8 +839,7 @@ func (s *meteredSource) change(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range n {
-		s.documents[i].Fields = maps.Clone(s.documents[i].Fields)
-		s.documents[i].Fields["updated_at"] = time.Now()
+		s.updated[i] = time.Now()
 	}
 	s.recent = n
 }
@@ -851,13 +847,13 @@ func (s *meteredSource) change(n int) {
 func (s *meteredSource) Read(_ context.Context, since time.Time, _ string, yield func(blocklist.Document)) (whole bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	q, documents := query{}, s.documents
+	q, updated := query{}, s.updated
 	if !since.IsZero() {
-		documents = documents[:s.recent]
+		updated = updated[:s.recent]
 	}
-	for _, d := range documents {
-		if !d.Fields["updated_at"].(time.Time).Before(since) {
-			yield(d)
+	for i, at := range updated {
+		if !at.Before(since) {
+			yield(blocklist.NewDocument(strconv.Itoa(i), map[string]any{"kind": "host", "value": fmt.Sprintf("blocked-%d.example", i), "updated_at": at}))
 			q.documents++
 		}
 	}
@@ -879,8 +875,8 @@ func (s *meteredSource) Count(context.Context, time.Time) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counted++
-	s.reads += countReads(int64(len(s.documents))) + countReads(0)
-	return len(s.documents), nil
+	s.reads += countReads(int64(len(s.updated))) + countReads(0)
+	return len(s.updated), nil
 }
 
 func (s *meteredSource) Close() error { return nil }

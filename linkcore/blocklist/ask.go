@@ -189,8 +189,7 @@ func (c *Cache) keep(q *question, documents []Document, err error) {
 		a.answers[id] = reply{given: q.began}
 	}
 	for _, d := range documents {
-		parsed, err := d.Rule()
-		r := newRule(&parsed, err, d.ID, now.wall.UnixMicro())
+		r := newRule(&d, now.wall.UnixMicro())
 		a.answers[d.ID] = reply{&r, q.began}
 	}
 }

@@ -156,6 +156,7 @@ type load struct {
 	changed   bool                           // one of them is not in the copy
 	problems  map[documentKey]*DocumentError // of those that changed
 	published int                            // how many were there when the blocks among them were last published
+	publish   time.Duration                  // when that may be done again, as instant.mono
 }
 
 // take takes a document. x is the copy.
@@ -163,15 +164,14 @@ func (l *load) take(d *Document, x *Index) {
 	if d.Place != "" {
 		l.place = d.Place
 	}
-	parsed, err := d.Rule()
-	r := newRule(&parsed, err, d.ID, l.now)
+	r := newRule(d, l.now)
 	key := keyOf(d.ID)
 	if p, old := x.document(key); old != nil && p.rule(old).unchanged(r, l.now) {
 		r.updated = old.updated
 	} else {
 		l.changed = true
-		if err != nil {
-			l.problems[key] = &DocumentError{d.where(), err}
+		if d.err != nil {
+			l.problems[key] = &DocumentError{d.where(), d.err}
 		}
 	}
 	l.rules.add(key, &r)
@@ -465,10 +465,9 @@ func (c *Cache) watch(ctx context.Context, f *flight, patience int, cancel conte
 // is there, as no other rule can undo them.
 func (c *Cache) publishPart(l *load, report bool) {
 	l.mu.Lock()
-	n, fresh := len(l.rules.records), len(l.rules.records)-l.published
+	n, start := len(l.rules.records), c.now().mono
 	first := c.current.Load() == nil
-	// To publish costs as much as was read, so it is done after an eighth more.
-	publish := first && fresh > 0 && (report || fresh >= n/8)
+	publish := first && n > l.published && start >= l.publish
 	var blocks []record
 	text := l.rules.text.String()
 	if publish {
@@ -478,6 +477,8 @@ func (c *Cache) publishPart(l *load, report bool) {
 	l.mu.Unlock()
 	if publish {
 		c.partial.Store(newIndex(pack(blocks, text), nothing, l.now))
+		end := c.now().mono
+		l.publish = end + 19*(end-start) // a twentieth of the time at most
 	}
 	if first {
 		c.arrived.Store(int64(n))
@@ -699,7 +700,7 @@ func (c *Cache) publish(ctx context.Context, l *load, whole bool) {
 	var x *Index
 	switch {
 	case whole:
-		x = newIndex(pack(slices.Clone(l.rules.records), strings.Clone(l.rules.text.String())), nothing, l.now)
+		x = newIndex(pack(l.rules.records, strings.Clone(l.rules.text.String())), nothing, l.now)
 	case l.changed:
 		x = old.index.with(pack(l.rules.records, l.rules.text.String()), l.now)
 	default:

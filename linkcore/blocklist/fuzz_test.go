@@ -98,13 +98,13 @@ func FuzzDocument(f *testing.F) {
 		names := []string{"starts_at", "expires_at", "updated_at", "deleted", "kind", "value", "action", "target", "reason", "created_at"}
 		fields := map[string]any{"kind": kind, "value": value, "action": action, "target": target}
 		fields[names[int(shape/6)%len(names)]] = odd
-		d := Document{ID: value, Fields: fields}
+		d := NewDocument(value, fields)
 		parsed, err := d.Rule()
-		r := newRule(&parsed, err, d.ID, 0)
+		r := newRule(&d, 0)
 		if (err == nil) != (r.problem == "") {
 			t.Fatalf("error %v, problem %q", err, r.problem)
 		}
-		if again := newRule(&parsed, err, d.ID, 0); !r.unchanged(again, 0) || r.id() != d.ID {
+		if again := newRule(&d, 0); !r.unchanged(again, 0) || r.id() != d.ID {
 			t.Fatalf("document %+v is %+v and then %+v", d, r, again)
 		}
 		if err == nil && !parsed.Deleted {

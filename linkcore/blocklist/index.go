@@ -139,13 +139,13 @@ func NewIndex(now time.Time, all ...Rule) (*Index, error) {
 		if r.Deleted {
 			continue
 		}
-		normal, err := r.normalize()
-		if err != nil {
+		d := Document{rule: r}
+		if _, err := d.Rule(); err != nil {
 			return nil, err
 		}
-		id := cmp.Or(r.ID, normal.DocumentID())
-		if stored := newRule(&normal, nil, id, micro); micro < stored.expires {
-			taken.add(keyOf(id), &stored)
+		d.ID = cmp.Or(r.ID, d.own)
+		if stored := newRule(&d, micro); micro < stored.expires {
+			taken.add(keyOf(d.ID), &stored)
 		}
 	}
 	return newIndex(pack(taken.records, taken.text.String()), nothing, micro), nil

@@ -395,7 +395,7 @@ func TestEdits(t *testing.T) {
 				if (r.Kind == Link || r.Kind == Customer) && random.IntN(2) == 0 {
 					r.Action = Untracked
 				}
-				document := newRule(&r, nil, id, now)
+				document := newRule(&Document{ID: id, rule: r}, now)
 				documents[id] = document
 				changes.add(keyOf(id), &document)
 			}
@@ -651,7 +651,7 @@ func BenchmarkRefresh(b *testing.B) {
 	host := func(i int) *packed {
 		var s rules
 		id := fmt.Sprintf("new %d", i)
-		r := newRule(&Rule{Kind: Host, Value: fmt.Sprintf("new%d.example", i)}, nil, id, 0)
+		r := newRule(&Document{ID: id, rule: Rule{Kind: Host, Value: fmt.Sprintf("new%d.example", i)}}, 0)
 		s.add(keyOf(id), &r)
 		return pack(s.records, s.text.String())
 	}

@@ -58,6 +58,10 @@ type rules struct {
 }
 
 func (s *rules) add(document documentKey, r *rule) {
+	if len(s.records) == cap(s.records) {
+		s.records = slices.Grow(s.records, len(s.records)+1) // doubles it, as Grow does the text
+	}
+	s.text.Grow(len(r.key) + detailsHeader + len(r.target) + len(r.details.id) + len(r.problem))
 	s.records = append(s.records, record{
 		document: document, expires: r.expires, updated: r.updated,
 		offset: uint64(s.text.Len()), keyLength: uint32(len(r.key)),
@@ -89,11 +93,7 @@ func (s *rules) copy(p *packed, r *record) {
 // pack makes a packed of documents in the order in which they were read, of which
 // the last counts of several with one key. It takes the records over.
 func pack(records []record, text string) *packed {
-	// What was read later stands later in the text.
-	slices.SortFunc(records, func(a, b record) int {
-		return cmp.Or(a.document.compare(b.document), cmp.Compare(b.offset, a.offset))
-	})
-	records = slices.CompactFunc(records, func(a, b record) bool { return a.document == b.document })
+	records = sorted(records)
 	p := &packed{records: records, text: text}
 	n := 0
 	for i := range p.records {
@@ -114,18 +114,46 @@ func pack(records []record, text string) *packed {
 	return p
 }
 
+// sorted returns the records in order, of several with one key the last.
+func sorted(records []record) []record {
+	if slices.IsSortedFunc(records, func(a, b record) int { return cmp.Or(a.document.compare(b.document), -1) }) {
+		return records
+	}
+	type place struct {
+		documentKey
+		at uint32
+	}
+	places := make([]place, len(records))
+	for i := range records {
+		places[i] = place{records[i].document, uint32(i)}
+	}
+	slices.SortFunc(places, func(a, b place) int {
+		if a.high != b.high {
+			return cmp.Compare(a.high, b.high)
+		}
+		return cmp.Or(cmp.Compare(a.low, b.low), cmp.Compare(b.at, a.at))
+	})
+	places = slices.CompactFunc(places, func(a, b place) bool { return a.documentKey == b.documentKey })
+	ordered := make([]record, len(places))
+	for i, p := range places {
+		ordered[i] = records[p.at]
+	}
+	return ordered
+}
+
 var seed = maphash.MakeSeed()
 
 // insert puts a record into the hash table.
 func (p *packed) insert(i int) {
 	r := &p.records[i]
 	value := p.value(r)
-	slot, found := p.slot(r.kind, maphash.String(seed, value), value)
+	hash := maphash.String(seed, value)
+	slot, found := p.slot(r.kind, hash, value)
 	r.same = 0
 	if found {
 		r.same = p.slots[slot] + 1
 	}
-	p.tags[slot] = tagOf(r.kind, maphash.String(seed, value))
+	p.tags[slot] = tagOf(r.kind, hash)
 	p.slots[slot] = uint32(i)
 	p.kinds[r.kind]++
 	switch r.kind {

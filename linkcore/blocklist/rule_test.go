@@ -304,7 +304,8 @@ func TestDocumentRule(t *testing.T) {
 		{"a field of no known type", valid(map[string]any{"value": struct{}{}}), "value"},
 	}
 	for _, tt := range tests {
-		r, err := (&Document{ID: "x", Fields: tt.fields}).Rule()
+		d := NewDocument("x", tt.fields)
+		r, err := d.Rule()
 		var ruleErr *linkcore.FieldError
 		switch {
 		case tt.field == "" && err != nil:
@@ -315,7 +316,8 @@ func TestDocumentRule(t *testing.T) {
 			t.Errorf("%s: id %q", tt.name, r.ID)
 		}
 	}
-	r, err := (&Document{Fields: valid(nil)}).Rule()
+	d := NewDocument("", valid(nil))
+	r, err := d.Rule()
 	if err != nil || r.String() != "host:example.com" || r.Action != Block || !r.UpdatedAt.Equal(at) {
 		t.Errorf("rule %+v, %v", r, err)
 	}

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,9 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -93,9 +96,9 @@ null
 			got = append(got, line{d.Where, r.String(), ""})
 		}
 	}
-	want := []line{{"line 1", "host:a.example", ""}, {"line 2", "", "line"}, {"line 4", "", "line"}, {"line 5", "", "line"},
-		{"line 6", "", "expires_at"}, {"line 7", "host:c.example", ""}, {"line 8", "host:a.example", ""}, {"line 9", "", "line"},
-		{"line 10", "host:e.example", ""}, {"line 11", "", "line"}}
+	want := []line{{"", "host:a.example", ""}, {"line 2", "", "line"}, {"line 4", "", "line"}, {"line 5", "", "line"},
+		{"line 6", "", "expires_at"}, {"", "host:c.example", ""}, {"", "host:a.example", ""}, {"line 9", "", "line"},
+		{"", "host:e.example", ""}, {"line 11", "", "line"}}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
@@ -357,5 +360,46 @@ func TestWritersWait(t *testing.T) {
 	f := New(filepath.Join(t.TempDir(), "rules.jsonl"))
 	if _, err := f.Add(ctx, blocklist.Rule{Kind: blocklist.Host, Value: "evil.example", Action: blocklist.Block}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("it did not wait, or not for so long: %v", err)
+	}
+}
+
+// BenchmarkLoad is what it takes to follow the rules of a file, from the start.
+func BenchmarkLoad(b *testing.B) {
+	for _, n := range []int{100_000, 1_000_000} {
+		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
+			path := filepath.Join(b.TempDir(), "rules.jsonl")
+			f, err := os.Create(path)
+			if err != nil {
+				b.Fatal(err)
+			}
+			w := bufio.NewWriter(f)
+			for i := range n {
+				line, err := AppendLine(nil, blocklist.Rule{
+					Kind: blocklist.Host, Value: fmt.Sprintf("host-%d.example", i), Action: blocklist.Block,
+					Reason: "phishing", CreatedBy: "abuse@example.com", CreatedAt: time.Now(), UpdatedAt: time.Now(),
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+				w.Write(line)
+			}
+			if err := errors.Join(w.Flush(), f.Close()); err != nil {
+				b.Fatal(err)
+			}
+			runtime.GC()
+			var before, after syscall.Rusage
+			syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+			for b.Loop() {
+				c := blocklist.NewCache(New(path), blocklist.DefaultOptions())
+				<-c.RefreshIfDue()
+				if got := c.Stats().Rules; got != n {
+					b.Fatalf("%d rules", got)
+				}
+				c.Close()
+			}
+			syscall.Getrusage(syscall.RUSAGE_SELF, &after)
+			cpu := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
+			b.ReportMetric(float64(cpu)/float64(b.N)/1e9, "CPU-s/load")
+		})
 	}
 }

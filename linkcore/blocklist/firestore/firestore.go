@@ -345,26 +345,22 @@ func (f *Collection) pages(ctx context.Context, query *firestorepb.StructuredQue
 // unreadable stands for a value of a type that no field has.
 type unreadable struct{}
 
-func documentOf(d *firestorepb.Document, fields []string) blocklist.Document {
-	document := blocklist.Document{ID: d.Name[strings.LastIndexByte(d.Name, '/')+1:], Fields: make(map[string]any, len(d.Fields))}
+func documentOf(found *firestorepb.Document, fields []string) blocklist.Document {
+	d := blocklist.Document{ID: found.Name[strings.LastIndexByte(found.Name, '/')+1:]}
 	for _, field := range fields {
-		value, ok := d.Fields[field]
-		if !ok {
-			continue
-		}
-		switch v := value.ValueType.(type) {
+		switch v := found.Fields[field].GetValueType().(type) {
 		case *firestorepb.Value_StringValue:
-			document.Fields[field] = v.StringValue
+			d.Set(field, v.StringValue)
 		case *firestorepb.Value_TimestampValue:
-			document.Fields[field] = v.TimestampValue.AsTime()
+			d.Set(field, v.TimestampValue.AsTime())
 		case *firestorepb.Value_BooleanValue:
-			document.Fields[field] = v.BooleanValue
-		case *firestorepb.Value_NullValue:
+			d.Set(field, v.BooleanValue)
+		case nil, *firestorepb.Value_NullValue:
 		default:
-			document.Fields[field] = unreadable{}
+			d.Set(field, unreadable{})
 		}
 	}
-	return document
+	return d
 }
 
 // Count implements [blocklist.Source]. It costs one read for each thousand documents and
