@@ -3,6 +3,8 @@ package blocklist
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -12,13 +14,16 @@ const (
 	mostReads  = 20_000
 	readsAgain = 2_000 // a second
 
-	// mostAsked is how many documents are asked for in one call, and mostAnswers
-	// how many answers are kept.
-	mostAsked   = 2_000
+	// mostAsked is how many documents are asked for in one call, and mostAnswers how
+	// many answers are kept.
+	mostAsked   = 1_000
 	mostAnswers = 50_000
 
 	// askAgain is how long the source is not asked after it failed to answer.
 	askAgain = time.Second
+
+	// silence is how long a call may take before no request waits for the source.
+	silence = time.Second
 )
 
 // asks are what requests ask the source for. One call is under way at a time; what
@@ -28,19 +33,19 @@ type asks struct {
 	tokens  float64          // document reads that may be made
 	counted time.Duration    // when tokens was counted, as instant.mono
 
-	next     *question
-	underWay *question
-	failing  bool          // the last call failed
-	after    time.Duration // when the next may be made, as instant.mono
-	never    bool          // the source cannot be asked
+	next    *question
+	calling bool
+	called  time.Duration // when the call under way began, as instant.mono
+	failing bool          // the last call failed
+	after   time.Duration // when the next may be made, as instant.mono
+	never   bool          // the source cannot be asked
 }
 
 // A question is one call's.
 type question struct {
-	ids   []string
-	began time.Duration // as instant.mono
-	done  chan struct{}
-	err   error
+	ids  map[string]bool
+	done chan struct{}
+	err  error
 }
 
 // A reply is what the source said of a document.
@@ -88,8 +93,10 @@ func (c *Cache) answers(ctx context.Context, ids []string, done <-chan struct{})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, id := range ids {
-		if r := c.asks.answers[id].rule; r != nil {
-			found.add(keyOf(id), r)
+		answer, ok := c.asks.answers[id]
+		known = known && ok // there may have been too many to keep
+		if answer.rule != nil {
+			found.add(keyOf(id), answer.rule)
 		}
 	}
 	return pack(found.records, found.text.String()), known
@@ -97,7 +104,7 @@ func (c *Cache) answers(ctx context.Context, ids []string, done <-chan struct{})
 
 // question returns what to wait for: nil if all is known, or if it cannot be known
 // in time.
-func (c *Cache) question(ids []string) (q *question, known bool) {
+func (c *Cache) question(ids []string) (*question, bool) {
 	a := &c.asks
 	now := c.now().mono
 	var unknown []string
@@ -115,24 +122,26 @@ func (c *Cache) question(ids []string) (q *question, known bool) {
 		return nil, true
 	case c.closed || c.o.Wait <= 0 || a.tokens < float64(len(unknown)):
 		return nil, false
-	case a.failing && (now < a.after || a.underWay != nil):
+	case a.failing && (now < a.after || a.calling):
 		return nil, false
-	case a.underWay != nil && now-a.underWay.began > c.o.Wait:
+	case a.calling && now-a.called > max(silence, c.o.Wait):
 		return nil, false // it hangs
 	}
 	if a.next == nil {
-		a.next = &question{done: make(chan struct{})}
+		a.next = &question{ids: map[string]bool{}, done: make(chan struct{})}
 	}
-	q = a.next
+	q := a.next
 	if len(q.ids)+len(unknown) > mostAsked {
 		return nil, false
 	}
-	q.ids = append(q.ids, unknown...)
-	a.tokens -= float64(len(unknown))
-	if a.underWay == nil {
-		a.underWay = q // until the goroutine has begun
-		q.began = now
-		c.wg.Go(c.answer)
+	a.tokens += float64(len(q.ids))
+	for _, id := range unknown {
+		q.ids[id] = true
+	}
+	a.tokens -= float64(len(q.ids))
+	if !a.calling {
+		a.next, a.calling, a.called = nil, true, now
+		c.wg.Go(func() { c.call(q) })
 	}
 	if a.failing {
 		return nil, false // whether it works again is found out without anybody waiting
@@ -140,28 +149,19 @@ func (c *Cache) question(ids []string) (q *question, known bool) {
 	return q, false
 }
 
-// answer asks the source until there are no more questions.
-func (c *Cache) answer() {
-	a := &c.asks
-	for {
-		c.mu.Lock()
-		q := a.next
-		a.next, a.underWay = nil, q
-		if q == nil {
-			c.mu.Unlock()
-			return
-		}
-		q.began = c.now().mono
-		c.mu.Unlock()
-
-		ctx, cancel := context.WithTimeout(c.ctx, c.o.Wait)
-		documents, err := c.source.Get(ctx, q.ids)
+// call asks the source until there are no more questions. An answer that comes too
+// late for its request is good for the next.
+func (c *Cache) call(q *question) {
+	for q != nil {
+		ctx, cancel := context.WithTimeout(c.ctx, patience*time.Second)
+		documents, err := c.source.Get(ctx, slices.Collect(maps.Keys(q.ids)))
 		cancel()
-
 		c.mu.Lock()
 		c.keep(q, documents, err)
-		c.mu.Unlock()
 		close(q.done)
+		q, c.asks.next = c.asks.next, nil
+		c.asks.calling, c.asks.called = q != nil, c.now().mono
+		c.mu.Unlock()
 	}
 }
 
@@ -185,11 +185,11 @@ func (c *Cache) keep(q *question, documents []Document, err error) {
 	if len(a.answers)+len(q.ids) > mostAnswers {
 		clear(a.answers)
 	}
-	for _, id := range q.ids {
-		a.answers[id] = reply{given: q.began}
+	for id := range q.ids {
+		a.answers[id] = reply{given: now.mono}
 	}
 	for _, d := range documents {
 		r := newRule(&d, now.wall.UnixMicro())
-		a.answers[d.ID] = reply{&r, q.began}
+		a.answers[d.ID] = reply{&r, now.mono}
 	}
 }

@@ -402,7 +402,7 @@ func (c *Cache) run(f *flight) {
 		c.partial.Store(nil)
 	}
 	if err == nil {
-		c.due.Store(int64(f.start.mono + c.o.Refresh))
+		c.due.Store(int64(c.lastStart.mono + c.o.Refresh))
 		if c.failing.Swap(false) {
 			c.o.Log.Info("blocklist refreshed again", "failures", c.failures, "rules", s.index.census(now.wall.UnixMicro()).rules)
 		}
@@ -478,7 +478,9 @@ func (c *Cache) publishPart(l *load, report bool) {
 	if publish {
 		c.partial.Store(newIndex(pack(blocks, text), nothing, l.now))
 		end := c.now().mono
+		l.mu.Lock()
 		l.publish = end + 19*(end-start) // a twentieth of the time at most
+		l.mu.Unlock()
 	}
 	if first {
 		c.arrived.Store(int64(n))

@@ -30,6 +30,9 @@ type collection struct {
 	fail      func(since time.Time) error
 	hang      bool
 	slow      time.Duration // a document
+	cut       int           // after so many documents a Read of all breaks off; 0: it does not
+	late      time.Duration // an answer to Get
+	denied    bool          // Get is
 	byID      bool          // it can be asked for documents
 	gets      []int         // for how many it was asked
 	closed    bool
@@ -126,9 +129,12 @@ func (c *collection) Read(ctx context.Context, since time.Time, place string, yi
 	} else {
 		c.reads = append(c.reads, fmt.Sprintf("%v %d", time.Since(since), len(documents)))
 	}
-	slow, fail := c.slow, c.fail
+	slow, fail, cut := c.slow, c.fail, c.cut
 	c.mu.Unlock()
-	for _, d := range documents {
+	for i, d := range documents {
+		if cut > 0 && i == cut && since.IsZero() {
+			return false, errors.New("broken off")
+		}
 		if slow > 0 {
 			select {
 			case <-time.After(slow):
@@ -153,8 +159,12 @@ func (c *collection) Get(ctx context.Context, ids []string) (documents []Documen
 	if err := c.begin(ctx); err != nil {
 		return nil, err
 	}
+	time.Sleep(c.late)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.denied {
+		return nil, errors.New("permission denied")
+	}
 	c.gets = append(c.gets, len(ids))
 	for _, id := range ids {
 		if fields, ok := c.documents[id]; ok {

@@ -150,6 +150,8 @@ func dialOptions() []grpc.DialOption {
 		// sent must be acknowledged within the timeout. Servers, Google's too, break
 		// off a connection that they are asked about more often than every 5 minutes.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 5 * time.Minute, Timeout: 5 * time.Second}),
+		// What a load has not taken yet is not sent, so that other answers find room.
+		grpc.WithInitialWindowSize(256 << 10), grpc.WithInitialConnWindowSize(1 << 20),
 		// A page of 10,000 documents arrives as many messages; one document is
 		// 1 MiB at most.
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64 << 20)),

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/emulatortest"
+	"example.com/linktracker/linkcore/endpoint"
+	"example.com/linktracker/linkcore/testsize"
+)
+
+// blockedLinks writes n rules of the kinds that a store can be asked for, and
+// returns the URL of the blocklist and the targets of clicks links that they block.
+func blockedLinks(t *testing.T, ring *linkcore.KeyRing, n, clicks int) (rulesURL string, targets []string) {
+	t.Helper()
+	emulatortest.Firestore(t)
+	rulesURL = "firestore://" + emulatortest.Project(t) + "/(default)/blocklist"
+	store, err := endpoint.OpenStore(rulesURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	var rules []blocklist.Rule
+	for i := range n {
+		rule := blocklist.Rule{Kind: blocklist.Host, Value: fmt.Sprintf("blocked-%d.example", i)}
+		switch i % 5 {
+		case 1:
+			rule = blocklist.Rule{Kind: blocklist.URL, Value: fmt.Sprintf("shop.example/page?id=%d", i)}
+		case 2:
+			rule = blocklist.Rule{Kind: blocklist.Customer, Value: fmt.Sprintf("customer-%d", i)}
+		case 3:
+			rule = blocklist.Rule{Kind: blocklist.Campaign, Value: fmt.Sprintf("acme/campaign-%d", i)}
+		case 4:
+			rule = blocklist.Rule{Kind: blocklist.Link, Value: fmt.Sprintf("acme/link-%d", i)}
+		}
+		rules = append(rules, rule)
+	}
+	for batch := range slices.Chunk(rules, 10_000) {
+		if err := store.Put(t.Context(), batch...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range clicks {
+		k := i * 7919 % n
+		f, destination := linkcore.Fields{Customer: "acme", Campaign: "spring", Recipient: fmt.Sprintf("r%d", i), Link: fmt.Sprintf("l%d", i)}, "https://free.example/a/b?c=d"
+		switch k % 5 {
+		case 0:
+			destination = fmt.Sprintf("https://www.blocked-%d.example/a?b=c", k)
+		case 1:
+			destination = fmt.Sprintf("https://shop.example/page?id=%d", k)
+		case 2:
+			f.Customer = fmt.Sprintf("customer-%d", k)
+		case 3:
+			f.Campaign = fmt.Sprintf("campaign-%d", k)
+		case 4:
+			f.Link = fmt.Sprintf("link-%d", k)
+		}
+		targets = append(targets, link(t, ring, f, destination, linkcore.Options{ExactLink: true}))
+	}
+	return rulesURL, targets
+}
+
+// clickEach clicks on each target, so many at a time, and returns how many were
+// answered with each status, and how long the first bytes took.
+func clickEach(t *testing.T, address string, targets []string, connections int) (statuses map[int]int, took []time.Duration) {
+	t.Helper()
+	statuses = map[int]int{}
+	var mu sync.Mutex
+	var clients sync.WaitGroup
+	next := make(chan string, len(targets))
+	for _, target := range targets {
+		next <- target
+	}
+	close(next)
+	for range connections {
+		clients.Go(func() {
+			conn, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			in := bufio.NewReader(conn)
+			for target := range next {
+				begin := time.Now()
+				fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", target)
+				response, err := http.ReadResponse(in, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				elapsed := time.Since(begin)
+				response.Write(discard{})
+				mu.Lock()
+				statuses[response.StatusCode]++
+				took = append(took, elapsed)
+				mu.Unlock()
+			}
+		})
+	}
+	clients.Wait()
+	slices.Sort(took)
+	return statuses, took
+}
+
+type discard struct{}
+
+func (discard) Write(b []byte) (int, error) { return len(b), nil }
+
+// ready waits until the endpoint says that it is.
+func (s *server) ready(t *testing.T) {
+	t.Helper()
+	waitFor(t, "the endpoint to be ready", func() bool {
+		response, err := http.Get("http://" + s.address + "/-/ready")
+		if err != nil {
+			return false
+		}
+		response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+}
+
+// No click on a blocked link passes an instance that has just started, whether or
+// not it was asked if it is ready, alone or among eight that start at once.
+func TestColdInstances(t *testing.T) {
+	testsize.Large(t)
+	const clicks = 1000
+	keys, ring := keyFolder(t)
+	for _, n := range []int{100, 10_000} {
+		rulesURL, targets := blockedLinks(t, ring, n, clicks)
+		for _, instances := range []int{1, 8} {
+			for _, ready := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%d rules, %d instances, ready %v", n, instances, ready), func(t *testing.T) {
+					servers := make([]*server, instances)
+					var starts, ends sync.WaitGroup
+					for i := range servers {
+						starts.Go(func() {
+							servers[i] = start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:/dev/null", "BLOCKLIST="+rulesURL)
+							if ready {
+								servers[i].ready(t)
+							}
+						})
+						if !ready {
+							starts.Wait() // each is clicked on as soon as it listens
+						}
+						if ready {
+							continue
+						}
+						ends.Go(func() { wantBlocked(t, servers[i], targets) })
+					}
+					starts.Wait()
+					if ready {
+						for _, s := range servers {
+							ends.Go(func() { wantBlocked(t, s, targets) })
+						}
+					}
+					ends.Wait()
+					for _, s := range servers {
+						s.stop(t)
+					}
+				})
+			}
+		}
+	}
+}
+
+func wantBlocked(t *testing.T, s *server, targets []string) {
+	t.Helper()
+	statuses, took := clickEach(t, s.address, targets, 4)
+	t.Logf("%v, median %v, p99 %v, longest %v; whole %v", statuses, took[len(took)/2], took[len(took)*99/100], took[len(took)-1], len(s.log("blocklist loaded")) > 0)
+	if statuses[http.StatusGone] != len(targets) {
+		t.Errorf("%v, want %d times 410; %s", statuses, len(targets), strings.TrimSpace(fmt.Sprint(s.log("blocklist cannot be asked for the rules of one link; until all are loaded, only blocks that have arrived hold"))))
+	}
+}
