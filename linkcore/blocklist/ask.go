@@ -22,7 +22,8 @@ const (
 	// askAgain is how long the source is not asked after it failed to answer.
 	askAgain = time.Second
 
-	// silence is how long a call may take before no request waits for the source.
+	// silence is how long a call may take, while nothing else is heard of the source,
+	// before no request waits for it.
 	silence = time.Second
 )
 
@@ -34,7 +35,6 @@ type asks struct {
 	counted time.Duration    // when tokens was counted, as instant.mono
 
 	next    *question
-	calling bool
 	called  time.Duration // when the call under way began, as instant.mono
 	failing bool          // the last call failed
 	after   time.Duration // when the next may be made, as instant.mono
@@ -81,12 +81,18 @@ func (c *Cache) answers(ctx context.Context, ids []string, done <-chan struct{})
 	if q != nil {
 		timer := time.NewTimer(c.o.Wait)
 		defer timer.Stop()
-		select {
-		case <-q.done:
-			known = q.err == nil
-		case <-done:
-		case <-timer.C:
-		case <-ctx.Done():
+		for waiting := true; waiting; {
+			select {
+			case <-done: // then the copy is whole, or the load has failed
+				done = nil
+				waiting = c.current.Load() == nil
+				continue
+			case <-q.done:
+				known = q.err == nil
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+			waiting = false
 		}
 	}
 	found := new(rules)
@@ -122,9 +128,9 @@ func (c *Cache) question(ids []string) (*question, bool) {
 		return nil, true
 	case c.closed || c.o.Wait <= 0 || a.tokens < float64(len(unknown)):
 		return nil, false
-	case a.failing && (now < a.after || a.calling):
+	case a.failing && (now < a.after || c.calling.Load()):
 		return nil, false
-	case a.calling && now-a.called > max(silence, c.o.Wait):
+	case c.calling.Load() && now-max(a.called, time.Duration(c.heard.Load())) > max(silence, c.o.Wait):
 		return nil, false // it hangs
 	}
 	if a.next == nil {
@@ -139,8 +145,8 @@ func (c *Cache) question(ids []string) (*question, bool) {
 		q.ids[id] = true
 	}
 	a.tokens -= float64(len(q.ids))
-	if !a.calling {
-		a.next, a.calling, a.called = nil, true, now
+	if !c.calling.Swap(true) {
+		a.next, a.called = nil, now
 		c.wg.Go(func() { c.call(q) })
 	}
 	if a.failing {
@@ -160,7 +166,8 @@ func (c *Cache) call(q *question) {
 		c.keep(q, documents, err)
 		close(q.done)
 		q, c.asks.next = c.asks.next, nil
-		c.asks.calling, c.asks.called = q != nil, c.now().mono
+		c.calling.Store(q != nil)
+		c.asks.called = c.now().mono
 		c.mu.Unlock()
 	}
 }

@@ -30,9 +30,13 @@ import (
 	"example.com/linktracker/linkcore/blocklist"
 )
 
-// maxPage is how many documents one query yields at most. A query that runs for
-// minutes may be ended by the server, and cannot be continued.
-const maxPage = 10000
+// firstPage is how many documents the first query of several yields at most, so
+// that some arrive soon, and maxPage any later one. A query that runs for minutes
+// may be ended by the server.
+const (
+	firstPage = 1000
+	maxPage   = 10000
+)
 
 // batchSize is how many documents are asked for by id at once.
 const batchSize = 500
@@ -198,11 +202,8 @@ func (f *Collection) Read(ctx context.Context, since time.Time, place string, yi
 	default:
 		if !f.loaded && place == "" {
 			// What cannot be asked for by its id comes first.
-			for _, kind := range [...]blocklist.Kind{blocklist.IP, blocklist.Agent} {
-				if err == nil {
-					err = f.pages(ctx, f.query(matchFields, where("kind", equal, text(string(kind))), byName), yield)
-				}
-			}
+			kinds := list(text(string(blocklist.IP)), text(string(blocklist.Agent)))
+			err = f.pages(ctx, f.query(matchFields, where("kind", in, kinds), byName), yield)
 		}
 		// By name, since documents without updated_at count as well.
 		query := f.query(matchFields, nil, byName)
@@ -259,6 +260,10 @@ func timestamp(t time.Time) *firestorepb.Value {
 	return &firestorepb.Value{ValueType: &firestorepb.Value_TimestampValue{TimestampValue: timestamppb.New(t)}}
 }
 
+func list(values ...*firestorepb.Value) *firestorepb.Value {
+	return &firestorepb.Value{ValueType: &firestorepb.Value_ArrayValue{ArrayValue: &firestorepb.ArrayValue{Values: values}}}
+}
+
 func reference(name string) *firestorepb.Value {
 	return &firestorepb.Value{ValueType: &firestorepb.Value_ReferenceValue{ReferenceValue: name}}
 }
@@ -306,8 +311,8 @@ func (f *Collection) pages(ctx context.Context, query *firestorepb.StructuredQue
 	for i, field := range query.Select.Fields {
 		fields[i] = field.FieldPath
 	}
-	query.Limit = wrapperspb.Int32(int32(f.pageSize))
-	for {
+	for size := min(firstPage, f.pageSize); ; size = min(4*size, f.pageSize) {
+		query.Limit = wrapperspb.Int32(int32(size))
 		stream, err := client.RunQuery(ctx, &firestorepb.RunQueryRequest{
 			Parent: f.documentsPath(), QueryType: &firestorepb.RunQueryRequest_StructuredQuery{StructuredQuery: query},
 		})
@@ -330,7 +335,7 @@ func (f *Collection) pages(ctx context.Context, query *firestorepb.StructuredQue
 				visit(documentOf(d, fields))
 			}
 		}
-		if n < f.pageSize {
+		if n < size {
 			return nil
 		}
 		query.StartAt = &firestorepb.Cursor{}
@@ -619,8 +624,7 @@ func (f *Collection) Lift(ctx context.Context, rules ...blocklist.Rule) ([]block
 		if len(values) == 0 {
 			continue
 		}
-		list := &firestorepb.Value{ValueType: &firestorepb.Value_ArrayValue{ArrayValue: &firestorepb.ArrayValue{Values: values}}}
-		if err := f.pages(ctx, f.query(allFields, where("value", in, list), byName), see); err != nil {
+		if err := f.pages(ctx, f.query(allFields, where("value", in, list(values...)), byName), see); err != nil {
 			return nil, fmt.Errorf("looking for rules in %s: %w", f.collection, err)
 		}
 	}
