@@ -2,9 +2,12 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -144,7 +147,7 @@ func TestColdInstances(t *testing.T) {
 					var starts, ends sync.WaitGroup
 					for i := range servers {
 						starts.Go(func() {
-							servers[i] = start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:/dev/null", "BLOCKLIST="+rulesURL)
+							servers[i] = start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:/dev/null", "DELIVERY=background", "BLOCKLIST="+rulesURL)
 							if ready {
 								servers[i].ready(t)
 							}
@@ -188,5 +191,117 @@ func wantBlocked(t *testing.T, s *server, targets []string) {
 	}
 	if wait := blocklist.DefaultOptions().Wait; len(passed) > 0 && passed[0] < wait {
 		t.Errorf("a click on a blocked link passes after %v, without waiting for the store: %v", passed[0], s.lines)
+	}
+}
+
+// What goes wrong while the first load lasts: a click asks for the rules of its link
+// all the same, and the load comes to its end.
+func TestColdFaults(t *testing.T) {
+	testsize.Large(t)
+	const n = 900
+	keys, ring := keyFolder(t)
+	rulesURL, targets := blockedLinks(t, ring, n, 50)
+	for _, test := range []struct {
+		name  string
+		fault func(*meter)
+		asks  bool // clicks are blocked before the load has ended
+	}{
+		{"the first document comes after 20 s", func(m *meter) { m.late = 20 * time.Second }, true},
+		{"cut in the middle", func(m *meter) { m.cut = 300 }, true},
+		{"documents may be listed and not got", func(m *meter) { m.denied, m.late = true, 3*time.Second }, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMeter(t, dialFirestore(t), test.fault)
+			s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:/dev/null", "DELIVERY=background", "BLOCKLIST="+rulesURL, "FIRESTORE_EMULATOR_HOST="+m.address)
+			took := clickEach(t, s.address, targets, 1)
+			if len(s.log("blocklist loaded")) > 0 {
+				t.Error("the load has ended already: the test shows nothing")
+			}
+			if passed := len(took[http.StatusFound]); test.asks && passed > len(targets)/10 || !test.asks && passed < len(targets) {
+				t.Errorf("%d clicks on blocked links passed, and %d did not: %v", passed, len(took[http.StatusGone]), s.lines)
+			}
+			waitFor(t, "the load", func() bool { return len(s.log("blocklist loaded")) == 1 })
+			if took := clickEach(t, s.address, targets, 1); len(took[http.StatusGone]) != len(targets) {
+				t.Errorf("%d of %d are blocked once all is loaded", len(took[http.StatusGone]), len(targets))
+			}
+			// Nothing was read twice but what was not heard.
+			read := 0
+			for _, q := range m.noted() {
+				if q.since.IsZero() {
+					read += q.documents
+				}
+			}
+			if read < n || read > n+n/10 {
+				t.Errorf("%d documents were read for %d", read, n)
+			}
+			if code, _ := s.stop(t); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+		})
+	}
+	t.Run("refuses at first", func(t *testing.T) {
+		t.Parallel()
+		f := newFront(t, emulatortest.Firestore(t))
+		f.refuse()
+		s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:/dev/null", "DELIVERY=background", "BLOCKLIST="+rulesURL, "FIRESTORE_EMULATOR_HOST="+f.Addr().String())
+		if took := clickEach(t, s.address, targets[:10], 1); len(took[http.StatusFound]) != 10 {
+			t.Errorf("%d of 10 passed: the fault was none", len(took[http.StatusFound]))
+		}
+		f.again()
+		s.ready(t)
+		waitFor(t, "the rules to be known", func() bool { status, _ := s.headers(t, targets[0]); return status == http.StatusGone })
+	})
+}
+
+// Many rules are imported while eight instances run: clicks go on, and all follow.
+func TestImportWhileEightRun(t *testing.T) {
+	testsize.Large(t)
+	n := 50_000
+	if os.Getenv("SOAK") != "" {
+		n = 1_000_000
+	}
+	keys, ring := keyFolder(t)
+	path := filepath.Join(t.TempDir(), "rules.jsonl")
+	write := func(n int) {
+		t.Helper()
+		f, err := os.Create(path + ".new")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := bufio.NewWriter(f)
+		for i := range n {
+			fmt.Fprintf(w, `{"kind":"host","value":"blocked-%d.example","reason":"imported","updated_at":"2026-05-01T12:00:00Z"}`+"\n", i)
+		}
+		if err := errors.Join(w.Flush(), f.Close(), os.Rename(path+".new", path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(1)
+	var servers []*server
+	for range 8 {
+		s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:/dev/null", "DELIVERY=background", "BLOCKLIST=file:"+path, "BLOCKLIST_REFRESH=1s")
+		waitFor(t, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
+		servers = append(servers, s)
+	}
+	to := func(host string) string {
+		return link(t, ring, linkcore.Fields{}, "https://"+host+"/", linkcore.Options{})
+	}
+	free, first, last := to("free.example"), to("blocked-0.example"), to(fmt.Sprintf("blocked-%d.example", n-1))
+	write(n)
+	for _, s := range servers {
+		waitFor(t, "the last rule to be followed", func() bool {
+			if status, _ := s.headers(t, first); status != http.StatusGone {
+				t.Fatalf("the rule that was there all the time: status %d", status)
+			}
+			if status, _ := s.headers(t, free); status != http.StatusFound {
+				t.Fatalf("status %d without a rule", status)
+			}
+			status, _ := s.headers(t, last)
+			return status == http.StatusGone
+		})
+		if code, _ := s.stop(t); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
 	}
 }

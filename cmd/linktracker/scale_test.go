@@ -24,8 +24,10 @@ import (
 	"cloud.google.com/go/firestore"
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
@@ -532,6 +534,11 @@ type meter struct {
 	firestore firestorepb.FirestoreClient
 	address   string
 
+	// Faults, which do not change while it serves.
+	late   time.Duration // the first answer to a query
+	cut    int           // after so many documents a query breaks off; 0: it does not
+	denied bool          // single documents are
+
 	mu      sync.Mutex
 	queries []query
 	counts  []int64 // what was counted
@@ -563,13 +570,16 @@ func dialFirestore(t testing.TB) firestorepb.FirestoreClient {
 	return firestorepb.NewFirestoreClient(conn)
 }
 
-func newMeter(t testing.TB, firestore firestorepb.FirestoreClient) *meter {
+func newMeter(t testing.TB, firestore firestorepb.FirestoreClient, faults ...func(*meter)) *meter {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := &meter{firestore: firestore, address: listener.Addr().String()}
+	for _, fault := range faults {
+		fault(m)
+	}
 	server := grpc.NewServer()
 	firestorepb.RegisterFirestoreServer(server, m)
 	go server.Serve(listener)
@@ -599,11 +609,21 @@ func (m *meter) RunQuery(request *firestorepb.RunQueryRequest, stream firestorep
 		defer m.mu.Unlock()
 		m.queries = append(m.queries, q)
 	}()
+	if request.GetStructuredQuery().GetWhere() == nil {
+		select {
+		case <-time.After(m.late):
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
+	}
 	answers, err := m.firestore.RunQuery(forwarded(stream.Context()), request)
 	if err != nil {
 		return err
 	}
 	for {
+		if m.cut > 0 && q.documents == m.cut {
+			return status.Error(codes.Unavailable, "broken off")
+		}
 		answer, err := answers.Recv()
 		if err == io.EOF {
 			q.complete = true
@@ -614,6 +634,28 @@ func (m *meter) RunQuery(request *firestorepb.RunQueryRequest, stream firestorep
 		}
 		if answer.GetDocument() != nil {
 			q.documents++
+		}
+		if err := stream.Send(answer); err != nil {
+			return err
+		}
+	}
+}
+
+func (m *meter) BatchGetDocuments(request *firestorepb.BatchGetDocumentsRequest, stream firestorepb.Firestore_BatchGetDocumentsServer) error {
+	if m.denied {
+		return status.Error(codes.PermissionDenied, "no right to get documents")
+	}
+	answers, err := m.firestore.BatchGetDocuments(forwarded(stream.Context()), request)
+	if err != nil {
+		return err
+	}
+	for {
+		answer, err := answers.Recv()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 		if err := stream.Send(answer); err != nil {
 			return err

@@ -153,7 +153,7 @@ type Outcome struct {
 	NamesNobody  bool       // Rule says nothing of the person; without it an untracked event does not hold Rule
 	RedirectedTo string     // where that rule sent the recipient instead
 	Untracked    bool       // a rule says that the person is not to be tracked
-	RulesUnknown bool       // the rules could not be asked, so neither Rule nor Untracked is known
+	RulesUnknown bool       // not all rules could be asked: others may say more than Rule, and Untracked is not known
 	Address      netip.Addr // as ClientAddress returned it
 	Secure       bool       // the client spoke HTTPS; false where that is not known
 }
