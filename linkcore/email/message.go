@@ -36,7 +36,11 @@ func (w *Rewriter) Message(f linkcore.Fields, src []byte) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	root, walked, err := walk(src, mboxLine(src))
+	start := preamble(src)
+	if start > 0 && mboxLine(src[:start]) == 0 {
+		m.warn("a byte order mark or empty lines stand before the header, where they end it: take them away, or mail servers will show the header as text")
+	}
+	root, walked, err := walk(src, start)
 	if err != nil {
 		return Result{}, fmt.Errorf("the message can't be rewritten: %w", err)
 	}
@@ -79,19 +83,50 @@ func (w *Rewriter) Message(f linkcore.Fields, src []byte) (Result, error) {
 //
 // It is a message if it begins with header fields, one of which belongs to
 // mails alone (such as MIME-Version, Content-Type, Message-ID or a From with an
-// address), or two of which are usual in mails (such as Subject and To). Else
-// it is HTML if it begins with a declaration or a tag of HTML, or has an end
-// tag of HTML. Else it is text.
+// address), or two of which are usual in mails (such as Subject and To); a byte
+// order mark and empty lines before them do not count. Else it is HTML if it
+// begins with a declaration or a tag of HTML, or holds a link's tag or the end of a
+// document, of which a warning tells. Else it is text. HTML with links of Markdown
+// is refused: [ErrUnclear].
 func (w *Rewriter) Rewrite(f linkcore.Fields, src []byte) (Result, error) {
-	switch {
-	case bytes.HasPrefix(src, []byte("\xFF\xFE")) || bytes.HasPrefix(src, []byte("\xFE\xFF")):
-		return Result{}, fmt.Errorf("%w: it is in UTF-16; write it in UTF-8", ErrMalformed)
-	case looksLikeMessage(src):
+	if looksLikeMessage(src) {
 		return w.Message(f, src)
-	case looksLikeHTML(src):
-		return w.HTML(f, src)
+	}
+	if err := checkText(src); err != nil {
+		return Result{}, err
+	}
+	begins, sign := looksLikeHTML(src), markup(src)
+	if begins || sign != "" {
+		if bytes.Contains(src, []byte("](http")) {
+			return Result{}, fmt.Errorf("%w: it has tags of HTML and links of Markdown", ErrUnclear)
+		}
+		r, err := w.HTML(f, src)
+		if err == nil && !begins {
+			r.Warnings = append(r.Warnings, "it begins as text and was taken for HTML, since it holds "+sign+": say which it is with --type")
+		}
+		return r, err
 	}
 	return w.Text(f, src)
+}
+
+// checkText refuses what is not text in UTF-8, where ASCII is looked for: UTF-16 and
+// what is no text at all.
+func checkText(src []byte) error {
+	switch {
+	case bytes.HasPrefix(src, []byte("\xFF\xFE")) || bytes.HasPrefix(src, []byte("\xFE\xFF")), isUTF16(src):
+		return fmt.Errorf("%w, but in UTF-16: convert it first", ErrNotText)
+	case controls(src) > 4+len(src)/32:
+		return fmt.Errorf("%w: it holds control characters, as pictures and programs do", ErrNotText)
+	}
+	return nil
+}
+
+// preamble returns the length of what stands before the header and is not part of
+// it: a byte order mark, empty lines, the line of an mbox.
+func preamble(src []byte) int {
+	rest := bytes.TrimPrefix(src, []byte("\uFEFF"))
+	rest = bytes.TrimLeft(rest, "\r\n")
+	return len(src) - len(rest) + mboxLine(rest)
 }
 
 // mboxLine returns the length of the line that an mbox has before the header.
@@ -146,6 +181,9 @@ func (m *mail) bodies(src []byte, leaves []*entity) ([]*body, error) {
 			continue
 		}
 		if !e.shown() || !e.header.blank {
+			if e.isText() && e.header.blank && e.disposition != "attachment" {
+				m.warn(fmt.Sprintf("%s %s is left alone: it is taken for a file, by its name or its disposition", e.mediaType, e.name()))
+			}
 			continue
 		}
 		b := &body{entity: e, label: e.mediaType + " " + e.name()}

@@ -268,6 +268,9 @@ func (w *Rewriter) HTML(f linkcore.Fields, src []byte) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if err := checkText(src); err != nil {
+		return Result{}, err
+	}
 	edits, err := m.html(src, "html", lastHTML)
 	if err != nil {
 		return Result{}, err
@@ -455,11 +458,17 @@ func (m *mail) destination(f *found, l *Link) (destination, reason string, err e
 	if url == "" {
 		return "", "it is empty", nil
 	}
+	if noTrack(url) >= 0 {
+		return "", "it opts out with " + noTrackMark, nil
+	}
 	if reason := m.unsubscribes(f.base, url); reason != "" {
 		return "", reason, nil
 	}
 	if p := placeholder(url); p != "" && !o.Placeholders {
 		return "", "it holds the placeholder " + p, nil
+	}
+	if reason := unfinished(url); reason != "" && !o.Placeholders {
+		return "", reason, nil
 	}
 	if f.problem != "" {
 		return "", f.problem, nil
@@ -519,6 +528,10 @@ func (m *mail) destination(f *found, l *Link) (destination, reason string, err e
 	}
 	if reason != "" {
 		return "", reason, nil
+	}
+	if signature := signedBy(destination); signature != "" && len(o.UTM) > 0 {
+		l.Warnings = append(l.Warnings, "no parameter was added: it is signed, by its parameter "+signature+", and would not work any more")
+		return destination, "", nil
 	}
 	return addParameters(destination, o.UTM), "", nil
 }
