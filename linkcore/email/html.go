@@ -19,10 +19,10 @@ const (
 
 // html returns the edits that put tracking into an HTML part. src is UTF-8, or
 // at least a superset of ASCII.
-func (m *mail) html(src []byte, part string, role htmlRole) ([]edit, error) {
-	p := readPage(src, role == ampHTML)
-	base := m.look(&p)
+func (m *mail) html(p *page, part string, role htmlRole) ([]edit, error) {
+	src, base := p.src, m.look(p)
 	edits := make([]edit, 0, len(p.anchors)+2)
+	m.report.Links = slices.Grow(m.report.Links, len(p.anchors))
 	line, counted := 1, 0
 	for i := range p.anchors {
 		a := &p.anchors[i]
@@ -43,7 +43,7 @@ func (m *mail) html(src []byte, part string, role htmlRole) ([]edit, error) {
 	}
 	if role == lastHTML {
 		var err error
-		if edits, err = m.addTraps(edits, &p); err != nil {
+		if edits, err = m.addTraps(edits, p); err != nil {
 			return nil, err
 		}
 	}
@@ -54,9 +54,8 @@ func (m *mail) html(src []byte, part string, role htmlRole) ([]edit, error) {
 // lookAhead looks at an HTML part before any part is rewritten: for what an
 // earlier run put in, and for links that opt out, which the same links of a
 // plain text part can't say.
-func (m *mail) lookAhead(src []byte, role htmlRole) {
-	p := readPage(src, role == ampHTML)
-	base := m.look(&p)
+func (m *mail) lookAhead(p *page) {
+	base := m.look(p)
 	for _, a := range p.anchors {
 		url := stripURL(a.url)
 		if i := noTrack(url); i >= 0 {
@@ -132,10 +131,10 @@ type anchor struct {
 
 // readPage looks through an HTML part, in time and memory in proportion to its
 // length, whatever it holds.
-func readPage(src []byte, amp bool) page {
-	p := page{src: src, amp: amp, collecting: -1}
+func readPage(src []byte, amp bool) *page {
+	p := page{src: src, amp: amp, collecting: -1, anchors: make([]anchor, 0, bytes.Count(src, []byte("href="))+1)}
 	p.read(scanner{src: src}, false)
-	return p
+	return &p
 }
 
 // read reads the tokens of the part or of a conditional comment in it.

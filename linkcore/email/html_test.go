@@ -617,7 +617,7 @@ func TestLookAhead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.lookAhead([]byte(`<base href="https://e.com/"><a data-notrack href=" reset&amp;x ">`), plainHTML)
+	m.lookAhead(readPage([]byte(`<base href="https://e.com/"><a data-notrack href=" reset&amp;x ">`), false))
 	for _, c := range []struct {
 		f    found
 		want Action
@@ -644,7 +644,7 @@ func TestAMP(t *testing.T) {
 		t.Fatal(err)
 	}
 	const in = `<!doctype html><html ⚡4email><body><a href="https://e.com/">x</a><!--[if mso]><a href="https://e.com/"><![endif]--><v:rect href="https://e.com/"><a [href]="u" href="https://e.com/2">x</a></body></html>`
-	edits, err := m.html([]byte(in), "amp", ampHTML)
+	edits, err := m.html(readPage([]byte(in), true), "amp", ampHTML)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -169,6 +169,7 @@ type body struct {
 	charset  charset
 	decoded  []byte // without its transfer encoding
 	text     []byte // in UTF-8
+	page     *page  // of HTML
 }
 
 // bodies returns the parts that are rewritten, and warns of those that can't
@@ -222,7 +223,8 @@ func (m *mail) lookAheadAll(bodies []*body) {
 		if b.mediaType == "text/plain" {
 			m.lookAheadText(b.text, b.format)
 		} else {
-			m.lookAhead(b.text, b.role)
+			b.page = readPage(b.text, b.role == ampHTML)
+			m.lookAhead(b.page)
 		}
 	}
 }
@@ -271,7 +273,7 @@ func (m *mail) rewriteBody(src []byte, b *body) ([]edit, error) {
 	if b.mediaType == "text/plain" {
 		edits, err = m.text(b.text, b.label, b.format)
 	} else {
-		edits, err = m.html(b.text, b.label, b.role)
+		edits, err = m.html(b.page, b.label, b.role)
 	}
 	if err != nil {
 		return nil, err
@@ -300,13 +302,21 @@ func (b *body) write(src []byte, edits []edit) (changed []edit, problem string) 
 		eol = "\r\n"
 	}
 	transfer := b.transfer
-	out := transfer.splice(raw, b.decoded, edits, eol)
-	if transfer == identity && !b.binary(src) && makesLongLine(raw, edits) {
+	if transfer == identity {
+		if b.binary(src) || !makesLongLine(raw, edits) {
+			for _, e := range edits { // no URL has a line in it that delimits parts
+				changed = append(changed, edit{b.start + e.start, b.start + e.end, e.text})
+			}
+			return changed, ""
+		}
 		transfer = quotedPrintable
-		out = encodeQuotedPrintable(out, eol)
 		changed = b.declare(src, eol)
 	}
-	if reads, ok := transfer.decode(out); !ok || !bytes.Equal(reads, apply(nil, b.decoded, edits)) || b.delimits(out) {
+	out := b.transfer.splice(raw, b.decoded, edits, eol)
+	if b.transfer == identity {
+		out = encodeQuotedPrintable(out, eol)
+	}
+	if reads, ok := transfer.decode(out); !ok || !equalsApplied(reads, b.decoded, edits) || b.delimits(out) {
 		return nil, "what its encoding holds can't be changed for certain"
 	}
 	return append(changed, edit{b.start, b.end, string(out)}), ""

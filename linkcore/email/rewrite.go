@@ -1,6 +1,7 @@
 package email
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
@@ -271,7 +272,7 @@ func (w *Rewriter) HTML(f linkcore.Fields, src []byte) (Result, error) {
 	if err := checkText(src); err != nil {
 		return Result{}, err
 	}
-	edits, err := m.html(src, "html", lastHTML)
+	edits, err := m.html(readPage(src, false), "html", lastHTML)
 	if err != nil {
 		return Result{}, err
 	}
@@ -625,6 +626,20 @@ func isLinkID(id string) bool {
 type edit struct {
 	start, end int
 	text       string
+}
+
+// equalsApplied tells whether b is src with its edits.
+func equalsApplied(b, src []byte, edits []edit) bool {
+	at := 0
+	for _, e := range edits {
+		kept := src[at:e.start]
+		if !bytes.HasPrefix(b, kept) || len(b) < len(kept)+len(e.text) || string(b[len(kept):len(kept)+len(e.text)]) != e.text {
+			return false
+		}
+		b = b[len(kept)+len(e.text):]
+		at = e.end
+	}
+	return bytes.Equal(b, src[at:])
 }
 
 // apply appends src with its edits to dst.
