@@ -4,8 +4,10 @@ GO ?= go
 # The race detector needs a C compiler; where there is none, the tests run
 # without it.
 RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
-# A test that hangs ends by itself long before; this is for machines that are slow.
-TESTFLAGS := -shuffle=on -timeout 1h
+# The timeout is for machines that are slow: a test that hangs ends by itself long
+# before. Many tests wait for processes, so more of them run at once than there are cores.
+TESTFLAGS := -shuffle=on -timeout 1h -p 4 -parallel 4
+EMULATORS := $(GO) run ./linkcore/emulatortest/share
 BENCH ?= .
 BENCHCOUNT ?= 6
 FUZZTIME ?= 30s
@@ -34,7 +36,7 @@ check: lint ## lint and the short tests, in less than a minute
 
 .PHONY: test
 test: ## run all tests but the large ones, with the official emulators where they are installed
-	$(GO) test $(TESTFLAGS) $(RACE) ./...
+	$(EMULATORS) $(GO) test $(TESTFLAGS) $(RACE) ./...
 
 # Besides those that say testsize.Large, one does more there than in make test: it
 # counts allocations, which the race detector changes.
@@ -43,7 +45,7 @@ LARGE_LINES = grep -rn -A1 --include=*_test.go '^func Test' . | grep -B1 'testsi
 
 .PHONY: test-large
 test-large: ## run the large tests: Chromium, a clock that jumps, ten thousand connections, histories of months
-	LARGE=1 $(GO) test $(TESTFLAGS) -count 1 -run "^($(LARGE)|$$($(LARGE_LINES) | sed -n 's/.*func \(Test[A-Za-z0-9]*\).*/\1/p' | paste -sd '|' -))$$" ./...
+	LARGE=1 $(EMULATORS) $(GO) test $(TESTFLAGS) -count 1 -run "^($(LARGE)|$$($(LARGE_LINES) | sed -n 's/.*func \(Test[A-Za-z0-9]*\).*/\1/p' | paste -sd '|' -))$$" ./...
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, and whether go.mod is tidy
@@ -57,7 +59,7 @@ bench: ## run the benchmarks; BENCH=pattern, BENCHCOUNT=runs
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) ./...
 
 .PHONY: bench-peers
-bench-peers: ## measure the endpoint beside its peers, for the README's table; PEERS=flags
+bench-peers: ## measure the endpoint beside its peers, for the table of PERFORMANCE.md; PEERS=flags
 	$(GO) run ./cmd/benchpeers $(PEERS)
 
 .PHONY: soak

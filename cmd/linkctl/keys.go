@@ -49,19 +49,21 @@ func (t *tool) keysNewCommand() *cobra.Command {
 file that only its owner can read, and prints the key's id. Nothing is ever
 overwritten. The directory is made if only its last part is missing.
 
-The id is the number after the highest that the directory ever had, or what --id
-says. The number of a key that was taken out is not used again, since endpoints
-that run would take the new key for the old one; the file .last remembers it.
+The id is what --id says, or k and the number after the highest that the directory
+ever had, with or without a k: decoders of mails cannot take =k1 for an escape, and
+=c1 they can. The number of a key that was taken out is not used again, since
+endpoints that run would take the new key for the old one; the file .last remembers
+it.
 
 With --print the secret goes to standard output instead, in the form that Secret
 Manager is to hold; the number of the version made there is then the key's id.`,
 		Example: `  linkctl keys new --keys ring
-  linkctl keys new --keys ring --id 2026a
+  linkctl keys new --keys ring --id spring26
   linkctl keys new --print | gcloud secrets versions add link-key --data-file=-`,
 		Args: cobra.NoArgs,
 	}
 	c.Flags().String("keys", "", keysFlagHelp)
-	id := c.Flags().String("id", "", "`ID` of the new key, 1 to 16 of a-z 0-9 (default the next free number)")
+	id := c.Flags().String("id", "", "`ID` of the new key, 1 to 16 of a-z 0-9 (default k and the next free number)")
 	toOutput := c.Flags().Bool("print", false, "print the secret instead of writing it to the key ring")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *toOutput {
@@ -97,16 +99,16 @@ func newSecret() string {
 }
 
 // makeKey writes a new secret into dir and returns its id: the one given or, if
-// that is "", the next free number.
+// that is "", k and the next free number.
 func makeKey(dir, id string) (string, error) {
 	if err := durable.Mkdir(dir, 0o700); err != nil {
 		return "", fmt.Errorf("make the key ring directory: %w", err)
 	}
 	if id != "" {
-		if n, err := strconv.ParseUint(id, 10, 64); err == nil {
+		if n, ok := numberOf(id); ok {
 			highest, err := highestID(dir)
 			if err == nil && n > highest {
-				err = setLast(dir, id)
+				err = setLast(dir, n)
 			}
 			if err != nil {
 				return "", err
@@ -123,11 +125,11 @@ func makeKey(dir, id string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		id := strconv.FormatUint(highest+1, 10)
+		id := numbered + strconv.FormatUint(highest+1, 10)
 		if !linkcore.ValidKeyID(id) {
 			return "", usagef("the key ring has no number left after %d: give --id", highest)
 		}
-		if err := setLast(dir, id); err != nil {
+		if err := setLast(dir, highest+1); err != nil {
 			return "", err
 		}
 		err = writeKey(filepath.Join(dir, id))
@@ -138,12 +140,22 @@ func makeKey(dir, id string) (string, error) {
 	}
 }
 
+// numbered stands before the number in an id that this tool chooses: FORMAT.md
+// says why.
+const numbered = "k"
+
+// numberOf returns the number of an id that is one, with or without the letter.
+func numberOf(id string) (uint64, bool) {
+	n, err := strconv.ParseUint(strings.TrimPrefix(id, numbered), 10, 64)
+	return n, err == nil
+}
+
 // lastFile holds the highest number that a key of the ring ever had. The ring
 // itself skips what begins with a dot.
 const lastFile = ".last"
 
-// highestID returns the highest number that is a name in dir or was one, 0 if
-// there is none.
+// highestID returns the highest number that a key in dir has or had, 0 if there is
+// none.
 func highestID(dir string) (uint64, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -154,7 +166,7 @@ func highestID(dir string) (uint64, error) {
 		if !linkcore.ValidKeyID(entry.Name()) {
 			continue
 		}
-		if n, err := strconv.ParseUint(entry.Name(), 10, 64); err == nil {
+		if n, ok := numberOf(entry.Name()); ok {
 			highest = max(highest, n)
 		}
 	}
@@ -173,8 +185,8 @@ func highestID(dir string) (uint64, error) {
 	return max(highest, last), nil
 }
 
-func setLast(dir, id string) error {
-	if err := durable.WriteFile(filepath.Join(dir, lastFile), []byte(id+"\n"), 0o666); err != nil {
+func setLast(dir string, number uint64) error {
+	if err := durable.WriteFile(filepath.Join(dir, lastFile), fmt.Appendln(nil, number), 0o666); err != nil {
 		return fmt.Errorf("remember the key's number: %w", err)
 	}
 	return nil

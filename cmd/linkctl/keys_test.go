@@ -18,12 +18,12 @@ func TestKeysNew(t *testing.T) {
 		return "wrote " + path(id) + "; give it to every endpoint before anything signs with it\n"
 	}
 
-	b.want(outcome{exitYes, "1\n", wrote("1")}, "", "keys", "new", "--keys", ring)
-	b.want(outcome{exitYes, "2\n", wrote("2")}, "", "keys", "new", "--keys", ring)
+	b.want(outcome{exitYes, "k1\n", wrote("k1")}, "", "keys", "new", "--keys", ring)
+	b.want(outcome{exitYes, "k2\n", wrote("k2")}, "", "keys", "new", "--keys", ring)
 	b.want(outcome{exitYes, "2026a\n", wrote("2026a")}, "", "keys", "new", "--keys", ring, "--id", "2026a")
 
 	seen := map[string]bool{}
-	for _, id := range []string{"1", "2", "2026a"} {
+	for _, id := range []string{"k1", "k2", "2026a"} {
 		info, err := os.Stat(path(id))
 		if err != nil || info.Mode() != 0o600 {
 			t.Errorf("key %s: %v, %v", id, info.Mode(), err)
@@ -46,37 +46,45 @@ func TestKeysNew(t *testing.T) {
 
 	// The number of a key that was taken out is not used again, and no number
 	// that another one could be taken for.
-	if err := os.Remove(path("1")); err != nil {
+	if err := os.Remove(path("k1")); err != nil {
 		t.Fatal(err)
 	}
 	writeFile(t, path("007"), testSecret)
 	writeFile(t, path(".99"), testSecret)
-	b.want(outcome{exitYes, "8\n", wrote("8")}, "", "keys", "new", "--keys", ring)
-	if err := os.Remove(path("8")); err != nil {
+	b.want(outcome{exitYes, "k8\n", wrote("k8")}, "", "keys", "new", "--keys", ring)
+	if err := os.Remove(path("k8")); err != nil {
 		t.Fatal(err)
 	}
-	b.want(outcome{exitYes, "9\n", wrote("9")}, "", "keys", "new", "--keys", ring)
+	b.want(outcome{exitYes, "k9\n", wrote("k9")}, "", "keys", "new", "--keys", ring)
 	b.want(outcome{exitYes, "20\n", wrote("20")}, "", "keys", "new", "--keys", ring, "--id", "20")
 	if err := os.Remove(path("20")); err != nil {
 		t.Fatal(err)
 	}
-	b.want(outcome{exitYes, "21\n", wrote("21")}, "", "keys", "new", "--keys", ring)
+	b.want(outcome{exitYes, "k21\n", wrote("k21")}, "", "keys", "new", "--keys", ring)
+	b.want(outcome{exitYes, "k30\n", wrote("k30")}, "", "keys", "new", "--keys", ring, "--id", "k30")
+	if err := os.Remove(path("k30")); err != nil {
+		t.Fatal(err)
+	}
+	b.want(outcome{exitYes, "k31\n", wrote("k31")}, "", "keys", "new", "--keys", ring)
+	// What an older version remembered.
+	writeFile(t, path(".last"), "40\n")
+	b.want(outcome{exitYes, "k41\n", wrote("k41")}, "", "keys", "new", "--keys", ring)
 	writeFile(t, path(".last"), "x")
 	b.want(outcome{exitNo, "", "linkctl: " + path(".last") + " holds no number: write into it the highest that a key of this ring ever had\n"},
 		"", "keys", "new", "--keys", ring)
 	if err := os.Remove(path(".last")); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, path("9999999999999999"), testSecret)
-	b.want(outcome{exitUsage, "", "linkctl: the key ring has no number left after 9999999999999999: give --id (linkctl keys new --help explains)\n"},
+	writeFile(t, path("999999999999999"), testSecret)
+	b.want(outcome{exitUsage, "", "linkctl: the key ring has no number left after 999999999999999: give --id (linkctl keys new --help explains)\n"},
 		"", "keys", "new", "--keys", ring)
 
-	got := b.run("", "keys", "new", "--keys", filepath.Join(ring, "1", "deeper"))
+	got := b.run("", "keys", "new", "--keys", filepath.Join(ring, "k1", "deeper"))
 	if got.code != exitNo || !strings.HasPrefix(got.stderr, "linkctl: make the key ring directory: ") {
 		t.Errorf("a directory that cannot be made: %d %s", got.code, got.stderr)
 	}
-	got = b.run("", "keys", "new", "--keys", path("2"))
-	if got.code != exitNo || got.stderr != "linkctl: make the key ring directory: "+path("2")+" is a file and not a folder\n" {
+	got = b.run("", "keys", "new", "--keys", path("k2"))
+	if got.code != exitNo || got.stderr != "linkctl: make the key ring directory: "+path("k2")+" is a file and not a folder\n" {
 		t.Errorf("a directory that is a file: %d %s", got.code, got.stderr)
 	}
 }

@@ -63,7 +63,7 @@ func TestOwnerStays(t *testing.T) {
 	b.succeed(testHTML, "rewrite", "--output", path("mail.html"))
 	b.run("", "report", "--output", path("report.html"), path("spilled.jsonl"))
 	for name, want := range map[string]string{
-		"rules.jsonl": "1000:2000 -rw-------", "rules.jsonl.lock": "1000:2000 -rw-------", "ring": "1000:1000 drwx------", "ring/1": "1000:1000 -rw-------",
+		"rules.jsonl": "1000:2000 -rw-------", "rules.jsonl.lock": "1000:2000 -rw-------", "ring": "1000:1000 drwx------", "ring/k1": "1000:1000 -rw-------",
 		"spilled.jsonl.cursor": "1000:2000 -rw-------", "mail.html": "1000:2000 -rw-------", "report.html": "1000:2000 -rw-------",
 	} {
 		info, err := os.Stat(path(name))

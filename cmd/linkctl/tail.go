@@ -327,6 +327,9 @@ func (v *tailView) line(e *event.Event, width int) string {
 	if len(notes) > 0 {
 		notes = []string{strings.Join(notes, ",")}
 	}
+	if e.Proxy != "" {
+		notes = append(notes, "by "+e.Proxy+"'s proxy")
+	}
 	if e.Rule != "" {
 		notes = append(notes, "rule "+e.Rule)
 	}

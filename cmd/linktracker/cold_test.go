@@ -138,7 +138,7 @@ func TestColdInstances(t *testing.T) {
 	testsize.Large(t)
 	const clicks = 1000
 	keys, ring := keyFolder(t)
-	for _, n := range []int{100, 10_000} {
+	for _, n := range []int{100, 10_000, 100_000} {
 		rulesURL, targets := blockedLinks(t, ring, n, clicks)
 		for _, instances := range []int{1, 8} {
 			for _, ready := range []bool{true, false} {

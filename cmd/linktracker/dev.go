@@ -51,7 +51,7 @@ func devEnvironment(getenv func(string) string, stderr io.Writer) (func(string) 
 	if len(entries) == 0 {
 		var secret [32]byte
 		rand.Read(secret[:])
-		if err := durable.CreateFile(filepath.Join(keys, "1"), []byte(base64.StdEncoding.EncodeToString(secret[:])+"\n"), 0o600); err != nil {
+		if err := durable.CreateFile(filepath.Join(keys, "k1"), []byte(base64.StdEncoding.EncodeToString(secret[:])+"\n"), 0o600); err != nil {
 			return nil, err
 		}
 	}

@@ -100,7 +100,7 @@ func TestEndToEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, value := range map[string]string{
-		"User-Agent": "Mozilla/5.0 test", "Referer": "https://mail.example.com/", "Accept-Language": "de", "DNT": "1",
+		"User-Agent": "Mozilla/5.0 test", "Referer": "https://mail.example.com/", "Accept": "text/html", "Accept-Language": "de", "DNT": "1",
 		"X-Forwarded-For": "198.51.100.1, 203.0.113.9", "X-Country": "DE",
 	} {
 		request.Header.Set(name, value)

@@ -232,7 +232,7 @@ func TestDev(t *testing.T) {
 	s := start(t, []string{"--dev"})
 	var found []string
 	waitFor(t, "the link", func() bool {
-		found = regexp.MustCompile(`http://localhost:\d+(/c1\S+)\n`).FindStringSubmatch(s.stderr.String())
+		found = regexp.MustCompile(`http://localhost:\d+(/ck1\S+)\n`).FindStringSubmatch(s.stderr.String())
 		return found != nil
 	})
 	request, _ := http.NewRequest("GET", "http://"+s.address, nil)
@@ -257,14 +257,14 @@ func TestDev(t *testing.T) {
 	if err := json.Unmarshal(clicks, &event); err != nil || event["destination"] != devDestination || event["customer"] != "acme" {
 		t.Errorf("clicks: %s, %v", clicks, err)
 	}
-	info, err := os.Stat(filepath.Join(s.folder, devFolder, "keys", "1"))
+	info, err := os.Stat(filepath.Join(s.folder, devFolder, "keys", "k1"))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the key file is %v, %v", info.Mode(), err)
 	}
 
 	// Run again, it uses what is there.
 	again := command(t, []string{"--dev"})
-	before, _ := os.ReadFile(filepath.Join(s.folder, devFolder, "keys", "1"))
+	before, _ := os.ReadFile(filepath.Join(s.folder, devFolder, "keys", "k1"))
 	again.Dir = s.folder
 	again.Cmd.Stdout = io.Discard
 	if err := again.Start(); err != nil {
@@ -272,7 +272,7 @@ func TestDev(t *testing.T) {
 	}
 	again.Process.Signal(syscall.SIGTERM)
 	again.Wait()
-	after, _ := os.ReadFile(filepath.Join(s.folder, devFolder, "keys", "1"))
+	after, _ := os.ReadFile(filepath.Join(s.folder, devFolder, "keys", "k1"))
 	if !bytes.Equal(before, after) {
 		t.Error("the key was overwritten")
 	}
@@ -290,7 +290,7 @@ func TestDevIgnoresProduction(t *testing.T) {
 	s := start(t, []string{"--dev"}, "LINK_KEYS="+keys, "BLOCKLIST=file:"+rules, "CLICKS=file:"+clicks)
 	var found []string
 	waitFor(t, "the link", func() bool {
-		found = regexp.MustCompile(`http://localhost:\d+(/c1\S+)\n`).FindStringSubmatch(s.stderr.String())
+		found = regexp.MustCompile(`http://localhost:\d+(/ck1\S+)\n`).FindStringSubmatch(s.stderr.String())
 		return found != nil
 	})
 	if _, err := ring.Verify("localhost", found[1]); err == nil {

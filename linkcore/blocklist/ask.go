@@ -22,8 +22,7 @@ const (
 	// askAgain is how long the source is not asked after it failed to answer.
 	askAgain = time.Second
 
-	// silence is how long a call may take, while nothing else is heard of the source,
-	// before no request waits for it.
+	// silence is how long a call may take before no request waits for the source.
 	silence = time.Second
 )
 
@@ -35,6 +34,7 @@ type asks struct {
 	counted time.Duration    // when tokens was counted, as instant.mono
 
 	next    *question
+	calling bool
 	called  time.Duration // when the call under way began, as instant.mono
 	failing bool          // the last call failed
 	after   time.Duration // when the next may be made, as instant.mono
@@ -128,9 +128,9 @@ func (c *Cache) question(ids []string) (*question, bool) {
 		return nil, true
 	case c.closed || c.o.Wait <= 0 || a.tokens < float64(len(unknown)):
 		return nil, false
-	case a.failing && (now < a.after || c.calling.Load()):
+	case a.failing && (now < a.after || a.calling):
 		return nil, false
-	case c.calling.Load() && now-max(a.called, time.Duration(c.heard.Load())) > max(silence, c.o.Wait):
+	case a.calling && now-a.called > max(silence, c.o.Wait):
 		return nil, false // it hangs
 	}
 	if a.next == nil {
@@ -145,8 +145,8 @@ func (c *Cache) question(ids []string) (*question, bool) {
 		q.ids[id] = true
 	}
 	a.tokens -= float64(len(q.ids))
-	if !c.calling.Swap(true) {
-		a.next, a.called = nil, now
+	if !a.calling {
+		a.next, a.calling, a.called = nil, true, now
 		c.wg.Go(func() { c.call(q) })
 	}
 	if a.failing {
@@ -166,8 +166,7 @@ func (c *Cache) call(q *question) {
 		c.keep(q, documents, err)
 		close(q.done)
 		q, c.asks.next = c.asks.next, nil
-		c.calling.Store(q != nil)
-		c.asks.called = c.now().mono
+		c.asks.calling, c.asks.called = q != nil, c.now().mono
 		c.mu.Unlock()
 	}
 }

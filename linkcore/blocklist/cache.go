@@ -51,11 +51,6 @@ const (
 	progressEvery = 10
 	complainEvery = time.Minute
 
-	// While requests ask the source, a load pauses after so many documents, for as
-	// many milliseconds at most.
-	breathEvery = 100
-	breaths     = 100
-
 	// adoptEvery is how often a request may be held for a refresh that it did
 	// not start.
 	adoptEvery = 5 * time.Second
@@ -94,8 +89,6 @@ type Cache struct {
 	current atomic.Pointer[snapshot] // nil until all was read once
 	partial atomic.Pointer[Index]    // the blocks that have arrived until then
 	arrived atomic.Int64             // documents that have
-	heard   atomic.Int64             // when some last did, as instant.mono
-	calling atomic.Bool              // a call that asks for single documents is under way
 	flight  atomic.Pointer[flight]   // the refresh in flight
 	due     atomic.Int64             // when the next refresh is due, as instant.mono
 	failing atomic.Bool              // the last refresh failed
@@ -689,9 +682,7 @@ func (c *Cache) read(ctx context.Context, f *flight, l *load, since time.Time) (
 	place := l.place
 	k, err := c.ask(ctx, func(k *call) {
 		k.whole, k.err = c.source.Read(ctx, since, place, func(d Document) {
-			if f.progress.Add(1)%breathEvery == 0 {
-				c.breathe()
-			}
+			f.progress.Add(1)
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			if !l.over {
@@ -703,14 +694,6 @@ func (c *Cache) read(ctx context.Context, f *flight, l *load, since time.Time) (
 	defer l.mu.Unlock()
 	l.over = true
 	return err == nil && k.whole, err
-}
-
-// breathe lets requests that ask the source go before a load.
-func (c *Cache) breathe() {
-	for i := 0; i < breaths && c.calling.Load(); i++ {
-		time.Sleep(time.Millisecond)
-	}
-	c.heard.Store(int64(c.now().mono))
 }
 
 // publish publishes a copy with what was read.

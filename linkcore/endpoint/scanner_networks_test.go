@@ -62,6 +62,7 @@ func TestScannerNetworks(t *testing.T) {
 		r.RequestURI = strings.TrimPrefix(link.URL, "https://links.example.com")
 		r.Header.Set("X-Forwarded-For", a.address)
 		r.Header.Set("User-Agent", "a mail program")
+		r.Header.Set("Accept", "*/*")
 		w := httptest.NewRecorder()
 		e.ServeHTTP(w, r)
 		if w.Code != http.StatusFound {

@@ -59,6 +59,7 @@ type Event struct {
 	Signals        Signals
 	About          string // of a verdict: the ID of the event that it speaks of
 	RulesUnknown   bool   // the request was answered before all of its rules were known
+	Proxy          string // of an open: the mail provider whose picture proxy made the request
 
 	// Origin is the same for events of one link that was requested from one
 	// address, and means nothing outside this process; 0: not known. It is not
@@ -111,6 +112,7 @@ var fields = [...]field{
 	{name: "signals", write: writeSignals, read: func(e *Event, value []byte) error { return setSignals(&e.Signals, value) }},
 	{name: "about", text: func(e *Event) *string { return &e.About }},
 	{name: "rules_unknown", flag: func(e *Event) *bool { return &e.RulesUnknown }},
+	{name: "proxy", text: func(e *Event) *string { return &e.Proxy }},
 }
 
 // Own gives the event an ID of its time, and one piece of memory for all of its
@@ -335,6 +337,7 @@ func (e *Event) AppendAttributes(dst []Attribute) []Attribute {
 		{"content-type", "", "application/json"},
 		{"customer", "", e.Customer},
 		{"event_type", "", string(e.Type)},
+		{"proxy", "", e.Proxy},
 	} {
 		if a.value != "" {
 			dst = append(dst, Attribute{a.name, cut(a.prefix+a.value, maxAttribute)})

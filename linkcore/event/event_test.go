@@ -26,7 +26,7 @@ func fullEvent(t Type) *Event {
 		Rule: "host:example.com", Label: "préis", Recovered: "double-encoding", Method: "GET", UserAgent: `a "b" \c`,
 		Referer: "https://mail.example/", AcceptLanguage: "de-CH,de;q=0.9", Query: "utm_source=x", Country: "CH",
 		PrivacySignal: "gpc", Untracked: true, IP: "203.0.113.7", Automation: Automated, Signals: SignalHead | SignalBurst,
-		About: "019aa5c2-b5c3-7000-8000-000000000002", RulesUnknown: true,
+		About: "019aa5c2-b5c3-7000-8000-000000000002", RulesUnknown: true, Proxy: "google",
 	}
 }
 
@@ -40,7 +40,7 @@ var fullMembers = map[string]any{
 	"method": "GET", "user_agent": `a "b" \c`, "referer": "https://mail.example/", "accept_language": "de-CH,de;q=0.9",
 	"query": "utm_source=x", "country": "CH", "privacy_signal": "gpc", "untracked": true, "ip": "203.0.113.7",
 	"automation": "automated", "signals": []any{"head", "burst"}, "about": "019aa5c2-b5c3-7000-8000-000000000002",
-	"rules_unknown": true,
+	"rules_unknown": true, "proxy": "google",
 }
 
 // fieldsTold is how many fields of an event are told. Those that never leave the
@@ -198,15 +198,15 @@ func TestAttributes(t *testing.T) {
 		want := map[string]string{
 			"ce-specversion": "1.0", "ce-id": "019aa5c2-b5c3-7000-8000-000000000001", "ce-type": "linktracker." + string(typ) + ".v1",
 			"ce-source": "//links.example.com", "ce-time": "2026-11-21T08:30:15.123456Z", "content-type": "application/json",
-			"event_type": string(typ), "customer": "acme", "campaign": "spring26", "automation": "automated",
+			"event_type": string(typ), "customer": "acme", "campaign": "spring26", "automation": "automated", "proxy": "google",
 		}
 		if got := attributesOf(fullEvent(typ)); !maps.Equal(got, want) {
 			t.Errorf("got  %v\nwant %v", got, want)
 		}
 	}
 	e := fullEvent(Click)
-	e.Customer, e.Campaign, e.Automation = "", "", ""
-	for _, name := range []string{"customer", "campaign", "automation"} {
+	e.Customer, e.Campaign, e.Automation, e.Proxy = "", "", "", ""
+	for _, name := range []string{"customer", "campaign", "automation", "proxy"} {
 		if value, ok := attributesOf(e)[name]; ok {
 			t.Errorf("%s is %q, want none", name, value)
 		}

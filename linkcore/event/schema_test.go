@@ -103,6 +103,7 @@ var contract = []struct{ name, kind, column string }{
 	{"signals", "repeated string", "STRING"},
 	{"about", "string", "STRING"},
 	{"rules_unknown", "bool", "BOOLEAN"},
+	{"proxy", "string", "STRING"},
 }
 
 func TestSchemaIsTheContract(t *testing.T) {

@@ -32,16 +32,17 @@ const (
 	SignalBeforeSend
 	SignalInstant
 	SignalNoBrowserHeaders
+	SignalBareRequest
 	SignalBurst // of verdicts only
 )
 
 var signalNames = [...]string{
 	"head", "prefetch", "scanner_agent", "image_proxy", "no_agent", "scanner_network",
-	"honeypot", "before_send", "instant", "no_browser_headers", "burst",
+	"honeypot", "before_send", "instant", "no_browser_headers", "bare_request", "burst",
 }
 
 // suspectSignals prove nothing alone; any other signal does.
-const suspectSignals = SignalImageProxy | SignalBeforeSend | SignalInstant | SignalNoBrowserHeaders
+const suspectSignals = SignalImageProxy | SignalBeforeSend | SignalInstant | SignalNoBrowserHeaders | SignalBareRequest
 
 // Automation returns what the signals say together: automated if one of them
 // proves it or two raise a suspicion, suspect if one does, else human.

@@ -8,7 +8,7 @@ import (
 
 // The weights of the contract.
 func TestAutomation(t *testing.T) {
-	suspect := []Signals{SignalImageProxy, SignalBeforeSend, SignalInstant, SignalNoBrowserHeaders}
+	suspect := []Signals{SignalImageProxy, SignalBeforeSend, SignalInstant, SignalNoBrowserHeaders, SignalBareRequest}
 	for i := range signalNames {
 		want := Automated
 		if slices.Contains(suspect, 1<<i) {

@@ -32,6 +32,7 @@ func (e *Event) Untrack() Event {
 		Signals:       e.Signals,
 		About:         e.About,
 		RulesUnknown:  e.RulesUnknown,
+		Proxy:         e.Proxy,
 	}
 	if strings.HasPrefix(e.Link, linkcore.AnonymousPrefix) {
 		left.Link = e.Link

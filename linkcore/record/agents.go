@@ -18,6 +18,7 @@ type agentKind uint8
 
 const (
 	scannerName agentKind = iota // also previewers, crawlers and libraries
+	documentName
 	proxyName
 	mailerName
 	personName
@@ -31,17 +32,18 @@ const (
 
 var agentKinds = map[string]agentKind{
 	"gateway": scannerName, "previewer": scannerName, "crawler": scannerName, "library": scannerName,
-	"proxy": proxyName, "mailer": mailerName, "person": personName,
+	"document": documentName, "proxy": proxyName, "mailer": mailerName, "person": personName,
 }
 
 // An agentName is a name with what may stand around it.
 type agentName struct {
-	kind   agentKind
-	text   string // lower case
-	start  bool   // stands at the start of the agent
-	end    bool   // stands at its end
-	before bool   // no letter before it
-	after  bool   // no letter after it
+	kind     agentKind
+	provider string // of mail; empty: none
+	text     string // lower case
+	start    bool   // stands at the start of the agent
+	end      bool   // stands at its end
+	before   bool   // no letter before it
+	after    bool   // no letter after it
 }
 
 func parseAgentName(kind agentKind, s string) agentName {
@@ -120,11 +122,14 @@ func parseAgents(file string) ([]agentName, error) {
 			continue
 		}
 		cells := strings.Split(line, "\t")
-		kind, ok := agentKinds[cells[0]]
+		word, provider, _ := strings.Cut(cells[0], ":")
+		kind, ok := agentKinds[word]
 		if !ok || len(cells) != 3 || strings.Trim(cells[1], "^=*$") == "" || cells[2] == "" {
 			return nil, fmt.Errorf("agents.tsv line %d: %q is not kind, name, source", number, line)
 		}
-		names = append(names, parseAgentName(kind, cells[1]))
+		name := parseAgentName(kind, cells[1])
+		name.provider = provider
+		names = append(names, name)
 	}
 	return names, nil
 }
@@ -222,7 +227,9 @@ func newAgentMatcher(names []agentName) *agentMatcher {
 
 // An agentReading is what an agent says of itself.
 type agentReading struct {
-	scanner, proxy, mailer, webView bool
+	scanner, document, proxy, mailer, webView bool
+
+	provider string // whose open it is
 
 	// Major versions; 0: not claimed.
 	chrome, firefox, safari int
@@ -247,11 +254,16 @@ func (found *agentReading) take(names []agentName, agent string, i int) {
 		if !n.fits(agent, i) {
 			continue
 		}
+		if n.provider != "" {
+			found.provider = n.provider
+		}
 		switch n.kind {
 		case personName:
 			return
 		case scannerName:
 			found.scanner = true
+		case documentName:
+			found.document = true
 		case proxyName:
 			found.proxy = true
 		case mailerName:

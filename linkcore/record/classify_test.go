@@ -23,6 +23,9 @@ const (
 	gmail   = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
 	yahoo   = "YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html"
 	apple   = "Mozilla/5.0"
+
+	internetExplorer = "Mozilla/5.0 (Windows NT 10.0; WOW64; Trident/7.0; rv:11.0) like Gecko"
+	excel            = "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 10.0; WOW64; Trident/7.0; .NET4.0C; .NET4.0E; ms-office)"
 )
 
 // visit is a request as somebody's browser makes it, an hour after the mail.
@@ -36,7 +39,7 @@ type visit struct {
 func newVisit(agent string) *visit {
 	return &visit{
 		&http.Request{Method: http.MethodGet, Header: http.Header{
-			"User-Agent": {agent}, "Accept-Language": {"de-CH,de;q=0.9"},
+			"User-Agent": {agent}, "Accept": {"text/html"}, "Accept-Language": {"de-CH,de;q=0.9"},
 			"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Dest": {"document"},
 		}},
 		sent.Add(time.Hour),
@@ -73,7 +76,8 @@ func TestSignalsOfRequests(t *testing.T) {
 	notSaid := func(v *visit) { v.link.Sent = time.Time{} }
 	plain := func(v *visit) { v.outcome.Secure = false }
 	fetch := []string{"Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-Dest"}
-	bare := without(append([]string{"Accept-Language"}, fetch...)...)
+	bare := without(append([]string{"Accept", "Accept-Language"}, fetch...)...)
+	acceptAlone := without(append([]string{"Accept-Language"}, fetch...)...)
 
 	for _, test := range []struct {
 		name    string
@@ -100,10 +104,10 @@ func TestSignalsOfRequests(t *testing.T) {
 		{"another purpose", chrome, []func(*visit){header("Sec-Purpose", "pre-fetch"), header("Purpose", ""), header("X-Moz", "no")}, 0, event.Human},
 		{"another header", chrome, []func(*visit){header("X-Purpose", "preview")}, 0, event.Human},
 
-		{"scanner", "Barracuda Sentinel (EE)", []func(*visit){bare}, event.SignalScannerAgent, event.Automated},
+		{"scanner", "Barracuda Sentinel (EE)", []func(*visit){bare}, event.SignalScannerAgent | event.SignalBareRequest, event.Automated},
 		{"scanner opens", "Barracuda Sentinel (EE)", []func(*visit){bare, as(event.Open)}, event.SignalScannerAgent, event.Automated},
 		{"library unsubscribes", "Go-http-client/2.0", []func(*visit){bare, as(event.Unsubscribe)}, event.SignalScannerAgent, event.Automated},
-		{"library meets a rule", "Go-http-client/2.0", []func(*visit){bare, as(event.Blocked)}, event.SignalScannerAgent, event.Automated},
+		{"library meets a rule", "Go-http-client/2.0", []func(*visit){bare, as(event.Blocked)}, event.SignalScannerAgent | event.SignalBareRequest, event.Automated},
 		{"spaces", "  curl/8.5.0  ", nil, event.SignalScannerAgent, event.Automated},
 		{"within what is looked at", strings.Repeat("x", 2043) + " curl", nil, event.SignalScannerAgent, event.Automated},
 		{"beyond what is looked at", strings.Repeat("x", 2044) + " curl", nil, 0, event.Human},
@@ -111,7 +115,18 @@ func TestSignalsOfRequests(t *testing.T) {
 		{"no agent", "", nil, event.SignalNoAgent, event.Automated},
 		{"a blank agent", " \t", nil, event.SignalNoAgent, event.Automated},
 		{"no header", "", []func(*visit){without("User-Agent")}, event.SignalNoAgent, event.Automated},
-		{"an agent that says nothing", "x", []func(*visit){bare}, 0, event.Human},
+		{"an agent that says nothing", "x", []func(*visit){bare}, event.SignalBareRequest, event.Suspect},
+		{"it meets a rule", "SomethingNew/1.0", []func(*visit){bare, as(event.Blocked)}, event.SignalBareRequest, event.Suspect},
+		{"it opens", "SomethingNew/1.0", []func(*visit){bare, as(event.Open)}, 0, event.Human},
+		{"it unsubscribes", "SomethingNew/1.0", []func(*visit){bare, as(event.Unsubscribe)}, 0, event.Human},
+		{"it says what it takes", "SomethingNew/1.0", []func(*visit){acceptAlone}, 0, event.Human},
+		{"it has a language", "SomethingNew/1.0", []func(*visit){without(append([]string{"Accept"}, fetch...)...)}, 0, event.Human},
+		{"it says what it fetches for", "SomethingNew/1.0", []func(*visit){without("Accept", "Accept-Language")}, 0, event.Human},
+		{"empty headers", "SomethingNew/1.0", []func(*visit){bare, header("Accept", ""), header("Accept-Language", ""), header("Sec-Fetch-Dest", "")}, event.SignalBareRequest, event.Suspect},
+		{"a dash", "-", []func(*visit){bare}, event.SignalBareRequest, event.Suspect},
+		{"Android's library", "Dalvik/2.1.0 (Linux; U; Android 13; SM-A515F Build/TP1A.220624.014)", []func(*visit){bare}, event.SignalBareRequest, event.Suspect},
+		{"Bun", "Bun/1.0", []func(*visit){acceptAlone}, event.SignalScannerAgent, event.Automated},
+		{"an application's name", "Bunny/1.0", []func(*visit){acceptAlone}, 0, event.Human},
 
 		{"scanner's network", chrome, []func(*visit){from("104.47.11.62")}, event.SignalScannerNetwork, event.Automated},
 		{"its first address", chrome, []func(*visit){from("104.47.0.0")}, event.SignalScannerNetwork, event.Automated},
@@ -153,18 +168,32 @@ func TestSignalsOfRequests(t *testing.T) {
 		{"Safari", safari, []func(*visit){without(fetch...)}, 0, event.Human},
 		{"Safari without a language", safari, []func(*visit){bare}, event.SignalNoBrowserHeaders, event.Suspect},
 		{"a browser opens", chrome, []func(*visit){bare, as(event.Open)}, event.SignalNoBrowserHeaders, event.Suspect},
-		{"a web view", webView, []func(*visit){bare}, 0, event.Human},
-		{"a web view of a browser of its own", strings.Replace(webView, "; wv", "", 1), []func(*visit){bare}, 0, event.Human},
-		{"Apple Mail", "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)", []func(*visit){bare}, 0, event.Human},
-		{"Thunderbird", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Thunderbird/128.3.0", []func(*visit){bare}, 0, event.Human},
-		{"eM Client", chrome + " eM Client/9.2.2157.0", []func(*visit){bare}, 0, event.Human},
-		{"no number", "Mozilla/5.0 (X11) Chrome/ Firefox/x", []func(*visit){bare}, 0, event.Human},
+		{"Chrome without Accept", chrome, []func(*visit){without("Accept")}, event.SignalNoBrowserHeaders, event.Suspect},
+		{"Firefox without Accept", firefox, []func(*visit){without("Accept")}, event.SignalNoBrowserHeaders, event.Suspect},
+		{"Safari without Accept", safari, []func(*visit){without("Accept")}, event.SignalNoBrowserHeaders, event.Suspect},
+		{"a web view without Accept", webView, []func(*visit){without("Accept")}, event.SignalNoBrowserHeaders, event.Suspect},
+		{"a web view's picture without Accept", webView, []func(*visit){without("Accept"), as(event.Open)}, 0, event.Human},
+		{"Internet Explorer without Accept", internetExplorer, []func(*visit){bare}, event.SignalNoBrowserHeaders, event.Suspect},
+		{"Internet Explorer", internetExplorer, []func(*visit){acceptAlone}, 0, event.Human},
+		{"a browser's first words", "Mozilla/5.0", []func(*visit){bare}, event.SignalNoBrowserHeaders, event.Suspect},
+
+		{"Excel looks at a link", excel, []func(*visit){acceptAlone}, event.SignalScannerAgent, event.Automated},
+		{"Excel looks at a link, shortly", "Mozilla/4.0 (compatible; ms-office; MSOffice 16)", []func(*visit){acceptAlone}, event.SignalScannerAgent, event.Automated},
+		{"Word looks at a link", "Microsoft Office/16.0 (Windows NT 10.0; Microsoft Word 16.0.14326; Pro)", []func(*visit){acceptAlone}, event.SignalScannerAgent, event.Automated},
+		{"Office meets a rule", excel, []func(*visit){acceptAlone, as(event.Blocked)}, event.SignalScannerAgent, event.Automated},
+		{"Outlook shows a picture", excel, []func(*visit){bare, as(event.Open)}, 0, event.Human},
+		{"a web view", webView, []func(*visit){acceptAlone}, 0, event.Human},
+		{"a web view of a browser of its own", strings.Replace(webView, "; wv", "", 1), []func(*visit){acceptAlone}, 0, event.Human},
+		{"Apple Mail", "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)", []func(*visit){acceptAlone}, 0, event.Human},
+		{"Thunderbird", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Thunderbird/128.3.0", []func(*visit){acceptAlone}, 0, event.Human},
+		{"eM Client", chrome + " eM Client/9.2.2157.0", []func(*visit){acceptAlone}, 0, event.Human},
+		{"no number", "Mozilla/5.0 (X11) Chrome/ Firefox/x", []func(*visit){acceptAlone}, 0, event.Human},
 		{"a number without end", "Mozilla/5.0 (X11) Chrome/99999999999999999999", []func(*visit){without(fetch...)}, event.SignalNoBrowserHeaders, event.Suspect},
-		{"not as browsers write it", "Chrome/140", []func(*visit){bare}, 0, event.Human},
+		{"not as browsers write it", "Chrome/140", []func(*visit){acceptAlone}, 0, event.Human},
 
 		{"two suspicions", chrome, []func(*visit){bare, after(time.Second)}, event.SignalInstant | event.SignalNoBrowserHeaders, event.Automated},
 		{"all at once", "", []func(*visit){bare, after(time.Second), link("hp_1"), from("104.47.11.62"), func(v *visit) { v.request.Method = "HEAD" }, header("Purpose", "prefetch")},
-			event.SignalHead | event.SignalPrefetch | event.SignalNoAgent | event.SignalScannerNetwork | event.SignalHoneypot | event.SignalInstant, event.Automated},
+			event.SignalHead | event.SignalPrefetch | event.SignalNoAgent | event.SignalScannerNetwork | event.SignalHoneypot | event.SignalInstant | event.SignalBareRequest, event.Automated},
 		{"a scanner that names a browser", strings.Replace(chrome, "Safari", "HeadlessEdg/140 Safari", 1), []func(*visit){bare}, event.SignalScannerAgent | event.SignalNoBrowserHeaders, event.Automated},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -192,36 +221,41 @@ func TestOpens(t *testing.T) {
 		after time.Duration // of sent_at; negative: it is not said
 		want  event.Signals
 		class event.Automation
+		proxy string
 	}{
-		{"Gmail, an hour after", gmail, time.Hour, 0, event.Human},
-		{"Gmail, the next day", gmail, day, 0, event.Human},
-		{"Gmail, just after two minutes", gmail, 2*time.Minute + time.Microsecond, 0, event.Human},
-		{"Gmail, two minutes after", gmail, 2 * time.Minute, event.SignalImageProxy, event.Suspect},
-		{"Gmail, half a minute after", gmail, 30 * time.Second, event.SignalImageProxy, event.Suspect},
-		{"Gmail, at once", gmail, time.Second, event.SignalImageProxy | event.SignalInstant, event.Automated},
-		{"Gmail, sent not said", gmail, -1, event.SignalImageProxy, event.Suspect},
-		{"Yahoo, an hour after", yahoo, time.Hour, 0, event.Human},
-		{"Yahoo, half a minute after", yahoo, 30 * time.Second, event.SignalImageProxy, event.Suspect},
-		{"Apple, an hour after", apple, time.Hour, 0, event.Human},
-		{"Apple, half a minute after", apple, 30 * time.Second, event.SignalImageProxy, event.Suspect},
-		{"Apple, sent not said", apple, -1, event.SignalImageProxy, event.Suspect},
-		{"Fastmail, an hour after", "FastmailUA/1.0", time.Hour, 0, event.Human},
-		{"Seznam, half a minute after", "Mozilla/5.0 SeznamEmailProxy/2.0.174", 30 * time.Second, event.SignalImageProxy, event.Suspect},
-		{"Gmail before it delivers", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0", time.Hour, event.SignalScannerAgent | event.SignalNoBrowserHeaders, event.Automated},
-		{"Outlook", "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 10.0; Win64; x64; Trident/7.0; .NET4.0C; .NET4.0E; Microsoft Outlook 16.0.12026; ms-office; MSOffice 16)", time.Minute, 0, event.Human},
-		{"Outlook, the other agent", "Microsoft Office/16.0 (Windows NT 10.0; Microsoft Outlook 16.0.12026; Pro)", time.Minute, 0, event.Human},
-		{"Outlook on macOS", "MacOutlook/16.46.21021202 (Intelx64 Mac OS X 11.2.2 (Build 20D80))", time.Minute, 0, event.Human},
-		{"Outlook on iOS", "Outlook-iOS/709.2042344.prod.iphone (3.21.0)", time.Minute, 0, event.Human},
-		{"Thunderbird", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Thunderbird/128.3.0", time.Minute, 0, event.Human},
-		{"Apple Mail without its proxy", "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)", time.Minute, 0, event.Human},
-		{"Apple Mail on iOS without its proxy", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148", time.Minute, 0, event.Human},
-		{"Gmail's app without the proxy", "Android-Gmail/64562652 (sw411dp; 420dpi) (r7 TP1A.220624.014)", time.Minute, 0, event.Human},
-		{"eM Client", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/55.0.2883.87 Safari/537.36 eM Client/8.2.1659.0", time.Minute, 0, event.Human},
-		{"The Bat", "The Bat! 4.0.0.22", time.Minute, 0, event.Human},
-		{"Airmail", "Airmail 1.4 rv:238 (Macintosh; Mac OS X 10.9.2; hr_HR)", time.Minute, 0, event.Human},
-		{"Slack's picture proxy", "Slack-ImgProxy (+https://api.slack.com/robots)", time.Hour, event.SignalScannerAgent, event.Automated},
-		{"a browser in name only", chrome, time.Hour, event.SignalNoBrowserHeaders, event.Suspect},
-		{"Barracuda", "Barracuda Sentinel (EE)", time.Hour, event.SignalScannerAgent, event.Automated},
+		{"Gmail, an hour after", gmail, time.Hour, 0, event.Human, "google"},
+		{"Gmail, the next day", gmail, day, 0, event.Human, "google"},
+		{"Gmail, just after two minutes", gmail, 2*time.Minute + time.Microsecond, 0, event.Human, "google"},
+		{"Gmail, two minutes after", gmail, 2 * time.Minute, event.SignalImageProxy, event.Suspect, "google"},
+		{"Gmail, half a minute after", gmail, 30 * time.Second, event.SignalImageProxy, event.Suspect, "google"},
+		{"Gmail, at once", gmail, time.Second, event.SignalImageProxy | event.SignalInstant, event.Automated, "google"},
+		{"Gmail, sent not said", gmail, -1, event.SignalImageProxy, event.Suspect, "google"},
+		{"Yahoo, an hour after", yahoo, time.Hour, 0, event.Human, "yahoo"},
+		{"Yahoo, half a minute after", yahoo, 30 * time.Second, event.SignalImageProxy, event.Suspect, "yahoo"},
+		{"Apple, an hour after", apple, time.Hour, 0, event.Human, "apple"},
+		{"Apple, half a minute after", apple, 30 * time.Second, event.SignalImageProxy, event.Suspect, "apple"},
+		{"Apple, sent not said", apple, -1, event.SignalImageProxy, event.Suspect, "apple"},
+		{"Fastmail, an hour after", "FastmailUA/1.0", time.Hour, 0, event.Human, "fastmail"},
+		{"Seznam, half a minute after", "Mozilla/5.0 SeznamEmailProxy/2.0.174", 30 * time.Second, event.SignalImageProxy, event.Suspect, "seznam"},
+		{"Yahoo, two hours after", yahoo, 2 * time.Hour, 0, event.Human, "yahoo"},
+		{"Apple, two hours after", apple, 2 * time.Hour, 0, event.Human, "apple"},
+		{"Rambler, an hour after", "RamblerMail/6.0 (incompatible; ImageProxy/6.0)", time.Hour, 0, event.Human, "rambler"},
+		{"ukr.net, an hour after", "mail.ukr.net Proxy 1.0", time.Hour, 0, event.Human, "ukrnet"},
+		{"Gmail before it delivers", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0", time.Hour, event.SignalScannerAgent | event.SignalNoBrowserHeaders, event.Automated, "google"},
+		{"Outlook", "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 10.0; Win64; x64; Trident/7.0; .NET4.0C; .NET4.0E; Microsoft Outlook 16.0.12026; ms-office; MSOffice 16)", time.Minute, 0, event.Human, ""},
+		{"Outlook, the other agent", "Microsoft Office/16.0 (Windows NT 10.0; Microsoft Outlook 16.0.12026; Pro)", time.Minute, 0, event.Human, ""},
+		{"Outlook on macOS", "MacOutlook/16.46.21021202 (Intelx64 Mac OS X 11.2.2 (Build 20D80))", time.Minute, 0, event.Human, ""},
+		{"Outlook on iOS", "Outlook-iOS/709.2042344.prod.iphone (3.21.0)", time.Minute, 0, event.Human, ""},
+		{"Thunderbird", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Thunderbird/128.3.0", time.Minute, 0, event.Human, ""},
+		{"Apple Mail without its proxy", "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)", time.Minute, 0, event.Human, ""},
+		{"Apple Mail on iOS without its proxy", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148", time.Minute, 0, event.Human, ""},
+		{"Gmail's app without the proxy", "Android-Gmail/64562652 (sw411dp; 420dpi) (r7 TP1A.220624.014)", time.Minute, 0, event.Human, ""},
+		{"eM Client", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/55.0.2883.87 Safari/537.36 eM Client/8.2.1659.0", time.Minute, 0, event.Human, ""},
+		{"The Bat", "The Bat! 4.0.0.22", time.Minute, 0, event.Human, ""},
+		{"Airmail", "Airmail 1.4 rv:238 (Macintosh; Mac OS X 10.9.2; hr_HR)", time.Minute, 0, event.Human, ""},
+		{"Slack's picture proxy", "Slack-ImgProxy (+https://api.slack.com/robots)", time.Hour, event.SignalScannerAgent, event.Automated, ""},
+		{"a browser in name only", chrome, time.Hour, event.SignalNoBrowserHeaders, event.Suspect, ""},
+		{"Barracuda", "Barracuda Sentinel (EE)", time.Hour, event.SignalScannerAgent, event.Automated, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			// Neither proxies nor mail programs send a browser's headers.
@@ -231,17 +265,25 @@ func TestOpens(t *testing.T) {
 			if v.received = sent.Add(test.after); test.after < 0 {
 				v.link.Sent = time.Time{}
 			}
-			if e := v.event(t, Options{}); e.Signals != test.want || e.Automation != test.class {
+			e := v.event(t, Options{})
+			if e.Signals != test.want || e.Automation != test.class {
 				t.Errorf("%s for %q, want %s for %q", e.Automation, e.Signals, test.class, test.want)
+			}
+			if e.Proxy != test.proxy || attributesOf(e)["proxy"] != test.proxy {
+				t.Errorf("by the proxy of %q, want %q, and as an attribute %q", e.Proxy, test.proxy, attributesOf(e)["proxy"])
+			}
+			v.outcome.Untracked = true
+			if e := v.event(t, Options{}); e.Proxy != test.proxy {
+				t.Errorf("untracked, by the proxy of %q, want %q", e.Proxy, test.proxy)
 			}
 		})
 	}
-	// The signal speaks of opens only.
+	// The signal and the field speak of opens only.
 	for _, typ := range []event.Type{event.Click, event.Unsubscribe, event.Blocked} {
 		v := newVisit(gmail)
 		v.outcome.Type, v.received = typ, sent.Add(30*time.Second)
-		if e := v.event(t, Options{}); e.Signals != 0 {
-			t.Errorf("%s: %q", typ, e.Signals)
+		if e := v.event(t, Options{}); e.Signals != 0 || e.Proxy != "" {
+			t.Errorf("%s: %q %q", typ, e.Signals, e.Proxy)
 		}
 	}
 }
@@ -266,7 +308,9 @@ func TestRealAgents(t *testing.T) {
 		switch headers {
 		case "full":
 		case "language":
-			v.request.Header = http.Header{"User-Agent": {agent}, "Accept-Language": {"en-US,en;q=0.9"}}
+			v.request.Header = http.Header{"User-Agent": {agent}, "Accept": {"*/*"}, "Accept-Language": {"en-US,en;q=0.9"}}
+		case "accept":
+			v.request.Header = http.Header{"User-Agent": {agent}, "Accept": {"*/*"}}
 		case "none":
 			v.request.Header = http.Header{"User-Agent": {agent}}
 		default:
@@ -425,6 +469,8 @@ func FuzzAgents(f *testing.F) {
 					case pass == 0 || len(n.text) < person:
 					case n.kind == scannerName:
 						want.scanner = true
+					case n.kind == documentName:
+						want.document = true
 					case n.kind == proxyName:
 						want.proxy = true
 					case n.kind == mailerName:
@@ -433,7 +479,7 @@ func FuzzAgents(f *testing.F) {
 				}
 			}
 		}
-		if got.scanner != want.scanner || got.proxy != want.proxy || got.mailer != want.mailer {
+		if got.scanner != want.scanner || got.document != want.document || got.proxy != want.proxy || got.mailer != want.mailer {
 			t.Errorf("%q is read as %+v, want %+v", agent, got, want)
 		}
 		if got.chrome > 9999 || got.firefox > 9999 || got.safari > 9999 {

@@ -56,7 +56,7 @@ func TestNobodyIsKeptOut(t *testing.T) {
 			if test.method == http.MethodPost {
 				body = "List-Unsubscribe=One-Click"
 			}
-			answer := raw(t, serve(t, p), test.method+" "+target+" HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n"+test.header+"\r\n"+body)
+			answer := raw(t, serve(t, p), test.method+" "+target+" HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\nAccept: */*\r\n"+test.header+"\r\n"+body)
 			if status := strings.Fields(answer + " ? ?")[1]; status != map[int]string{200: "200", 302: "302"}[test.status] {
 				t.Errorf("answered with %s", status)
 			}

@@ -34,6 +34,9 @@ func TestFilters(t *testing.T) {
 		func(e *event.Event) bool {
 			return e.Customer != "_probe" && (e.Type == event.Unsubscribe || e.Type == event.Verdict || e.Automation != event.Automated)
 		},
+		func(e *event.Event) bool {
+			return e.Customer != "_probe" && e.Type == event.Open && e.Proxy != "apple"
+		},
 		func(e *event.Event) bool { return e.Customer != "_probe" },
 	}
 	if len(rows) != len(wants) {
@@ -76,6 +79,7 @@ func TestFilters(t *testing.T) {
 			for _, class := range []event.Automation{event.Human, event.Suspect, event.Automated, ""} {
 				e := fullEvent(typ)
 				e.ID, e.Customer, e.Automation = fmt.Sprint(len(events)), customer, class
+				e.Proxy = []string{"apple", "google", ""}[len(events)%3]
 				if typ == event.Verdict {
 					e.Automation = event.Automated
 				}
@@ -97,7 +101,7 @@ func TestFilters(t *testing.T) {
 		}
 		for _, e := range events {
 			if want := wants[i](e); passed[e.ID] != want {
-				t.Errorf("%s: lets %s of %q, %q, through: %v, want %v", row[2], e.Type, e.Customer, e.Automation, passed[e.ID], want)
+				t.Errorf("%s: lets %s of %q, %q, %q, through: %v, want %v", row[2], e.Type, e.Customer, e.Automation, e.Proxy, passed[e.ID], want)
 			}
 		}
 	}
