@@ -23,7 +23,7 @@ const (
 	askAgain = time.Second
 
 	// silence is how long a call may take before no request waits for the source.
-	silence = time.Second
+	silence = 5 * time.Second
 )
 
 // asks are what requests ask the source for. One call is under way at a time; what

@@ -224,7 +224,7 @@ func TestAnswerIsLate(t *testing.T) {
 }
 
 // TestNobodyWaitsForSilence: a source that hangs is waited for during the first
-// second, by each request as long as it may be, and one that refuses by none.
+// seconds, by each request as long as it may be, and one that refuses by none.
 func TestNobodyWaitsForSilence(t *testing.T) {
 	for _, fault := range []string{"hangs", "refuses", "refuses to be asked"} {
 		synctest.Test(t, func(t *testing.T) {
