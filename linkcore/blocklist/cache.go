@@ -307,11 +307,15 @@ func (c *Cache) decidePartly(ctx context.Context, req *Request, f *flight) (d De
 	if s := c.current.Load(); s != nil {
 		return s.index.Decide(req), true
 	}
-	blocks := nothing
-	if x := c.partial.Load(); x != nil {
-		blocks = x.base
+	x := *emptyIndex
+	if blocks := c.partial.Load(); blocks != nil {
+		x = *blocks
 	}
-	return newIndex(blocks, answers, req.Now.UnixMicro()).Decide(req), known
+	x.delta = answers // of kinds that are looked up by value alone
+	for kind, n := range answers.kinds {
+		x.kinds[kind] = x.kinds[kind] || n > 0
+	}
+	return x.Decide(req), known
 }
 
 // wait waits for a refresh, within the bounds of all requests.
