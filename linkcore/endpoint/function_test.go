@@ -100,6 +100,12 @@ func loadVectors(t *testing.T) (v vectors) {
 // startFunction starts the function as the platform does, with the vectors' keys.
 func startFunction(t *testing.T, v vectors, environment ...string) *function {
 	t.Helper()
+	return startFunctionWith(t, v, 1024, environment...)
+}
+
+// startFunctionWith starts it with so many file descriptors.
+func startFunctionWith(t *testing.T, v vectors, descriptors int, environment ...string) *function {
+	t.Helper()
 	testsize.Medium(t)
 	binary, err := buildFunction()
 	if err != nil {
@@ -115,7 +121,7 @@ func startFunction(t *testing.T, v vectors, environment ...string) *function {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &function{Cmd: exec.Command(binary), address: listener.Addr().String()}
+	f := &function{Cmd: exec.Command("/bin/sh", "-c", fmt.Sprintf("ulimit -n %d && exec %s", descriptors, binary)), address: listener.Addr().String()}
 	_, port, _ := net.SplitHostPort(f.address)
 	listener.Close()
 	f.Env = append(os.Environ(), "PORT="+port, "FUNCTION_TARGET=Redirect", "LINK_KEYS="+keys, "BLOCKLIST=none")
@@ -222,6 +228,25 @@ func TestVectorsThroughTheFunction(t *testing.T) {
 	stop(t, f)
 	if lines := countLines(t, clicks); lines != events {
 		t.Errorf("%d events for %d clicks and opens", lines, events)
+	}
+}
+
+// The function has the server's limits: whoever opens more connections than it may
+// have, and keeps them, keeps nobody else out; and the log says what to do.
+func TestFunctionWithoutDescriptors(t *testing.T) {
+	v := loadVectors(t)
+	f := startFunctionWith(t, v, 100, "CLICKS=stdout")
+	for i := range 130 {
+		if response := dial(t, f.address).get(t, "x", "/nothing"); response.StatusCode != http.StatusNotFound {
+			t.Fatalf("connection %d: %s", i, response.Status)
+		}
+	}
+	if response := dial(t, f.address).get(t, v.Valid[0].Host, v.Valid[0].Target); response.StatusCode != http.StatusFound {
+		t.Errorf("a click gets %s", response.Status)
+	}
+	stop(t, f)
+	if !strings.Contains(f.stdout.String(), "LimitNOFILE") {
+		t.Error("the log does not say what to do")
 	}
 }
 
