@@ -4,8 +4,9 @@ GO ?= go
 # The race detector needs a C compiler; where there is none, the tests run
 # without it.
 RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
-# A test that hangs ends by itself long before; this is for machines that are slow.
-TESTFLAGS := -shuffle=on -timeout 1h
+# The timeout is for machines that are slow: a test that hangs ends by itself long
+# before. Many tests wait for processes, so more of them run at once than there are cores.
+TESTFLAGS := -shuffle=on -timeout 1h -p 4 -parallel 4
 BENCH ?= .
 BENCHCOUNT ?= 6
 FUZZTIME ?= 30s

@@ -427,6 +427,7 @@ func TestDeniedRules(t *testing.T) {
 // A Firestore that takes connections and never answers: what is waited for is
 // said.
 func TestFirestoreSilent(t *testing.T) {
+	testsize.Large(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 // Verbs that can receive nothing say so at once and in the end, in their own
 // words, and never that there were no events.
 func TestNothingReceived(t *testing.T) {
-	testsize.Medium(t)
+	testsize.Large(t)
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

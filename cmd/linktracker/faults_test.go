@@ -163,6 +163,7 @@ func TestFirestoreFaults(t *testing.T) {
 // nothing ends a delivery before the test does, no redirect waits for it, and
 // half of the places are free for those that are under way.
 func TestPlacesWhilePubSubHangs(t *testing.T) {
+	testsize.Large(t)
 	const places, most, links, clicks = 80, 40, 20, 1000
 	for _, test := range []struct {
 		mode string
@@ -453,7 +454,7 @@ func TestSlowClients(t *testing.T) {
 	window := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1<<10) })
 	}}
-	const slow = 100
+	const slow = 40
 	conns := make([]net.Conn, slow)
 	dial := func(i int) {
 		conn, err := window.DialContext(t.Context(), "tcp", s.address)
@@ -473,7 +474,7 @@ func TestSlowClients(t *testing.T) {
 		dial(i)
 	}
 	l := newLedger()
-	for range 200 {
+	for range 60 {
 		if status := l.click(s.address, target); status != http.StatusFound {
 			t.Fatalf("status %d", status)
 		}
@@ -498,11 +499,12 @@ func TestSlowClients(t *testing.T) {
 	}
 	content, _ := os.ReadFile(clicks)
 	l.readFile(t, string(content))
-	l.wantAll(t, 200, s)
+	l.wantAll(t, 60, s)
 }
 
 // A client whose header does not end is let go.
 func TestHeaderThatDoesNotEnd(t *testing.T) {
+	testsize.Large(t)
 	t.Parallel()
 	keys, _ := keyFolder(t)
 	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=stdout", "BLOCKLIST=none")
@@ -542,6 +544,7 @@ func TestTimeouts(t *testing.T) {
 
 // A request to unsubscribe whose body does not come is told so, not only let go.
 func TestBodyThatDoesNotCome(t *testing.T) {
+	testsize.Large(t)
 	t.Parallel()
 	keys, ring := keyFolder(t)
 	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=stdout", "BLOCKLIST=none")

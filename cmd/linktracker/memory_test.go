@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"example.com/linktracker/linkcore/testsize"
+
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/grpc"
 
@@ -131,6 +133,7 @@ func TestLargeHeaders(t *testing.T) {
 // Whoever requests one link from many connections has his own events spilled, and
 // not other people's.
 func TestOneLoudClient(t *testing.T) {
+	testsize.Large(t)
 	keys, ring := keyFolder(t)
 	_, address := newSlowPublisher(t, 60*time.Millisecond)
 	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=pubsub://p/t", "BLOCKLIST=none", "DELIVERY=hold", "HOLD_MAX=40",

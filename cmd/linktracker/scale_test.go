@@ -883,6 +883,7 @@ func (s *meteredSource) Close() error { return nil }
 
 // To count documents costs two aggregations and reads no document.
 func TestCountReads(t *testing.T) {
+	testsize.Large(t)
 	const documents = 1001
 	rules := newRuleCollection(t, documents)
 	m := newMeter(t, dialFirestore(t))

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"example.com/linktracker/linkcore/testsize"
+
 	"example.com/linktracker/linkcore"
 )
 
@@ -16,6 +18,7 @@ import (
 // hangs: clicks go on, held responses end, rules are followed and the server
 // stops, though nothing can be logged.
 func TestStuckStandardOutput(t *testing.T) {
+	testsize.Large(t)
 	t.Parallel()
 	keys, ring := keyFolder(t)
 	rules := filepath.Join(t.TempDir(), "rules")

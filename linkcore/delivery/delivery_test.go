@@ -587,7 +587,7 @@ func (l *slowLog) Write(b []byte) (int, error) {
 // A log that is slow delays no response by more than a second, and no event is
 // lost to it.
 func TestSpillSlowly(t *testing.T) {
-	testsize.Medium(t)
+	testsize.Large(t)
 	for _, mode := range []Mode{Hold, Background} {
 		for name, batch := range map[string]event.Batching{
 			"one by one": {Count: 1, Bytes: maxBytes, Calls: maxBackground},
@@ -630,7 +630,7 @@ func TestSpillSlowly(t *testing.T) {
 
 // A stop has its end, however much is left to be spilled.
 func TestCloseSlowLog(t *testing.T) {
-	testsize.Medium(t)
+	testsize.Large(t)
 	synctest.Test(t, func(t *testing.T) {
 		d := New(sinkFunc(hang), Options{Mode: Background, Spill: writerFunc(func(b []byte) (int, error) {
 			time.Sleep(time.Second / 2)

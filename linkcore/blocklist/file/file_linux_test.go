@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"example.com/linktracker/linkcore/testsize"
+
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
 )
@@ -37,6 +39,7 @@ func hang(t *testing.T, path string) (release func()) {
 
 // TestHangs has a copy live through a file system that hangs.
 func TestHangs(t *testing.T) {
+	testsize.Large(t)
 	t.Parallel() // it waits for seconds to pass
 	path := filepath.Join(t.TempDir(), "rules.jsonl")
 	writeFile(t, path, `{"kind":"host","value":"a.example"}`+"\n")

@@ -151,7 +151,7 @@ func (m mute) Pull(ctx context.Context, _ *pubsubpb.PullRequest) (*pubsubpb.Pull
 // Where nobody answers that is told, nothing is said to be ready, and the end of
 // the context is an error that says why nothing came.
 func TestUnreachable(t *testing.T) {
-	testsize.Medium(t)
+	testsize.Large(t)
 	for name, listen := range map[string]func(*testing.T){
 		"refuses": func(t *testing.T) { t.Setenv("PUBSUB_EMULATOR_HOST", dead(t, true)) },
 		"silent":  func(t *testing.T) { t.Setenv("PUBSUB_EMULATOR_HOST", dead(t, false)) },
@@ -254,6 +254,7 @@ func (g *gate) cut() {
 // A connection that breaks is told, and so is its return, from which messages come
 // again.
 func TestReceiveCut(t *testing.T) {
+	testsize.Large(t)
 	client, project := makeTopic(t)
 	if _, err := client.SubscriptionAdminClient.CreateSubscription(t.Context(), &pubsubpb.Subscription{
 		Name: "projects/" + project + "/subscriptions/crm", Topic: "projects/" + project + "/topics/clicks", AckDeadlineSeconds: 10,

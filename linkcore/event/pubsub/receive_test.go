@@ -274,7 +274,7 @@ func TestDrain(t *testing.T) {
 
 // A Pub/Sub that does not answer is not one that has nothing.
 func TestDrainUnreachable(t *testing.T) {
-	testsize.Medium(t)
+	testsize.Large(t)
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
