@@ -23,10 +23,9 @@
 // find the same folder under the temporary directory, named after the process
 // that owns the run: the go command, or the test itself where it was not
 // started by the go command. A file lock there lets one process start the
-// emulator and the others wait for its address. The emulator is the child of a
-// supervisor, the test binary executed once more in a session of its own,
-// which stops the emulator when the owner is gone: no test process could do
-// that, since the emulator outlives each of them.
+// emulator and the others wait for its address. The emulator outlives each of
+// them, so it is the child of a shell in a session of its own, which stops it
+// when the owner is gone.
 package emulatortest
 
 import (
@@ -146,11 +145,8 @@ func (e *emulator) use(t testing.TB) string {
 // shared returns the address of the run's emulator, and starts it if no other
 // process of the run has.
 func (e *emulator) shared() (string, error) {
-	owner, err := findOwner()
-	if err != nil {
-		return "", err
-	}
-	folder := owner.folder()
+	owner := findOwner()
+	folder := folderOf(owner)
 	if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", err
 	}
@@ -166,7 +162,7 @@ func (e *emulator) shared() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return e.startSupervisor(owner, program)
+	return e.start(owner, program)
 }
 
 func (e *emulator) addressFile(folder string) string {

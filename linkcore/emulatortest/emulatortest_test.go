@@ -42,11 +42,7 @@ func TestEmulatorsAnswer(t *testing.T) {
 // Every process of a run gets the emulator that the first one started.
 func TestShared(t *testing.T) {
 	host := PubSub(t)
-	owner, err := findOwner()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(pubsub.addressFile(owner.folder())); err != nil {
+	if _, err := os.Stat(pubsub.addressFile(folderOf(findOwner()))); err != nil {
 		t.Skip("the emulator was there before this run")
 	}
 	// Without a command, it can only find what is there.
@@ -74,15 +70,11 @@ func TestEndsWithOwner(t *testing.T) {
 			owner.Wait()
 		}
 	}()
-	start, _ := stat(owner.Process.Pid)
-	p := process{ID: owner.Process.Pid, Start: start}
-	if !p.alive() {
-		t.Fatal("the owner is not alive")
-	}
-	if err := os.Mkdir(p.folder(), 0o700); err != nil {
+	folder := folderOf(owner.Process.Pid)
+	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	address, err := pubsub.startSupervisor(p, program)
+	address, err := pubsub.start(owner.Process.Pid, program)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +87,7 @@ func TestEndsWithOwner(t *testing.T) {
 	owner.Process.Kill()
 	eventually(t, "the emulator is gone", func() bool { return refuses(address) })
 	eventually(t, "the folder is gone", func() bool {
-		_, err := os.Stat(p.folder())
+		_, err := os.Stat(folder)
 		return errors.Is(err, os.ErrNotExist)
 	})
 	owner.Wait()
@@ -120,18 +112,18 @@ func TestPortTaken(t *testing.T) {
 				e.use(t) // skips or fails
 				t.Skip(err)
 			}
-			start, _ := stat(os.Getpid())
-			t.Setenv("TMPDIR", t.TempDir())
-			self := process{ID: os.Getpid(), Start: start}
-			if err := os.Mkdir(self.folder(), 0o700); err != nil {
+			owner := exec.Command("sleep", "600")
+			if err := owner.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { owner.Process.Kill(); owner.Wait() }()
+			folder := folderOf(owner.Process.Pid)
+			if err := os.Mkdir(folder, 0o700); err != nil {
 				t.Fatal(err)
 			}
 			unlucky := &emulator{id: e.id, command: func(program, _ string) []string { return e.command(program, port) }}
-			if r, err := unlucky.start(supervision{Program: program, Owner: self}); !errors.Is(err, errPortTaken) {
+			if _, err := unlucky.tryStart(owner.Process.Pid, program); !errors.Is(err, errPortTaken) {
 				t.Errorf("start on a taken port: %v, want %v", err, errPortTaken)
-				if err == nil {
-					r.stop()
-				}
 			}
 		})
 	}
@@ -139,15 +131,13 @@ func TestPortTaken(t *testing.T) {
 
 func TestProgramThatFails(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	start, _ := stat(os.Getpid())
-	self := process{ID: os.Getpid(), Start: start}
-	if err := os.Mkdir(self.folder(), 0o700); err != nil {
+	if err := os.Mkdir(folderOf(os.Getpid()), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	broken := &emulator{id: "broken", command: func(string, string) []string {
 		return []string{"sh", "-c", "echo no such option; exit 1"}
 	}}
-	_, err := broken.start(supervision{Owner: self})
+	_, err := broken.tryStart(os.Getpid(), "")
 	if err == nil || !strings.Contains(err.Error(), "it ended") || !strings.Contains(err.Error(), "no such option") {
 		t.Errorf("error is %v; want one with what the program wrote", err)
 	}

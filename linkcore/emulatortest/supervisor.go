@@ -2,7 +2,6 @@ package emulatortest
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,45 +10,56 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// supervisorVariable makes a test binary a supervisor instead. Its value is a
-// supervision in JSON.
-const supervisorVariable = "EMULATORTEST_SUPERVISE"
-
-// A supervision is what a supervisor is told.
-type supervision struct {
-	Emulator string // emulator.id
-	Program  string
-	Owner    process
-}
-
 const (
 	// Emulators are ready within two seconds; a loaded machine may need longer.
 	startTimeout = 30 * time.Second
-	// How long an emulator may take to end before it is killed.
-	stopTimeout = 2 * time.Second
-	// How often the supervisor looks whether the owner is there. It is no
-	// relative of the owner, so nothing tells it.
-	ownerInterval = 100 * time.Millisecond
 	// How often a free port was taken by someone else before it is given up.
 	portAttempts = 5
 )
 
-// A process is one process, not only its id, which may be given out again.
-type process struct {
-	ID    int
-	Start string // what distinguishes it from others that had the id; empty if not known
+// supervise is the shell program that runs an emulator, $3 and what follows, until
+// the process $1 is gone, and then removes the folder $2. A process that has ended
+// and that its parent has not asked about is gone. Pub/Sub's program is a script
+// that may have children, and all of them must end: they are the shell's group.
+const supervise = `
+owner=$1 folder=$2
+shift 2
+"$@" &
+emulator=$!
+trap : TERM
+while kill -0 $owner && kill -0 $emulator; do
+	case $(cat /proc/$owner/stat) in *") Z "*) break ;; esac
+	sleep 0.1
+done 2>/dev/null
+kill -0 $emulator || exit # the folder stays, for its log says why
+kill -TERM 0
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+	kill -0 $emulator 2>/dev/null && sleep 0.1
+done
+rm -rf "$folder"
+kill -KILL 0
+`
+
+// findOwner returns the process with whose end the emulators end. Without /proc
+// there is no short way to tell whether the parent is the go command; each package
+// has its own emulators then.
+func findOwner() int {
+	parent := os.Getppid()
+	if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", parent)); strings.TrimSpace(string(name)) == "go" {
+		return parent
+	}
+	return os.Getpid()
 }
 
-// folder returns where the emulators of a run have their files.
-func (p process) folder() string {
-	return filepath.Join(os.TempDir(), fmt.Sprintf("emulatortest-%d-%d-%s", os.Getuid(), p.ID, p.Start))
+// folderOf returns where the emulators of a run have their files.
+func folderOf(owner int) string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("emulatortest-%d-%d", os.Getuid(), owner))
 }
 
 // lock takes the lock file at path, waiting for whoever has it. The lock ends
@@ -90,207 +100,72 @@ func answers(address string) bool {
 	return strings.TrimSpace(string(body)) == "Ok"
 }
 
-// startSupervisor starts a supervisor and returns when its emulator serves.
-func (e *emulator) startSupervisor(owner process, program string) (address string, err error) {
-	executable, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	what, err := json.Marshal(supervision{Emulator: e.id, Program: program, Owner: owner})
-	if err != nil {
-		return "", err
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return "", err
-	}
-	defer r.Close()
-	c := exec.Command(executable)
-	// The race detector would sleep a second before it exits.
-	c.Env = append(os.Environ(), supervisorVariable+"="+string(what), "GORACE=atexit_sleep_ms=0")
-	c.Dir = owner.folder()
-	// Standard streams stay /dev/null: go test waits until the test's own are
-	// closed everywhere.
-	c.ExtraFiles = []*os.File{w}
-	// Ctrl-C in the terminal must not reach it: it has work to do then.
-	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = c.Start()
-	w.Close()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", e.name, err)
-	}
-	go c.Wait()
-	// More than it takes for a port that was free, so that what the supervisor
-	// says of a failure arrives.
-	r.SetReadDeadline(time.Now().Add(2 * startTimeout))
-	answer, err := io.ReadAll(r)
-	if err != nil {
-		return "", fmt.Errorf("%s: no word from its supervisor: %w", e.name, err)
-	}
-	if address, ok := strings.CutPrefix(string(answer), "ready "); ok {
-		return address, nil
-	}
-	return "", fmt.Errorf("%s does not start: %s", e.name, answer)
-}
+var errPortTaken = errors.New("port is taken")
 
-// init turns the test binary into a supervisor before anything else in it runs.
-func init() {
-	value := os.Getenv(supervisorVariable)
-	if value == "" {
-		return
-	}
-	os.Unsetenv(supervisorVariable)
-	// The emulator must not have it: its reader waits for the end.
-	syscall.CloseOnExec(3)
-	answer := os.NewFile(3, "answer")
-	if err := superviseFor(value, answer); err != nil {
-		fmt.Fprint(answer, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
-
-func superviseFor(value string, answer *os.File) error {
-	// A child made with Pdeathsig dies with the thread that made it.
-	runtime.LockOSThread()
-	var s supervision
-	if err := json.Unmarshal([]byte(value), &s); err != nil {
-		return err
-	}
-	for _, e := range []*emulator{firestore, pubsub} {
-		if e.id == s.Emulator {
-			return e.supervise(s, answer)
-		}
-	}
-	return fmt.Errorf("no emulator is called %q", s.Emulator)
-}
-
-// supervise starts the emulator, tells its address, and stops it when the
-// owner is gone.
-func (e *emulator) supervise(s supervision, answer *os.File) error {
-	var r *running
-	var err error
+// start starts the emulator on a free port, notes its address, and returns when it
+// serves.
+func (e *emulator) start(owner int, program string) (address string, err error) {
 	for range portAttempts {
-		if r, err = e.start(s); !errors.Is(err, errPortTaken) {
+		if address, err = e.tryStart(owner, program); !errors.Is(err, errPortTaken) {
 			break
 		}
 	}
+	if err == nil {
+		err = os.WriteFile(e.addressFile(folderOf(owner)), []byte(address), 0o600)
+	}
 	if err != nil {
-		return err
+		return "", fmt.Errorf("%s does not start: %w", e.name, err)
 	}
-	folder := s.Owner.folder()
-	temporary := e.addressFile(folder) + ".new"
-	if err := errors.Join(os.WriteFile(temporary, []byte(r.address), 0o600), os.Rename(temporary, e.addressFile(folder))); err != nil {
-		r.stop()
-		return err
-	}
-	fmt.Fprint(answer, "ready ", r.address)
-	answer.Close()
-
-	tick := time.NewTicker(ownerInterval)
-	defer tick.Stop()
-	for s.Owner.alive() {
-		select {
-		case <-r.ended:
-			// The folder stays, for its log says why; the next test that asks
-			// finds no answer at the address and starts another.
-			return nil
-		case <-tick.C:
-		}
-	}
-	r.stop()
-	return os.RemoveAll(folder)
+	return address, nil
 }
 
-// A running emulator is a child of the supervisor.
-type running struct {
-	address string
-	command *exec.Cmd
-	ended   chan struct{} // closed when the process is gone
-}
-
-var errPortTaken = errors.New("port is taken")
-
-// start starts the emulator on a free port and returns when it serves, or when
-// the owner has gone.
-func (e *emulator) start(s supervision) (*running, error) {
+func (e *emulator) tryStart(owner int, program string) (address string, err error) {
 	port, err := freePort()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	logName := filepath.Join(s.Owner.folder(), e.id+".log")
+	logName := filepath.Join(folderOf(owner), e.id+".log")
 	log, err := os.Create(logName)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	defer log.Close()
-	arguments := e.command(s.Program, port)
-	c := exec.Command(arguments[0], arguments[1:]...)
+	c := exec.Command("/bin/sh", append([]string{"-c", supervise, "sh", strconv.Itoa(owner), folderOf(owner)}, e.command(program, port)...)...)
 	c.Stdout, c.Stderr = log, log
-	// A group of its own: Pub/Sub's program is a shell script that may have
-	// children, and all of them must end.
-	c.SysProcAttr = childAttributes()
+	// Ctrl-C in the terminal must not reach it: it has work to do then.
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := c.Start(); err != nil {
-		return nil, err
+		return "", err
 	}
-	r := &running{address: net.JoinHostPort("127.0.0.1", port), command: c, ended: make(chan struct{})}
+	ended := make(chan struct{})
 	go func() {
 		c.Wait()
-		close(r.ended)
+		close(ended)
 	}()
-
-	// The log is asked too: Pub/Sub's emulator does not end when it can't
-	// listen, and what answers then is somebody else's.
-	logged := func(text string) bool {
-		b, err := os.ReadFile(logName)
-		return err == nil && bytes.Contains(b, []byte(text))
-	}
+	address = net.JoinHostPort("127.0.0.1", port)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for begin := time.Now(); ; {
-		ended := false
+		problem := ""
 		select {
-		case <-r.ended:
-			ended = true
+		case <-ended:
+			problem = "it ended"
 		case <-tick.C:
 		}
-		problem := ""
+		wrote, _ := os.ReadFile(logName)
 		switch {
-		case logged("Address already in use"):
-			r.stop()
-			return nil, errPortTaken
-		case ended:
-			problem = "it ended"
-		case answers(r.address):
-			return r, nil
-		case !s.Owner.alive():
-			problem = "the test run has ended"
-		case time.Since(begin) > startTimeout:
+		// Pub/Sub's emulator does not end when it can't listen, and what answers
+		// then is somebody else's.
+		case bytes.Contains(wrote, []byte("Address already in use")):
+			return "", errPortTaken
+		case problem == "" && answers(address):
+			return address, nil
+		case problem == "" && time.Since(begin) > startTimeout:
 			problem = "no answer within " + startTimeout.String()
-		default:
-			continue
 		}
-		r.stop()
-		b, _ := os.ReadFile(logName)
-		return nil, fmt.Errorf("%s; it wrote:\n%s", problem, b)
-	}
-}
-
-// stop ends the emulator and everything that it started.
-func (r *running) stop() {
-	// While the leader has not been waited for, the id of the group is its own.
-	group := -r.command.Process.Pid
-	select {
-	case <-r.ended:
-		return
-	default:
-	}
-	syscall.Kill(group, syscall.SIGTERM)
-	select {
-	case <-r.ended:
-	case <-time.After(stopTimeout):
-		syscall.Kill(group, syscall.SIGKILL)
-		<-r.ended
+		if problem != "" {
+			return "", fmt.Errorf("%s; it wrote:\n%s", problem, wrote)
+		}
 	}
 }
 
