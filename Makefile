@@ -7,6 +7,7 @@ RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 # The timeout is for machines that are slow: a test that hangs ends by itself long
 # before. Many tests wait for processes, so more of them run at once than there are cores.
 TESTFLAGS := -shuffle=on -timeout 1h -p 4 -parallel 4
+EMULATORS := $(GO) run ./linkcore/emulatortest/share
 BENCH ?= .
 BENCHCOUNT ?= 6
 FUZZTIME ?= 30s
@@ -35,7 +36,7 @@ check: lint ## lint and the short tests, in less than a minute
 
 .PHONY: test
 test: ## run all tests but the large ones, with the official emulators where they are installed
-	$(GO) test $(TESTFLAGS) $(RACE) ./...
+	$(EMULATORS) $(GO) test $(TESTFLAGS) $(RACE) ./...
 
 # Besides those that say testsize.Large, one does more there than in make test: it
 # counts allocations, which the race detector changes.
@@ -44,7 +45,7 @@ LARGE_LINES = grep -rn -A1 --include=*_test.go '^func Test' . | grep -B1 'testsi
 
 .PHONY: test-large
 test-large: ## run the large tests: Chromium, a clock that jumps, ten thousand connections, histories of months
-	LARGE=1 $(GO) test $(TESTFLAGS) -count 1 -run "^($(LARGE)|$$($(LARGE_LINES) | sed -n 's/.*func \(Test[A-Za-z0-9]*\).*/\1/p' | paste -sd '|' -))$$" ./...
+	LARGE=1 $(EMULATORS) $(GO) test $(TESTFLAGS) -count 1 -run "^($(LARGE)|$$($(LARGE_LINES) | sed -n 's/.*func \(Test[A-Za-z0-9]*\).*/\1/p' | paste -sd '|' -))$$" ./...
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, and whether go.mod is tidy

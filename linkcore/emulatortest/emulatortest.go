@@ -6,39 +6,37 @@
 //	emulatortest.Firestore(t)
 //	client, err := firestore.NewClient(ctx, emulatortest.Project(t))
 //
-// The first test that asks starts the emulator on a free port; it serves every
-// package of that `go test` run, and ends with the run however that ends.
-// Where FIRESTORE_EMULATOR_HOST or PUBSUB_EMULATOR_HOST is set, that emulator
-// is used and nothing is started.
+// The first test of a process that asks starts the emulator on a free port, and
+// it ends with the process however that ends. One for all packages costs less:
+//
+//	go run ./linkcore/emulatortest/share go test ./...
+//
+// is what make test does. Where FIRESTORE_EMULATOR_HOST or PUBSUB_EMULATOR_HOST
+// is set, that emulator is used and nothing is started.
 //
 // The emulators come with the Google Cloud CLI (`gcloud components install
 // cloud-firestore-emulator pubsub-emulator`, or the Debian packages
 // google-cloud-cli-firestore-emulator and google-cloud-cli-pubsub-emulator)
 // and need Java. Where one is missing the test is skipped and says so; with
 // REQUIRE_EMULATORS=1 it fails. A short run (go test -short) has no emulators.
-//
-// # How it works
-//
-// `go test ./...` runs one process a package, several at once. All of them
-// find the same folder under the temporary directory, named after the process
-// that owns the run: the go command, or the test itself where it was not
-// started by the go command. A file lock there lets one process start the
-// emulator and the others wait for its address. The emulator outlives each of
-// them, so it is the child of a shell in a session of its own, which stops it
-// when the owner is gone.
 package emulatortest
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -47,7 +45,6 @@ import (
 // this process.
 type emulator struct {
 	name     string // as in messages
-	id       string // names its files in the state folder
 	variable string // where client libraries look for its address
 	folder   string // under the SDK's platform folder
 	program  string // under folder
@@ -61,7 +58,6 @@ type emulator struct {
 
 var firestore = &emulator{
 	name:     "Firestore emulator",
-	id:       "firestore",
 	variable: "FIRESTORE_EMULATOR_HOST",
 	folder:   "cloud-firestore-emulator",
 	program:  "cloud-firestore-emulator.jar",
@@ -74,7 +70,6 @@ var firestore = &emulator{
 
 var pubsub = &emulator{
 	name:     "Pub/Sub emulator",
-	id:       "pubsub",
 	variable: "PUBSUB_EMULATOR_HOST",
 	folder:   "pubsub-emulator",
 	program:  "bin/cloud-pubsub-emulator",
@@ -119,19 +114,7 @@ func (e *emulator) use(t testing.TB) string {
 	if testing.Short() {
 		t.Skip("the " + e.name + " is too large for a short run: make test uses it")
 	}
-	e.once.Do(func() {
-		if e.host = os.Getenv(e.variable); e.host != "" {
-			if c, err := net.DialTimeout("tcp", e.host, 5*time.Second); err != nil {
-				e.err = fmt.Errorf("%s=%s: nothing answers there: %w", e.variable, e.host, err)
-			} else {
-				c.Close()
-			}
-			return
-		}
-		if e.host, e.err = e.shared(); e.err == nil {
-			os.Setenv(e.variable, e.host)
-		}
-	})
+	e.once.Do(e.connect)
 	if e.err == nil {
 		return e.host
 	}
@@ -142,31 +125,131 @@ func (e *emulator) use(t testing.TB) string {
 	return ""
 }
 
-// shared returns the address of the run's emulator, and starts it if no other
-// process of the run has.
-func (e *emulator) shared() (string, error) {
-	owner := findOwner()
-	folder := folderOf(owner)
-	if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", err
+// Start starts both emulators for the processes that this one starts, which find
+// them by their environment variables. One that is not installed is left out.
+func Start() error {
+	for _, e := range []*emulator{firestore, pubsub} {
+		if e.once.Do(e.connect); e.err != nil && !errors.Is(e.err, errMissing) {
+			return e.err
+		}
 	}
-	unlock, err := lock(filepath.Join(folder, e.id+".lock"))
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", e.name, err)
-	}
-	defer unlock()
-	if address, err := os.ReadFile(e.addressFile(folder)); err == nil && answers(string(address)) {
-		return string(address), nil
-	}
-	program, err := e.find()
-	if err != nil {
-		return "", err
-	}
-	return e.start(owner, program)
+	return nil
 }
 
-func (e *emulator) addressFile(folder string) string {
-	return filepath.Join(folder, e.id+".address")
+// connect finds the emulator that the environment names, or starts one.
+func (e *emulator) connect() {
+	if e.host = os.Getenv(e.variable); e.host != "" {
+		if !answers(e.host) {
+			e.err = fmt.Errorf("%s=%s: no emulator answers there", e.variable, e.host)
+		}
+		return
+	}
+	program, err := e.find()
+	for range portAttempts {
+		if err != nil {
+			break
+		}
+		if e.host, e.err = e.start(program); !errors.Is(e.err, errPortTaken) {
+			break
+		}
+	}
+	if e.err = cmp.Or(err, e.err); e.err == nil {
+		os.Setenv(e.variable, e.host)
+	}
+}
+
+const (
+	// Emulators are ready within two seconds; a loaded machine may need longer.
+	startTimeout = time.Minute
+	// How often a free port was taken by someone else before it is given up.
+	portAttempts = 5
+)
+
+var errPortTaken = errors.New("port is taken")
+
+// untilClosed runs a command until it ends or its own standard input does, which is
+// when the process is gone that holds the other end of the pipe.
+const untilClosed = `exec 3<&0; "$@" </dev/null 3<&- & p=$!; { read _ <&3; kill -9 $p; } & exec 3<&-; wait $p`
+
+// start starts the emulator on a free port and returns its address once it
+// serves.
+func (e *emulator) start(program string) (address string, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	address = l.Addr().String()
+	_, port, _ := net.SplitHostPort(address)
+	l.Close()
+	log, err := os.CreateTemp("", "emulator")
+	if err != nil {
+		return "", err
+	}
+	defer log.Close()
+	os.Remove(log.Name())
+	r, w, err := os.Pipe()
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	c := exec.Command("sh", append([]string{"-c", untilClosed, "sh"}, e.command(program, port)...)...)
+	c.Stdin, c.Stdout, c.Stderr = r, log, log
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C is for the tests
+	if err := c.Start(); err != nil {
+		w.Close()
+		return "", err
+	}
+	ended := make(chan struct{})
+	go func() {
+		c.Wait()
+		close(ended)
+		w.Close()
+	}()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for begin := time.Now(); ; {
+		problem := ""
+		select {
+		case <-ended:
+			problem = "it ended"
+		case <-tick.C:
+			if time.Since(begin) > startTimeout {
+				problem = "no answer within " + startTimeout.String()
+			}
+		}
+		// The log is asked too: Pub/Sub's emulator does not end when it can't
+		// listen, and what answers then is somebody else's.
+		wrote := make([]byte, 1<<16)
+		n, _ := log.ReadAt(wrote, 0)
+		switch {
+		case bytes.Contains(wrote[:n], []byte("Address already in use")):
+			w.Close()
+			return "", errPortTaken
+		case problem != "":
+			w.Close()
+			return "", fmt.Errorf("the %s does not start: %s; it wrote:\n%s", e.name, problem, wrote[:n])
+		case answers(address):
+			return address, nil
+		}
+	}
+}
+
+// probe has no proxy: the emulators are on this machine.
+var probe = &http.Client{
+	Transport: &http.Transport{DisableKeepAlives: true},
+	Timeout:   5 * time.Second,
+}
+
+// answers reports whether an emulator answers at an address. Both say "Ok" to
+// a plain request once they serve.
+func answers(address string) bool {
+	response, err := probe.Get("http://" + address + "/")
+	if err != nil {
+		return false
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(response.Body, 64))
+	return strings.TrimSpace(string(body)) == "Ok"
 }
 
 // find returns the path of the emulator's program.

@@ -1,11 +1,11 @@
-//go:build linux
-
 package emulatortest
 
 import (
+	"bufio"
 	"errors"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"regexp"
@@ -39,105 +39,79 @@ func TestEmulatorsAnswer(t *testing.T) {
 	}
 }
 
-// Every process of a run gets the emulator that the first one started.
-func TestShared(t *testing.T) {
-	host := PubSub(t)
-	if _, err := os.Stat(pubsub.addressFile(folderOf(findOwner()))); err != nil {
-		t.Skip("the emulator was there before this run")
+// TestHolder starts an emulator, if it is told to, and waits for its own end.
+func TestHolder(t *testing.T) {
+	if os.Getenv("EMULATORTEST_HOLD") == "" {
+		t.Skip("for TestEndsWithProcess")
 	}
-	// Without a command, it can only find what is there.
-	other := &emulator{id: pubsub.id}
-	if got, err := other.shared(); err != nil || got != host {
-		t.Errorf("another process gets %q, %v; want %q", got, err, host)
-	}
+	os.Stdout.WriteString("address " + PubSub(t) + "\n")
+	select {}
 }
 
-func TestEndsWithOwner(t *testing.T) {
+// An emulator ends with the process that started it, even if that is killed.
+func TestEndsWithProcess(t *testing.T) {
 	testsize.Medium(t)
-	program, err := pubsub.find()
-	if err != nil {
+	if _, err := pubsub.find(); err != nil {
 		PubSub(t) // skips or fails
 		t.Skip(err)
 	}
-	owner := exec.Command("sleep", "600")
-	if err := owner.Start(); err != nil {
-		t.Fatal(err)
-	}
-	killed := false
-	defer func() {
-		if !killed {
-			owner.Process.Kill()
-			owner.Wait()
-		}
-	}()
-	folder := folderOf(owner.Process.Pid)
-	if err := os.Mkdir(folder, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	address, err := pubsub.start(owner.Process.Pid, program)
+	holder := exec.Command(os.Args[0], "-test.run", "^TestHolder$")
+	holder.Env = append(os.Environ(), "EMULATORTEST_HOLD=1", pubsub.variable+"=")
+	out, err := holder.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !answers(address) {
-		t.Fatal("the emulator does not answer")
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
 	}
-
-	// Not waited for yet: the owner is a zombie, as under a container's first
-	// process that never waits.
-	owner.Process.Kill()
-	eventually(t, "the emulator is gone", func() bool { return refuses(address) })
-	eventually(t, "the folder is gone", func() bool {
-		_, err := os.Stat(folder)
-		return errors.Is(err, os.ErrNotExist)
-	})
-	owner.Wait()
-	killed = true
+	line, err := bufio.NewReader(out).ReadString('\n')
+	address, ok := strings.CutPrefix(strings.TrimSpace(line), "address ")
+	if !ok || !answers(address) {
+		t.Errorf("no emulator answers at %q: %v", line, err)
+	}
+	holder.Process.Kill()
+	holder.Wait()
+	// It is another process that ends, so this polls.
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for begin := time.Now(); ; <-tick.C {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			return
+		}
+		c.Close()
+		if time.Since(begin) > 2*time.Minute {
+			t.Fatal("the emulator is still there")
+		}
+	}
 }
 
+// Whoever holds the port, and answers as an emulator does, is not taken for it.
 func TestPortTaken(t *testing.T) {
 	testsize.Large(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The other one answers as an emulator does.
-	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("Ok")) }))
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("Ok")) }))
+	defer other.Close()
+	_, port, _ := net.SplitHostPort(other.Listener.Addr().String())
 	for _, e := range []*emulator{firestore, pubsub} {
-		t.Run(e.id, func(t *testing.T) {
+		t.Run(e.name, func(t *testing.T) {
 			program, err := e.find()
 			if err != nil {
 				e.use(t) // skips or fails
 				t.Skip(err)
 			}
-			owner := exec.Command("sleep", "600")
-			if err := owner.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer func() { owner.Process.Kill(); owner.Wait() }()
-			folder := folderOf(owner.Process.Pid)
-			if err := os.Mkdir(folder, 0o700); err != nil {
-				t.Fatal(err)
-			}
-			unlucky := &emulator{id: e.id, command: func(program, _ string) []string { return e.command(program, port) }}
-			if _, err := unlucky.tryStart(owner.Process.Pid, program); !errors.Is(err, errPortTaken) {
-				t.Errorf("start on a taken port: %v, want %v", err, errPortTaken)
+			unlucky := &emulator{command: func(program, _ string) []string { return e.command(program, port) }}
+			if address, err := unlucky.start(program); !errors.Is(err, errPortTaken) {
+				t.Errorf("start on a taken port: %s, %v; want %v", address, err, errPortTaken)
 			}
 		})
 	}
 }
 
 func TestProgramThatFails(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir())
-	if err := os.Mkdir(folderOf(os.Getpid()), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	broken := &emulator{id: "broken", command: func(string, string) []string {
+	broken := &emulator{name: "broken one", command: func(string, string) []string {
 		return []string{"sh", "-c", "echo no such option; exit 1"}
 	}}
-	_, err := broken.tryStart(os.Getpid(), "")
+	_, err := broken.start("")
 	if err == nil || !strings.Contains(err.Error(), "it ended") || !strings.Contains(err.Error(), "no such option") {
 		t.Errorf("error is %v; want one with what the program wrote", err)
 	}
@@ -193,16 +167,13 @@ func (r *recorder) Skip(...any)  { r.what = "skip"; panic(r) }
 func (r *recorder) Fatal(...any) { r.what = "fatal"; panic(r) }
 
 func TestVariableIsUsed(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("OTHER_EMULATOR_HOST", l.Addr().String())
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("Ok\n")) }))
+	t.Setenv("OTHER_EMULATOR_HOST", other.Listener.Addr().String())
 	e := &emulator{variable: "OTHER_EMULATOR_HOST"}
-	if host := e.use(t); host != l.Addr().String() {
-		t.Errorf("host is %s, want %s", host, l.Addr())
+	if host := e.use(t); host != other.Listener.Addr().String() {
+		t.Errorf("host is %s, want %s", host, other.Listener.Addr())
 	}
-	l.Close()
+	other.Close()
 
 	r := recorder{TB: t}
 	func() {
@@ -220,26 +191,6 @@ func TestProject(t *testing.T) {
 		t.Errorf("twice the same project %s", a)
 	}
 	if !regexp.MustCompile(`^[a-z][a-z0-9-]{4,28}[a-z0-9]$`).MatchString(a) {
-		t.Errorf("%q is no project id", a)
-	}
-}
-
-func refuses(address string) bool {
-	c, err := net.DialTimeout("tcp", address, time.Second)
-	if err == nil {
-		c.Close()
-	}
-	return err != nil
-}
-
-// eventually polls: what it waits for is another process.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for begin := time.Now(); !condition(); <-tick.C {
-		if time.Since(begin) > 2*time.Minute {
-			t.Fatalf("not within 2 minutes: %s", what)
-		}
+		t.Errorf("%q is not a project id", a)
 	}
 }
