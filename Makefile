@@ -59,7 +59,7 @@ bench: ## run the benchmarks; BENCH=pattern, BENCHCOUNT=runs
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) ./...
 
 .PHONY: bench-peers
-bench-peers: ## measure the endpoint beside its peers, for the README's table; PEERS=flags
+bench-peers: ## measure the endpoint beside its peers, for the table of PERFORMANCE.md; PEERS=flags
 	$(GO) run ./cmd/benchpeers $(PEERS)
 
 .PHONY: soak

@@ -83,7 +83,7 @@ func (s *signers) read(ctx context.Context) (*linkcore.Signer, error) {
 }
 
 // A backend follows the key that signs. Read stands in for Secret Manager, whose
-// call the README shows.
+// call KEYS.md shows.
 func Example_signers() {
 	s := &signers{
 		Base: "https://links.example.com",

@@ -12,20 +12,20 @@ import (
 	"time"
 )
 
-// The README shows the code that runs here.
-func TestReadmeShowsSigners(t *testing.T) {
+// KEYS.md shows the code that runs here.
+func TestKeysShowsSigners(t *testing.T) {
 	source, err := os.ReadFile("example_signers_test.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme, err := os.ReadFile("../README.md")
+	document, err := os.ReadFile("KEYS.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, code, _ := strings.Cut(string(source), "\n// signers keeps ")
 	code, _, ok := strings.Cut(code, "\n// A backend follows ")
-	if !ok || !strings.Contains(string(readme), "```go\n// signers keeps "+strings.TrimSpace(code)+"\n```\n") {
-		t.Error("README.md does not show what example_signers_test.go holds")
+	if !ok || !strings.Contains(string(document), "```go\n// signers keeps "+strings.TrimSpace(code)+"\n```\n") {
+		t.Error("KEYS.md does not show what example_signers_test.go holds")
 	}
 }
 
