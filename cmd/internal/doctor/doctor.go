@@ -20,6 +20,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -95,27 +96,17 @@ type Finding struct {
 // options that cannot be understood, or the context's if that ends.
 func Run(ctx context.Context, o Options, report func(Finding)) error {
 	d := &doctor{Options: o}
-	if d.Probes == 0 {
-		d.Probes = DefaultProbes
-	}
-	if d.Target == 0 {
-		d.Target = DefaultTarget
-	}
-	if d.Timeout == 0 {
-		d.Timeout = DefaultTimeout
-	}
-	if d.resolver == nil {
-		d.resolver = net.DefaultResolver
-	}
+	d.Probes = cmp.Or(d.Probes, DefaultProbes)
+	d.Target = cmp.Or(d.Target, DefaultTarget)
+	d.Timeout = cmp.Or(d.Timeout, DefaultTimeout)
+	d.resolver = cmp.Or(d.resolver, net.DefaultResolver)
 	if d.dial == nil {
 		d.dial = (&net.Dialer{}).DialContext
 	}
 	if d.now == nil {
 		d.now = time.Now
 	}
-	if d.ruleWait == 0 {
-		d.ruleWait = ruleWait
-	}
+	d.ruleWait = cmp.Or(d.ruleWait, ruleWait)
 	if len(o.BaseURLs) == 0 {
 		return fmt.Errorf("there is no base URL to check")
 	}
