@@ -29,6 +29,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/linktracker/linkcore"
@@ -125,7 +126,7 @@ func Run(ctx context.Context, o Options, report func(Finding)) error {
 	// The subscription must be there before the first probe is.
 	d.ring = start(func() *ring { return d.openRing(ctx) })
 	d.topic = start(func() *topic { return d.openTopic(ctx) })
-	sections := []*future[[]Finding]{
+	sections := []future[[]Finding]{
 		start(func() []Finding { return d.ring.get().findings }),
 		start(func() []Finding { return d.checkBlocklist(ctx) }),
 		start(func() []Finding { return d.topic.get().findings }),
@@ -157,30 +158,21 @@ func Run(ctx context.Context, o Options, report func(Finding)) error {
 type doctor struct {
 	Options
 	hosts []*host
-	ring  *future[*ring]
-	topic *future[*topic]
+	ring  future[*ring]
+	topic future[*topic]
 }
 
 // A future is what a goroutine will have found out. Whatever it does is bounded
 // in time.
-type future[T any] struct {
-	done  chan struct{}
-	value T
-}
+type future[T any] func() T
 
-func start[T any](work func() T) *future[T] {
-	f := &future[T]{done: make(chan struct{})}
-	go func() {
-		defer close(f.done)
-		f.value = work()
-	}()
+func start[T any](work func() T) future[T] {
+	f := sync.OnceValue(work)
+	go f()
 	return f
 }
 
-func (f *future[T]) get() T {
-	<-f.done
-	return f.value
-}
+func (f future[T]) get() T { return f() }
 
 // A host is one base URL and what is found out of it.
 type host struct {
@@ -191,12 +183,12 @@ type host struct {
 	https  bool
 	client *http.Client
 
-	addresses  *future[*addresses]
-	connection *future[*connection]
-	links      *future[*links]
-	events     *future[map[string]*arrival]
-	times      *future[[]Finding]
-	rule       *future[[]Finding]
+	addresses  future[*addresses]
+	connection future[*connection]
+	links      future[*links]
+	events     future[map[string]*arrival]
+	times      future[[]Finding]
+	rule       future[[]Finding]
 }
 
 // newHost checks a base URL as a signer does, which needs a key, any key.
@@ -222,12 +214,12 @@ func (d *doctor) newHost(base string) (*host, error) {
 }
 
 // start starts the checks of a host and returns their findings in order.
-func (h *host) start(ctx context.Context) []*future[[]Finding] {
+func (h *host) start(ctx context.Context) []future[[]Finding] {
 	h.addresses = start(func() *addresses { return h.lookUp(ctx) })
 	h.connection = start(func() *connection { return h.connect(ctx) })
 	h.links = start(func() *links { return h.click(ctx) })
 	h.events = start(func() map[string]*arrival { return h.awaitEvents(ctx) })
-	var all []*future[[]Finding]
+	var all []future[[]Finding]
 	add := func(check func() []Finding) { all = append(all, start(check)) }
 	// What needs a connection says so once, not in every line.
 	connected := func(name string, check func(context.Context) Finding) {
