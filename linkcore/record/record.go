@@ -4,6 +4,7 @@
 package record
 
 import (
+	"cmp"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
@@ -64,12 +65,8 @@ type Recorder struct {
 
 // NewRecorder checks the options.
 func NewRecorder(o Options) (*Recorder, error) {
-	if o.PrivacySignals == "" {
-		o.PrivacySignals = RecordSignals
-	}
-	if o.ClientIP == "" {
-		o.ClientIP = FullIP
-	}
+	o.PrivacySignals = cmp.Or(o.PrivacySignals, RecordSignals)
+	o.ClientIP = cmp.Or(o.ClientIP, FullIP)
 	switch {
 	case o.TrustedProxies < 0:
 		return nil, fmt.Errorf("trusted proxies: %d is less than none", o.TrustedProxies)
@@ -79,9 +76,7 @@ func NewRecorder(o Options) (*Recorder, error) {
 		return nil, fmt.Errorf("client IP: %q is none of full, truncated, none", o.ClientIP)
 	}
 	o.CountryHeader = http.CanonicalHeaderKey(o.CountryHeader)
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	c, err := newClassifier(o.ScannerNetworks)
 	if err != nil {
 		return nil, err
