@@ -38,8 +38,8 @@ type peer struct {
 	install    func(context.Context, *bench) error
 	command    func(b *bench, port string) (args, environment []string, err error)
 
-	measured []measurement
-	started  []time.Duration
+	saturated, paced []measurement
+	started          []time.Duration
 }
 
 // allPeers returns what is measured, and the endpoint as the program beside has it,
