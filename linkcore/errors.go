@@ -14,7 +14,7 @@ var (
 	ErrSealedParts = errors.New("the box opened but its content breaks the format: whoever sealed it has a defect")
 )
 
-// ErrDestination means that a URL is no destination: [ParseDestination],
+// ErrDestination means that a URL is not a destination: [ParseDestination],
 // [NormalizeDestination] and [HostToASCII] return errors that wrap it, and so
 // does a [Signer] within its [*FieldError]. [KeyRing.Verify] never does: what a
 // link was not signed for is [ErrTag], what a box should not hold

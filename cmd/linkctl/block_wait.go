@@ -123,7 +123,7 @@ func (w *blockedLink) wait(ctx context.Context, timeout time.Duration) error {
 func (w *blockedLink) blocked(ctx context.Context) (blocked, hopeless bool) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodHead, w.url, nil)
 	if err != nil {
-		w.last = "cannot be asked: the link is no URL"
+		w.last = "cannot be asked: the link is not a URL"
 		return false, true
 	}
 	r.Header.Set("User-Agent", "linkctl")

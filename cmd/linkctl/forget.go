@@ -38,7 +38,7 @@ harm.
 In an events file the lines are overwritten with blanks in their places: an
 endpoint goes on appending meanwhile, and nobody who reads the file loses his
 place. Compressed files and arrays, such as exports, cannot be changed in this way:
-delete them. A line that holds the recipient's name and is no event of somebody
+delete them. A line that holds the recipient's name and is not an event of somebody
 else is reported and stays, and the exit code is 1: look at it yourself. The name
 inside a sealed link cannot be seen.
 

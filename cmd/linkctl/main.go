@@ -152,7 +152,7 @@ func (t *tool) complain(format string, args ...any) {
 	fmt.Fprintf(t.stderr, "linkctl: %s\n", printable(message))
 }
 
-// note writes one line to standard error that is no complaint.
+// note writes one line to standard error that is not a complaint.
 func (t *tool) note(format string, args ...any) {
 	t.stdout.Flush()
 	fmt.Fprintf(t.stderr, "%s\n", printable(fmt.Sprintf(format, args...)))

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/term"
 )
 
-// printable returns s with what is not printable, the bytes that are no UTF-8
+// printable returns s with what is not printable, the bytes that are not UTF-8
 // included, escaped as in a Go string: rules and links are strangers' bytes, and
 // a terminal obeys some of them. A line end is escaped too, so a line stays one.
 func printable(s string) string {
@@ -187,7 +187,7 @@ func (t *tool) say(format string, args ...any) {
 }
 
 // terminalWidth returns what tells the terminal's width in characters, or nil if
-// standard output is no terminal.
+// standard output is not a terminal.
 func (t *tool) terminalWidth() func() int {
 	if !isTerminal(t.out) {
 		return nil

@@ -75,7 +75,7 @@ func (t *tool) replay(c *cobra.Command, input, cursor string, dryRun bool, wait 
 	path := strings.TrimPrefix(input, "file:")
 	switch {
 	case subscription && !subscriptionURL.MatchString(input):
-		return usagef("%q is no subscription: give pubsub://PROJECT/subscriptions/NAME", input)
+		return usagef("%q is not a subscription: give pubsub://PROJECT/subscriptions/NAME", input)
 	case subscription && dryRun:
 		return usagef("--dry-run is for files: `gcloud pubsub subscriptions pull NAME --limit=1` shows a message and leaves it there")
 	case c.Flag("cursor").Changed && (subscription || input == "-"):

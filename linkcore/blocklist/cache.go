@@ -467,7 +467,7 @@ func (c *Cache) refresh(ctx context.Context, f *flight, start instant) error {
 		return err
 	}
 	if err != nil {
-		// The rules are as fresh as ever, so this is no failed refresh.
+		// The rules are as fresh as ever, so this is not a failed refresh.
 		if !c.countFails {
 			c.countFails = true
 			c.o.Log.Warn("blocklist documents cannot be counted; what is written or deleted by hand without updated_at waits for the next reload", "error", err)

@@ -194,7 +194,7 @@ func urlUpTo(limit int) func(string) (string, error) {
 
 func normalizeCustomer(value string) (string, error) {
 	if !linkcore.ValidIdentifier(value) {
-		return "", ruleError("value", "%s is no customer: 1 to %d of A-Z a-z 0-9 _ -", quote(value), maxID)
+		return "", ruleError("value", "%s is not a customer: 1 to %d of A-Z a-z 0-9 _ -", quote(value), maxID)
 	}
 	return value, nil
 }
@@ -215,7 +215,7 @@ func customerAnd(kind Kind) func(string) (string, error) {
 
 func normalizeKey(value string) (string, error) {
 	if !linkcore.ValidKeyID(value) {
-		return "", ruleError("value", "%s is no key id: 1 to 16 of a-z 0-9", quote(value))
+		return "", ruleError("value", "%s is not a key id: 1 to 16 of a-z 0-9", quote(value))
 	}
 	return value, nil
 }

@@ -165,7 +165,7 @@ func normalizeTarget(target string) (string, error) {
 	}
 	normal, err := linkcore.NormalizeDestination(target)
 	if err != nil {
-		return "", ruleError("target", "%s is no URL to send people to: %v", quote(target), err)
+		return "", ruleError("target", "%s is not a URL to send people to: %v", quote(target), err)
 	}
 	if len(normal) > maxURL {
 		return "", ruleError("target", "is longer than %d bytes", maxURL)

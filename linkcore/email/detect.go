@@ -44,7 +44,7 @@ var htmlTags = map[string]bool{
 	"ul": true, "ol": true, "li": true, "h1": true, "h2": true, "h3": true, "area": true, "map": true, "section": true, "article": true, "main": true,
 }
 
-// looksLikeHTML tells whether src, which is no message, is HTML.
+// looksLikeHTML tells whether src, which is not a message, is HTML.
 func looksLikeHTML(src []byte) bool {
 	src = bytes.TrimLeft(bytes.TrimPrefix(src, []byte("\uFEFF")), " \t\r\n\f")
 	if len(src) > 1 && src[0] == '<' && (src[1] == '!' || src[1] == '?' || htmlTags[tagName(src[1:])]) {

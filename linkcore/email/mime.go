@@ -32,7 +32,7 @@ type header struct {
 	fields     []field
 	start, end int // without the empty line that ends it
 	blank      bool
-	malformed  int // offset of a line that is no field, or -1
+	malformed  int // offset of a line that is not a field, or -1
 }
 
 func (h *header) has(name string) bool {
@@ -103,7 +103,7 @@ type walker struct {
 	unclosed []*entity
 }
 
-// walk returns the message's own entity and all parts that are no multiparts,
+// walk returns the message's own entity and all parts that are not multiparts,
 // in their order.
 func walk(src []byte, start int) (*entity, *walker, error) {
 	w := &walker{src: src, opened: map[string]int{}}
@@ -307,7 +307,7 @@ func (e *entity) describe(src []byte) {
 		e.mediaType = "message/rfc822"
 	}
 	if !strings.Contains(e.mediaType, "/") {
-		e.problem = "its Content-Type is no media type"
+		e.problem = "its Content-Type is not a media type"
 	}
 	var parameters map[string]string
 	if h.Has("Content-Disposition") {
@@ -433,7 +433,7 @@ var (
 	ErrTooDeep       = errors.New("it has more than 100 multiparts within each other")
 	ErrTooManyParts  = errors.New("it has more than 10000 parts")
 	ErrHeaderTooLong = errors.New("its header is longer than 1 MiB")
-	ErrMalformed     = errors.New("it is no mail message as RFC 5322 has it")
+	ErrMalformed     = errors.New("it is not a mail message as RFC 5322 defines it")
 )
 
 func lineNumber(src []byte, at int) int {

@@ -40,7 +40,7 @@ func (l *place) see(src []byte, t *token, raw bool) {
 	}
 	text := src[t.start:t.end]
 	if t.start == 0 {
-		text = bytes.TrimPrefix(text, []byte("\uFEFF")) // a byte order mark is no content
+		text = bytes.TrimPrefix(text, []byte("\uFEFF")) // a byte order mark is not content
 	}
 	space := t.kind == textToken && len(bytes.TrimSpace(text)) == 0
 	l.seeTop(src, t, space)

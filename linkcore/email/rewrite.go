@@ -279,7 +279,7 @@ func (w *Rewriter) HTML(f linkcore.Fields, src []byte) (Result, error) {
 // warnOfNoHeader warns of what only a whole message has a place for.
 func (m *mail) warnOfNoHeader() {
 	if m.w.o.ListUnsubscribe {
-		m.warn("List-Unsubscribe is left out: it is a header field, and this is no whole message")
+		m.warn("List-Unsubscribe is left out: it is a header field, and this is not a whole message")
 	}
 }
 

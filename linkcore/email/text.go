@@ -75,7 +75,7 @@ func findURLs(src []byte) iter.Seq[textURL] {
 }
 
 // urlAt looks at the URL whose :// is at colon. If it is none that can be
-// tracked, the result says only where it ends: a URL within another is no link
+// tracked, the result says only where it ends: a URL within another is not a link
 // of its own.
 func urlAt(src []byte, colon int) (textURL, bool) {
 	start := colon
@@ -324,7 +324,7 @@ func endsURL(r rune, after []byte) (ends, doubt bool) {
 	wide := r >= 0x2E80 && r <= 0xD7FF || r >= 0xF900 && r <= 0xFAFF || r >= 0xFE30 && r <= 0xFE4F || r >= 0xFF00 && r <= 0xFFEF || r >= 0x20000
 	switch {
 	case r == utf8.RuneError:
-		return false, false // bytes that are no UTF-8 make no destination either
+		return false, false // bytes that are not UTF-8 make no destination either
 	case unicode.IsPunct(r):
 		next, _ := utf8.DecodeRune(after)
 		return true, !wide && !unicode.In(r, unicode.Ps, unicode.Pe, unicode.Pi) && (unicode.IsLetter(next) || unicode.IsDigit(next))

@@ -313,7 +313,7 @@ func newHosts(option string, patterns []string) (hosts, error) {
 			ascii, err = linkcore.NormalizeHost(ascii)
 		}
 		if err != nil {
-			return h, fmt.Errorf("%s: %q is no host: write example.com, or *.example.com for every host below it", option, pattern)
+			return h, fmt.Errorf("%s: %q is not a host: write example.com, or *.example.com for every host below it", option, pattern)
 		}
 		if below {
 			h.below[ascii] = true
@@ -365,7 +365,7 @@ func newPatterns(option string, written []string) ([]pattern, error) {
 	var all []pattern
 	for _, s := range written {
 		if !strings.HasPrefix(s, "*") && !isHTTP(schemeOf(s)) {
-			return nil, fmt.Errorf("%s: %q is no pattern of a whole URL: begin it with https:// or *", option, s)
+			return nil, fmt.Errorf("%s: %q is not a pattern of a whole URL: begin it with https:// or *", option, s)
 		}
 		all = append(all, pattern{s, strings.Split(lowerAuthority(s), "*")})
 	}

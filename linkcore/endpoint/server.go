@@ -29,7 +29,7 @@ const (
 func (e *Endpoint) Server(c Config) *http.Server {
 	return &http.Server{
 		Handler: e,
-		// `OPTIONS *` gets the answer that everything else gets that is no link.
+		// `OPTIONS *` gets the answer that everything else gets that is not a link.
 		DisableGeneralOptionsHandler: true,
 		ReadHeaderTimeout:            readHeaderTimeout,
 		ReadTimeout:                  c.DeliveryTimeout + slowClient,

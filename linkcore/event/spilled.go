@@ -37,7 +37,7 @@ func ParseSpilled(line []byte) (*Spilled, error) {
 	}
 	var valid json.RawMessage
 	if err := json.Unmarshal(line, &valid); err != nil {
-		return nil, fmt.Errorf("has the words %q and is no JSON: %w", spilledMessage, err)
+		return nil, fmt.Errorf("has the words %q and is not JSON: %w", spilledMessage, err)
 	}
 	line = payloadOf(line)
 	var head struct{ Message string }

@@ -51,7 +51,7 @@ func newClassifier(more []netip.Prefix) (*classifier, error) {
 	c := &classifier{theAgents(), new(bart.Lite)}
 	for _, n := range append(networks, more...) {
 		if !n.IsValid() {
-			return nil, fmt.Errorf("scanner networks: %v is no network", n)
+			return nil, fmt.Errorf("scanner networks: %v is not a network", n)
 		}
 		// Addresses are looked up unmapped.
 		if a := n.Addr(); a.Is4In6() && n.Bits() >= 96 {

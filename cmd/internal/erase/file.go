@@ -45,7 +45,7 @@ func eraseLines(ctx context.Context, path string, p *person, erase bool) (found 
 	if info, err := file.Stat(); err != nil {
 		return found, err
 	} else if !info.Mode().IsRegular() {
-		return found, fmt.Errorf("%s is no regular file: name the events file itself", path)
+		return found, fmt.Errorf("%s is not a regular file: name the events file itself", path)
 	}
 	in := lines.NewReader(file)
 	if compressed, err := in.Compressed(); compressed {

@@ -41,7 +41,7 @@ func readCursor(path string) (cursor, error) {
 		return c, err
 	}
 	if err := json.Unmarshal(content, &c); err != nil || c.Offset < 0 || c.Offset > 0 && len(c.SHA256) != 2*sha256.Size {
-		return c, fmt.Errorf("%s is no cursor: give another --cursor, or remove it to begin again", path)
+		return c, fmt.Errorf("%s is not a cursor: give another --cursor, or remove it to begin again", path)
 	}
 	return c, nil
 }

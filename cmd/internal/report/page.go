@@ -408,7 +408,7 @@ func (r *Report) notes(p *page) {
 		case "suspect":
 			add("Suspect:", "one sign of a machine, such as a click within two seconds of sending. They count as clicks by people, and are shown apart.")
 		case "automated":
-			text := "mail scanners, link previews and crawlers, which fetch links before people do, and every click on a trap that people do not see. They are no clicks by people."
+			text := "mail scanners, link previews and crawlers, which fetch links before people do, and every click on a trap that people do not see. They are not clicks by people."
 			if r.Overruled > 0 {
 				text += " " + plural(r.Overruled, "click") + " became automated after the fact, by what came with " + verb(r.Overruled, "it", "them") + "."
 			}

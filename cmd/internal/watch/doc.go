@@ -36,7 +36,7 @@
 // within Config.Repeat; and after that only if what was seen had fallen below
 // half of the threshold in between.
 //
-// A request for what is no valid link makes no event, since whom it names is not
+// A request for what is not a valid link makes no event, since whom it names is not
 // authenticated: nobody's share of invalid requests can be told from events
 // without letting strangers make an alert about any customer. The endpoint
 // counts them in its line "stats", and Terraform raises an alert on that

@@ -76,7 +76,7 @@ func newJudge(ring int, seed maphash.Seed) *Judge {
 }
 
 // Add takes an event and returns the verdicts that follow from it: about itself
-// and about others before. Events that name no recipient, are no clicks or are
+// and about others before. Events that name no recipient, are not clicks or are
 // monitoring's have no part in it. Events may come in any order, and the same one
 // again, as long as those around it are remembered.
 func (j *Judge) Add(e *event.Event) []*event.Event {

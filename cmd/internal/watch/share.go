@@ -27,7 +27,7 @@ const (
 	// What left the window makes up what was before, and counts half after so
 	// long.
 	beforeHalf = 12 * time.Hour
-	// Fewer clicks before are no rate.
+	// Fewer clicks before are not a rate.
 	beforeLeast = 50
 )
 

@@ -108,7 +108,7 @@ func columnsOf(t *testing.T, sql, tables string) string {
 		columns = append(columns, column.Name)
 	}
 	if len(except)+len(replaced) > 0 {
-		t.Errorf("the query leaves out %q and replaces %q, which are no columns", except, slices.Collect(maps.Keys(replaced)))
+		t.Errorf("the query leaves out %q and replaces %q, which are not columns", except, slices.Collect(maps.Keys(replaced)))
 	}
 	return sql[:m[0]] + "SELECT " + strings.Join(columns, ", ") + " FROM " + part(3)
 }
