@@ -283,7 +283,7 @@ func checkHostName[T string | []byte](host T) error {
 	return nil
 }
 
-// isIPv4 tells whether host is four decimal numbers 0 to 255 joined by dots,
+// isIPv4 reports whether host is four decimal numbers 0 to 255 joined by dots,
 // without leading zeros.
 func isIPv4[T string | []byte](host T) bool {
 	numbers, digits, n := 0, 0, 0

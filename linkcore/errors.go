@@ -11,7 +11,7 @@ var (
 	ErrUnknownKey  = errors.New("the key that the token names is not in the key ring")
 	ErrTag         = errors.New("the tag matches no reading of the destination: the link was changed, or made for another host or with another key of this name")
 	ErrBox         = errors.New("the box cannot be opened: it was changed, or sealed for another host or with another key of this name")
-	ErrSealedParts = errors.New("the box opened but its content breaks the format: whoever sealed it has a defect")
+	ErrSealedParts = errors.New("the box opened but its content breaks the format: its signer has a defect")
 )
 
 // ErrDestination means that a URL is not a destination: [ParseDestination],

@@ -7,7 +7,7 @@ import (
 )
 
 // Anatomy is what can be read of a tracked link without a key. Nothing of it
-// is authentic: [KeyRing.Verify] tells what is.
+// is authentic: [KeyRing.Verify] reports what is.
 type Anatomy struct {
 	Authority string // as written, with its port
 	Host      string // normalised; empty if the authority holds none

@@ -43,7 +43,7 @@ func (t *tool) linkToWaitFor(c *cobra.Command, rawURL string, rules []blocklist.
 	rule, now := rules[0], t.now()
 	switch {
 	case rule.Action != blocklist.Block:
-		return nil, usagef("--wait is for rules that block: whether a link is redirected or not tracked cannot be told from outside")
+		return nil, usagef("--wait is for rules that block: whether a link is redirected or not tracked cannot be seen from outside")
 	case rule.Kind == blocklist.IP || rule.Kind == blocklist.Agent:
 		return nil, usagef("--wait cannot follow a rule of the kind %s: whether it stops a click depends on who clicks", rule.Kind)
 	case !rule.Live(now):

@@ -40,7 +40,7 @@ type inspection struct {
 	Reason     string          `json:"reason,omitempty"` // why it does not verify
 }
 
-// good tells whether the link verifies or, if that was not tried, is well
+// good reports whether the link verifies or, if that was not tried, is well
 // formed.
 func (i *inspection) good() bool {
 	if i.Verified != nil {

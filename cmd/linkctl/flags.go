@@ -126,7 +126,7 @@ func (t *tool) fields(c *cobra.Command) (linkcore.Fields, error) {
 	return fields, nil
 }
 
-// aboutFlag tells whether a link could not be made for a field that is a flag:
+// aboutFlag reports whether a link could not be made for a field that is a flag:
 // such an error is the same for every destination.
 func aboutFlag(c *cobra.Command, err error) bool {
 	var field *linkcore.FieldError

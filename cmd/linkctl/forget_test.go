@@ -544,7 +544,7 @@ func TestForgetAsks(t *testing.T) {
 		}
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), []string{"forget", "acme/r83jf", "--events", path}, slave, &stdout, &stderr, b.environ)
-		question := path + ": 5 lines to delete\nDelete all this of acme/r83jf for good, and record no more of this person? Type yes: "
+		question := path + ": 5 lines to delete\nPermanently delete all this of acme/r83jf, and record no more of this person? Type yes: "
 		content, _ := os.ReadFile(path)
 		if code != want || !strings.HasPrefix(stderr.String(), question) {
 			t.Errorf("%q: %d\n%s%s", answer, code, stdout.String(), stderr.String())

@@ -56,7 +56,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	// From the first signal on, the next one kills: a write that hangs must not
-	// keep anyone from his prompt.
+	// keep anyone from their prompt.
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 }

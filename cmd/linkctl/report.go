@@ -229,7 +229,7 @@ func divide(sources []string) (files, subscriptions []string) {
 	return files, subscriptions
 }
 
-// checkFile tells whether a source can be opened.
+// checkFile reports whether a source can be opened.
 func checkFile(path string) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 		return nil // a pipe can be opened once

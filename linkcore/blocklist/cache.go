@@ -502,7 +502,7 @@ func (c *Cache) watermark(now instant) time.Time {
 	return last.Add(-overlap)
 }
 
-// differs tells whether the source holds another number of documents than the
+// differs reports whether the source holds another number of documents than the
 // copy. Documents that are written while it counts are not held against the
 // copy: a difference counts if it is still the same after a second look.
 func (c *Cache) differs(ctx context.Context, f *flight, start instant) (bool, error) {

@@ -173,7 +173,7 @@ func (k Kind) Meaning() string { return k.entry().meaning }
 // network wider than /8 (IPv6 /16)", for help texts; empty: none.
 func (k Kind) Widest() string { return k.entry().widest }
 
-// AllowsUntracked tells whether rules of the kind may have the action
+// AllowsUntracked reports whether rules of the kind may have the action
 // Untracked.
 func (k Kind) AllowsUntracked() bool { return k.entry().untracked == yes }
 

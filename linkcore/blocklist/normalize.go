@@ -153,7 +153,7 @@ func endSegment(dst []byte, path, segment int, slash bool) []byte {
 	return dst
 }
 
-// endsInsideEscape tells whether dst ends in a percent sign that is not the
+// endsInsideEscape reports whether dst ends in a percent sign that is not the
 // first of a whole escape, or in one and a hex digit.
 func endsInsideEscape(dst []byte) bool {
 	n := len(dst)
@@ -180,9 +180,9 @@ func appendHost(dst []byte, host string) []byte {
 	return dst
 }
 
-// isEscaped tells what stands as its escape in path and query: what RFC 3986
-// does not allow there and browsers escape when they ask for it, in the query
-// the apostrophe, too.
+// isEscaped says which bytes stand as their escapes in path and query: those that
+// RFC 3986 does not allow there and browsers escape in a request, in the query the
+// apostrophe, too.
 var isEscaped = [256]bool{'"': true, '\'': true, '<': true, '>': true, '^': true, '`': true, '{': true, '|': true, '}': true}
 
 const upperHex = "0123456789ABCDEF"

@@ -318,7 +318,7 @@ func (c *checker) comparePart(before, after *part) {
 	}
 }
 
-// hasTraps tells whether a part holds the pixel or the honeypot.
+// hasTraps reports whether a part holds the pixel or the honeypot.
 func (c *checker) hasTraps(p *part) bool {
 	if p.mediaType != "text/html" || p.attached() {
 		return false

@@ -13,7 +13,7 @@ var mailFields = map[string]bool{
 	"From": false, "To": false, "Cc": false, "Bcc": false, "Subject": false, "Date": false, "Sender": false, "Reply-To": false,
 }
 
-// looksLikeMessage tells whether src begins with the header of a mail.
+// looksLikeMessage reports whether src begins with the header of a mail.
 func looksLikeMessage(src []byte) bool {
 	src = src[mboxLine(src):]
 	usual := map[string]bool{}
@@ -44,7 +44,7 @@ var htmlTags = map[string]bool{
 	"ul": true, "ol": true, "li": true, "h1": true, "h2": true, "h3": true, "area": true, "map": true, "section": true, "article": true, "main": true,
 }
 
-// looksLikeHTML tells whether src, which is not a message, is HTML.
+// looksLikeHTML reports whether src, which is not a message, is HTML.
 func looksLikeHTML(src []byte) bool {
 	src = bytes.TrimLeft(bytes.TrimPrefix(src, []byte("\uFEFF")), " \t\r\n\f")
 	if len(src) > 1 && src[0] == '<' && (src[1] == '!' || src[1] == '?' || htmlTags[tagName(src[1:])]) {

@@ -72,7 +72,7 @@ type entity struct {
 	parameters  map[string]string
 	disposition string
 	fileName    bool   // it has the name of a file
-	problem     string // why its content can't be told; empty if it can
+	problem     string // why its content can't be read; empty if it can
 }
 
 // name returns the part's number, as IMAP counts (RFC 3501, section 6.4.5).
@@ -195,7 +195,7 @@ func fieldName(line []byte) (string, bool) {
 	return canonicalName(string(name)), true
 }
 
-// delimiter tells whether a line delimits parts of an open multipart.
+// delimiter reports whether a line delimits parts of an open multipart.
 func (w *walker) delimiter(line []byte) (level int, closing, ok bool) {
 	boundary := bytes.TrimRight(line[2:], " \t\r\n")
 	if level, ok := w.opened[string(boundary)]; ok {
@@ -370,7 +370,7 @@ func unquote(s string) (value, rest string) {
 	return b.String(), ""
 }
 
-// shown tells whether the part's text is what the reader sees, rather than a
+// shown reports whether the part's text is what the reader sees, rather than a
 // file. As in RFC 8621, section 4.1.4, a text with a file's name is one unless
 // it comes first; and what has a disposition that is not known is a file too
 // (RFC 2183, section 2.8).

@@ -30,7 +30,7 @@ const (
 	Off Tracking = "off"
 )
 
-// Pixel says where the picture stands that tells that a mail was opened.
+// Pixel says where the pixel stands, a picture that reports that a mail was opened.
 type Pixel string
 
 // The places of the pixel.
@@ -59,7 +59,7 @@ type Options struct {
 	// Signer makes the links.
 	Signer *linkcore.Signer
 
-	// Keys tells links that are tracked already: those that verify with a key
+	// Keys recognizes links that are tracked already: those that verify with a key
 	// of this ring, whatever their host. The signers' keys are in it.
 	Keys *linkcore.KeyRing
 
@@ -287,7 +287,7 @@ func (m *mail) warnOfNoHeader() {
 type mail struct {
 	w        *Rewriter
 	fields   linkcore.Fields // as signed, but for the link
-	random   string          // tells this mail's links from those of all others
+	random   string          // distinguishes this mail's links from all others
 	report   Result
 	findings earlier
 	optOuts  map[string]string // by URL, what an HTML part opts out with
@@ -340,7 +340,7 @@ func (m *mail) warnOfSigner(t linkcore.Tracked) {
 // mounted under.
 const deepestMount = 4
 
-// verify tells whether a URL is a tracked link of the key ring, whatever its
+// verify reports whether a URL is a tracked link of the key ring, whatever its
 // host, and also below a path that an endpoint is mounted under.
 func (w *Rewriter) verify(url string) (linkcore.Link, bool) {
 	if !isHTTP(schemeOf(url)) {
@@ -592,7 +592,7 @@ func (m *mail) linkID(position int, destination string) string {
 	return linkcore.AnonymousPrefix + id + base64.RawURLEncoding.EncodeToString(sum[:8])
 }
 
-// isLinkID tells whether a link was named by linkID.
+// isLinkID reports whether a link was named by linkID.
 func isLinkID(id string) bool {
 	id = strings.TrimPrefix(id, linkcore.AnonymousPrefix)
 	digits, random, ok := strings.Cut(id, "-")

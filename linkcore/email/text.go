@@ -317,7 +317,7 @@ func opening(closing byte) byte {
 	return '{'
 }
 
-// endsURL tells whether a character outside ASCII ends a URL, and whether that
+// endsURL reports whether a character outside ASCII ends a URL, and whether that
 // is in doubt given what follows: languages that are written without spaces
 // leave none after a URL either, and clients differ about symbols.
 func endsURL(r rune, after []byte) (ends, doubt bool) {

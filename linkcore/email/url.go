@@ -249,7 +249,7 @@ func addParameters(url string, parameters []Parameter) string {
 	return b.String()
 }
 
-// hasParameter tells whether a query string has a parameter of this name, in
+// hasParameter reports whether a query string has a parameter of this name, in
 // any case, also where it was joined with ; as was once usual.
 func hasParameter(query, name string) bool {
 	for query != "" {
@@ -331,7 +331,7 @@ func (h *hosts) match(host string) bool {
 	return h.exact[host] || len(h.below) > 0 && isBelow(host, h.below)
 }
 
-// isBelow tells whether host is below one of the set.
+// isBelow reports whether host is below one of the set.
 func isBelow(host string, set map[string]bool) bool {
 	for {
 		_, parent, ok := strings.Cut(host, ".")

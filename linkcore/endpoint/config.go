@@ -20,7 +20,7 @@ import (
 // Config is the endpoint's configuration; CONFIG.md says what each variable
 // means.
 type Config struct {
-	Port int // 0: one that is free, told in the log
+	Port int // 0: a free one, reported in the log
 
 	Keys      string // LINK_KEYS, a directory
 	Blocklist string // as OpenSource takes it, or "none"

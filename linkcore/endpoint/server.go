@@ -10,7 +10,7 @@ import (
 
 const (
 	// A request line of MaxTarget and the headers that browsers and proxies
-	// add. net/http allows 4 KiB more than it is told.
+	// add. net/http allows 4 KiB more than it is given.
 	maxHeader = linkcore.MaxTarget + 48<<10
 
 	readHeaderTimeout = 10 * time.Second

@@ -101,7 +101,7 @@ func eraseLines(ctx context.Context, path string, p *person, erase bool) (found 
 }
 
 // isOf returns whether a line is of the person: by the recipient or, where nothing
-// was recorded of him, by the rule that says so. clear is whether it is, or is an
+// was recorded of them, by the rule that says so. clear is whether it is, or is an
 // event that says that it is not.
 func (p *person) isOf(line []byte) (is, clear bool) {
 	var e struct {

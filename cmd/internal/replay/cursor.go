@@ -59,7 +59,7 @@ func (c cursor) write(path string) error {
 	return nil
 }
 
-// check tells whether an input begins with what the cursor was written of.
+// check reports whether an input begins with what the cursor was written of.
 func (c cursor) check(r io.Reader) error {
 	hash := sha256.New()
 	n, err := io.CopyN(hash, r, c.Offset)

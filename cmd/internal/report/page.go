@@ -692,7 +692,7 @@ func clock(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UT
 
 func short(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
 
-// clean makes a stranger's word fit to be shown: what is not seen, and what turns
+// clean makes what a client sent fit to be shown: what is not seen, and what turns
 // the direction of writing, is written out, and what is too long is cut. HTML is
 // the template's concern.
 func clean(s string, most int) string {

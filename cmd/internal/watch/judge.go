@@ -14,7 +14,7 @@ import (
 	"example.com/linktracker/linkcore/event"
 )
 
-// The rule of verdicts, as EVENTS.md tells it to readers of events.
+// The rule of verdicts, as EVENTS.md describes it.
 const (
 	burstLinks   = 3               // so many different links of one recipient and mailing
 	burstWithin  = 2 * time.Second // from the first to the last of them

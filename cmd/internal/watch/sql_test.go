@@ -313,7 +313,7 @@ func judge(events []*event.Event) map[string]seen {
 	return all
 }
 
-// together tells whether both have a part in the rule, and of the same mailing to
+// together reports whether both have a part in the rule, and of the same mailing to
 // the same recipient.
 func together(a, b *event.Event) bool {
 	for _, e := range [...]*event.Event{a, b} {

@@ -39,7 +39,7 @@ type File struct {
 	readAt time.Time // wall clock
 }
 
-// A fingerprint tells whether a file changed.
+// A fingerprint reports whether a file changed.
 type fingerprint struct {
 	info fs.FileInfo
 }
@@ -63,7 +63,7 @@ func Open(path string) (*File, error) {
 	return f, nil
 }
 
-// check tells whether the file can be read now. It is not an error if the file
+// check reports whether the file can be read now. It is not an error if the file
 // system does not answer within checkTime.
 func (f *File) check() error {
 	checked := make(chan error, 1)
