@@ -302,7 +302,7 @@ func TestReplayCursor(t *testing.T) {
 	}
 	writeFile(t, path, content)
 	other := filepath.Join(dir, "other.jsonl")
-	b.want(outcome{exitNo, "", "linkctl: " + cursorPath + " tells of a replay to file:" + clicks + ": give another --cursor, or remove it to replay to file:" + other + " too\n"},
+	b.want(outcome{exitNo, "", "linkctl: " + cursorPath + " is the cursor of a replay to file:" + clicks + ": give another --cursor, or remove it to replay to file:" + other + " too\n"},
 		"", "replay", "--clicks", "file:"+other, path)
 	if got := b.run("", "replay", "--clicks", "file:"+other, "--cursor", filepath.Join(dir, "c"), path); !strings.HasPrefix(got.stdout, "4 events replayed, ") {
 		t.Errorf("to another place: %s%s", got.stdout, got.stderr)

@@ -476,8 +476,11 @@ func cutMarkers(t *testing.T, text string, rows []corpusRow) string {
 	return text
 }
 
-// addUTM adds to a destination what it does not have.
+// addUTM adds to a destination what it does not have, unless it is signed.
 func addUTM(destination string, parameters []email.Parameter) string {
+	if strings.Contains(destination, "&sig=") {
+		return destination
+	}
 	rest, fragment, hasFragment := strings.Cut(destination, "#")
 	for _, p := range parameters {
 		if regexp.MustCompile(`[?&;]` + p.Name + `=`).MatchString(rest) {

@@ -1,6 +1,7 @@
 package email
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
@@ -268,7 +269,10 @@ func (w *Rewriter) HTML(f linkcore.Fields, src []byte) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	edits, err := m.html(src, "html", lastHTML)
+	if err := checkText(src); err != nil {
+		return Result{}, err
+	}
+	edits, err := m.html(readPage(src, false), "html", lastHTML)
 	if err != nil {
 		return Result{}, err
 	}
@@ -455,11 +459,17 @@ func (m *mail) destination(f *found, l *Link) (destination, reason string, err e
 	if url == "" {
 		return "", "it is empty", nil
 	}
+	if noTrack(url) >= 0 {
+		return "", "it opts out with " + noTrackMark, nil
+	}
 	if reason := m.unsubscribes(f.base, url); reason != "" {
 		return "", reason, nil
 	}
 	if p := placeholder(url); p != "" && !o.Placeholders {
 		return "", "it holds the placeholder " + p, nil
+	}
+	if reason := unfinished(url); reason != "" && !o.Placeholders {
+		return "", reason, nil
 	}
 	if f.problem != "" {
 		return "", f.problem, nil
@@ -519,6 +529,10 @@ func (m *mail) destination(f *found, l *Link) (destination, reason string, err e
 	}
 	if reason != "" {
 		return "", reason, nil
+	}
+	if signature := signedBy(destination); signature != "" && len(o.UTM) > 0 {
+		l.Warnings = append(l.Warnings, "no parameter was added: it is signed, by its parameter "+signature+", and would not work any more")
+		return destination, "", nil
 	}
 	return addParameters(destination, o.UTM), "", nil
 }
@@ -612,6 +626,20 @@ func isLinkID(id string) bool {
 type edit struct {
 	start, end int
 	text       string
+}
+
+// equalsApplied reports whether b is src with its edits.
+func equalsApplied(b, src []byte, edits []edit) bool {
+	at := 0
+	for _, e := range edits {
+		kept := src[at:e.start]
+		if !bytes.HasPrefix(b, kept) || len(b) < len(kept)+len(e.text) || string(b[len(kept):len(kept)+len(e.text)]) != e.text {
+			return false
+		}
+		b = b[len(kept)+len(e.text):]
+		at = e.end
+	}
+	return bytes.Equal(b, src[at:])
 }
 
 // apply appends src with its edits to dst.

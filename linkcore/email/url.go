@@ -1,6 +1,7 @@
 package email
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -30,40 +31,6 @@ func stripURL(s string) string {
 	}, s)
 }
 
-// placeholders are how templates mark what is filled in later: Handlebars,
-// Liquid and Jinja; Liquid's and Jinja's statements; Mailchimp; TYPO3 and
-// others; Salesforce. The first two can't stand in a URL for another reason,
-// and an attribute that ends at a quote within one has its beginning only.
-var placeholders = []struct {
-	open, close string
-	both        bool
-}{
-	{"{{", "}}", false},
-	{"{%", "%}", false},
-	{"*|", "|*", true},
-	{"[[", "]]", true},
-	{"%%", "%%", true},
-}
-
-// placeholder returns a placeholder that the URL holds, shortened, or "".
-func placeholder(url string) string {
-	for _, p := range placeholders {
-		i := strings.Index(url, p.open)
-		if i < 0 {
-			continue
-		}
-		rest := url[i+len(p.open):]
-		n := strings.Index(rest, p.close)
-		switch {
-		case n >= 0:
-			return shorten(url[i:i+len(p.open)+n+len(p.close)], 40)
-		case !p.both:
-			return shorten(url[i:], 40)
-		}
-	}
-	return ""
-}
-
 // schemeOf returns a URL's scheme, without the colon, or "" if it has none.
 func schemeOf(url string) string {
 	for i := 0; i < len(url); i++ {
@@ -77,6 +44,20 @@ func schemeOf(url string) string {
 		}
 	}
 	return ""
+}
+
+// noTrackMark in the scheme, https+notrack://, opts out where no attribute can, as in
+// Postal. It is taken out of the mail.
+const noTrackMark = "+notrack"
+
+// noTrack returns where a URL has that mark, or -1.
+func noTrack(url string) int {
+	url = url[:min(len(url), 64)]
+	i := strings.Index(url, "://")
+	if i < len(noTrackMark) || !strings.EqualFold(url[i-len(noTrackMark):i], noTrackMark) || !isHTTP(strings.TrimLeft(url[:i-len(noTrackMark)], " \t\r\n")) {
+		return -1
+	}
+	return i - len(noTrackMark)
 }
 
 func isHTTP(scheme string) bool {
@@ -273,16 +254,15 @@ func unescape(s string) string {
 		return s
 	}
 	var b strings.Builder
+	b.Grow(len(s))
 	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) {
-			var c byte
-			if n, err := fmt.Sscanf(s[i+1:i+3], "%02x", &c); n == 1 && err == nil {
-				b.WriteByte(c)
-				i += 2
-				continue
-			}
+		if isEscape(s[i:]) {
+			c, _ := hex.DecodeString(s[i+1 : i+3])
+			b.Write(c)
+			i += 2
+		} else {
+			b.WriteByte(s[i])
 		}
-		b.WriteByte(s[i])
 	}
 	return b.String()
 }
