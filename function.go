@@ -51,7 +51,7 @@ func init() {
 // decoded already, and its redirects lack the endpoint's headers. So the links
 // are served here, before the framework's main begins, and the framework is left
 // a port that nobody asks. A main that listens elsewhere than at PORT has the
-// function as ever, behind its ServeMux.
+// function as usual, behind its ServeMux.
 func start() (*endpoint.Endpoint, error) {
 	c, err := endpoint.ParseConfig(os.Getenv)
 	if err != nil {

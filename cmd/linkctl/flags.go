@@ -132,7 +132,7 @@ func (t *tool) fieldsFrom(get func(name string) (value string, given bool)) (fie
 	return fields, nil
 }
 
-// aboutFlag tells whether a link could not be made for a field that is a flag:
+// aboutFlag reports whether a link could not be made for a field that is a flag:
 // such an error is the same for every destination.
 func aboutFlag(c *cobra.Command, err error) bool {
 	var field *linkcore.FieldError

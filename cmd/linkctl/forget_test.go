@@ -248,7 +248,7 @@ func TestForgetBigQueryFails(t *testing.T) {
 	}{
 		{403, "Access Denied: Table my-project:linktracker_clicks.clicks: User does not have permission", "your account needs the roles roles/bigquery.dataEditor on the table and roles/bigquery.jobUser on its project, as Terraform's variable `privacy_members` gives them"},
 		{404, "Not found: Dataset my-project:linktracker_clicks", "check the names in --bigquery"},
-		{400, "Unrecognized name: recipient at [1:50]", "this is no table of click events"},
+		{400, "Unrecognized name: recipient at [1:50]", "this is not a table of click events"},
 		{400, "Could not serialize access to table due to concurrent update", "somebody else changes the table just now; try again"},
 		{400, "Syntax error", "Syntax error"},
 		{503, "backend", "BigQuery did not answer as it should; try again"},
@@ -497,7 +497,7 @@ func TestForgetAsks(t *testing.T) {
 		}
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), []string{"forget", "acme/r83jf", "--events", path}, slave, &stdout, &stderr, b.environ)
-		question := path + ": 5 lines to delete\nDelete all this of acme/r83jf for good, and record no more of this person? Type yes: "
+		question := path + ": 5 lines to delete\nPermanently delete all this of acme/r83jf, and record no more of this person? Type yes: "
 		content, _ := os.ReadFile(path)
 		if code != want || !strings.HasPrefix(stderr.String(), question) {
 			t.Errorf("%q: %d\n%s%s", answer, code, stdout.String(), stderr.String())

@@ -157,9 +157,9 @@ func TestInspect(t *testing.T) {
 			want: good + "x\n" + strings.Replace(parts, "  destination  https://example.com", "  destination  https://example.comx", 1) +
 				"  verified     no: " + linkcore.ErrTag.Error() + "\n"},
 		{name: "cut", url: shortened, code: exitNo,
-			want: shortened + "\n  host         links.example.com\n  problem      the first path segment is no token: its tag has not 22 characters of base64url: it was cut, or something was added to it\n  verified     no: " + linkcore.ErrNotLink.Error() + "\n"},
+			want: shortened + "\n  host         links.example.com\n  problem      the first path segment is not a token: its tag has not 22 characters of base64url: it was cut, or something was added to it\n  verified     no: " + linkcore.ErrNotLink.Error() + "\n"},
 		{name: "cut, without keys", url: shortened, without: true, code: exitNo,
-			want: shortened + "\n  host         links.example.com\n  problem      the first path segment is no token: its tag has not 22 characters of base64url: it was cut, or something was added to it\n  well formed  no\n" + untried},
+			want: shortened + "\n  host         links.example.com\n  problem      the first path segment is not a token: its tag has not 22 characters of base64url: it was cut, or something was added to it\n  well formed  no\n" + untried},
 		{name: "unknown key", url: strings.Replace(good, "/c1.", "/c9.", 1), code: exitNo,
 			want: strings.Replace(good, "/c1.", "/c9.", 1) + "\n" + strings.Replace(parts, "key          1", "key          9", 1) +
 				"  verified     no: the key that the token names is not in the key ring, which has 1\n"},
@@ -169,7 +169,7 @@ func TestInspect(t *testing.T) {
 		{name: "no URL", url: "hello", code: exitNo,
 			want: "hello\n  problem      a tracked URL begins with https:// or http://\n  well formed  no\n" + untried},
 		{name: "hostile", url: "https://links.example.com/\x1b[2J\u202Ex?\xff", without: true, code: exitNo,
-			want: `https://links.example.com/\x1b[2J\u202ex?\xff` + "\n  host         links.example.com\n  problem      the first path segment is no token: it begins with \"\\x1b\", not with the kind c, o, u or s\n  well formed  no\n" + untried},
+			want: `https://links.example.com/\x1b[2J\u202ex?\xff` + "\n  host         links.example.com\n  problem      the first path segment is not a token: it begins with \"\\x1b\", not with the kind c, o, u or s\n  well formed  no\n" + untried},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := &bench{t, b.environ}

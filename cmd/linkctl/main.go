@@ -29,7 +29,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	// From the first signal on, the next one kills: a write that hangs must not
-	// keep anyone from his prompt.
+	// keep anyone from their prompt.
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 }
@@ -125,7 +125,7 @@ func (t *tool) complain(format string, args ...any) {
 	fmt.Fprintf(t.stderr, "linkctl: %s\n", printable(message))
 }
 
-// note writes one line to standard error that is no complaint.
+// note writes one line to standard error that is not a complaint.
 func (t *tool) note(format string, args ...any) {
 	t.stdout.Flush()
 	fmt.Fprintf(t.stderr, "%s\n", printable(fmt.Sprintf(format, args...)))

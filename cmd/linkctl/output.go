@@ -20,8 +20,8 @@ import (
 	"golang.org/x/term"
 )
 
-// printable returns s with what is not printable, the bytes that are no UTF-8
-// included, escaped as in a Go string: rules and links are strangers' bytes, and
+// printable returns s with what is not printable, the bytes that are not UTF-8
+// included, escaped as in a Go string: rules and links hold others' bytes, and
 // a terminal obeys some of them. A line end is escaped too, so a line stays one.
 func printable(s string) string {
 	clean := true
@@ -111,7 +111,7 @@ func (w jsonWriter) Write(data []byte) (int, error) {
 }
 
 // escapeJSON escapes in JSON what is not printable, but for line ends, which
-// stand between its tokens: a stranger's bytes must not speak to the terminal.
+// stand between its tokens: bytes that others sent must not control the terminal.
 func escapeJSON(data []byte) []byte {
 	line := make([]byte, 0, len(data))
 	for _, r := range string(data) {
@@ -169,8 +169,8 @@ func (t *tool) say(format string, args ...any) {
 	fmt.Fprintf(t.stdout, "%s\n", printable(fmt.Sprintf(format, args...)))
 }
 
-// terminalWidth returns what tells the terminal's width in characters, or nil if
-// standard output is no terminal.
+// terminalWidth returns a function that returns the terminal's width in characters, or nil if
+// standard output is not a terminal.
 func (t *tool) terminalWidth() func() int {
 	if !isTerminal(t.out) {
 		return nil
@@ -208,7 +208,7 @@ func cut(s string) string { return shorten(s, 81) }
 // plainWord is what every shell takes for one word that is as it is written.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+:,./][A-Za-z0-9_@%+:,./-]*$`)
 
-// shellWord returns s as it is given to a shell: what strangers put into a link is
+// shellWord returns s as it is given to a shell: what others put into a link is
 // in commands that people copy.
 func shellWord(s string) string {
 	if plainWord.MatchString(s) {

@@ -268,9 +268,9 @@ func TestReplayCursor(t *testing.T) {
 		t.Errorf("exit code %d\n%s", got.code, got.stdout)
 	}
 	for n, want := range []string{
-		`linkctl: line 2: has the words "event spilled" and is no JSON: `,
+		`linkctl: line 2: has the words "event spilled" and is not JSON: `,
 		`linkctl: line 4: spilled event: the event is missing`,
-		`linkctl: line 6: has the words "event spilled" and is no JSON: `,
+		`linkctl: line 6: has the words "event spilled" and is not JSON: `,
 	} {
 		if lines := strings.Split(got.stderr, "\n"); len(lines) != 4 || !strings.HasPrefix(lines[n], want) {
 			t.Errorf("line %d is not %s:\n%s", n, want, got.stderr)
@@ -302,13 +302,13 @@ func TestReplayCursor(t *testing.T) {
 	}
 	writeFile(t, path, content)
 	other := filepath.Join(dir, "other.jsonl")
-	b.want(outcome{exitNo, "", "linkctl: " + cursorPath + " tells of a replay to file:" + clicks + ": give another --cursor, or remove it to replay to file:" + other + " too\n"},
+	b.want(outcome{exitNo, "", "linkctl: " + cursorPath + " is the cursor of a replay to file:" + clicks + ": give another --cursor, or remove it to replay to file:" + other + " too\n"},
 		"", "replay", "--clicks", "file:"+other, path)
 	if got := b.run("", "replay", "--clicks", "file:"+other, "--cursor", filepath.Join(dir, "c"), path); !strings.HasPrefix(got.stdout, "4 events replayed, ") {
 		t.Errorf("to another place: %s%s", got.stdout, got.stderr)
 	}
 	writeFile(t, cursorPath, "{")
-	b.want(outcome{exitNo, "", "linkctl: " + cursorPath + " is no cursor: give another --cursor, or remove it to begin again\n"}, "", "replay", path)
+	b.want(outcome{exitNo, "", "linkctl: " + cursorPath + " is not a cursor: give another --cursor, or remove it to begin again\n"}, "", "replay", path)
 }
 
 // taker is a Pub/Sub that answers as it is told, on a real socket.
@@ -608,8 +608,8 @@ func TestReplayErrors(t *testing.T) {
 		{"replay --clicks pubsub://p/a/b ok", exitUsage, `where the events should go (--clicks, CLICKS): "pubsub://p/a/b" is neither `},
 		{"replay --clicks file: ok", exitUsage, `where the events should go (--clicks, CLICKS): "file:" is neither `},
 		{"replay --clicks file:none/x ok", exitNo, "the folder none does not exist: make it first\n"},
-		{"replay --clicks file:x pubsub://p/spill", exitUsage, `"pubsub://p/spill" is no subscription: give pubsub://PROJECT/subscriptions/NAME`},
-		{"replay --clicks file:x pubsub://p/subscriptions/a/b", exitUsage, `"pubsub://p/subscriptions/a/b" is no subscription: give `},
+		{"replay --clicks file:x pubsub://p/spill", exitUsage, `"pubsub://p/spill" is not a subscription: give pubsub://PROJECT/subscriptions/NAME`},
+		{"replay --clicks file:x pubsub://p/subscriptions/a/b", exitUsage, `"pubsub://p/subscriptions/a/b" is not a subscription: give `},
 		{"replay --dry-run pubsub://p/subscriptions/spill", exitUsage, "--dry-run is for files: "},
 		{"replay --cursor c -", exitUsage, "--cursor is for files: "},
 		{"replay --cursor c pubsub://p/subscriptions/spill", exitUsage, "--cursor is for files: "},

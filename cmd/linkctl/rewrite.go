@@ -26,8 +26,9 @@ const maxMail = 256 << 20
 const rewriteHelp = `Puts tracking into a finished mail: replaces its links by tracked ones and writes
 the mail to standard output, or to --output. Every other byte stays as it is.
 
-The mail is a message (.eml), HTML or plain text, told by its content; --type says
-which where that fails. Without FILE, or with -, it is read from standard input.
+The mail is a message (.eml), HTML or plain text, which its content shows; --type
+says which where that fails. Without FILE, or with -, it is read from standard
+input.
 
 Left alone are other schemes (mailto:, tel:), fragments, URLs with placeholders of
 a template, links that are tracked already, those of the mail's List-Unsubscribe,
@@ -89,7 +90,7 @@ func rewriteFlags(flags *pflag.FlagSet) {
 	flags.String("base-url", "", "`URL` where the links begin: https://links.example.com (LINK_BASE_URL)")
 	fieldFlags(flags)
 	flags.String("tracking", "full", "`HOW` to track: full, anonymous (no recipient, the same links in every mail) or off")
-	flags.Bool("sealed", false, "hide what links hold from whoever reads the mail")
+	flags.Bool("sealed", false, "hide what links hold from readers of the mail")
 	flags.String("form", "path", "`FORM` of the links: path or query")
 	flags.Bool("labels", false, "give links a label made of their text, where their form has a place for one")
 	flags.StringArray("utm", nil, "add `NAME=VALUE`, such as utm_source=news, to destinations that have no parameter of that name (repeatable)")
@@ -101,7 +102,7 @@ func rewriteFlags(flags *pflag.FlagSet) {
 	flags.String("visible-url", "track", "`WHAT` to do with a link whose text is another URL: track, skip or refuse")
 	flags.String("shorteners", "track", "`WHAT` to do with link shorteners, likewise")
 	flags.String("one-time", "skip", "`WHAT` to do with one-time links such as a password reset, likewise")
-	flags.String("pixel", "none", "`PLACE` of the picture that tells that the mail was opened: end, top or none")
+	flags.String("pixel", "none", "`PLACE` of the pixel, a picture that reports that the mail was opened: end, top or none")
 	flags.String("pixel-base-url", "", "`URL` where the picture's link begins (default as the links)")
 	flags.String("honeypot", "", "add an invisible link to `URL`, which only scanners follow")
 	flags.Bool("list-unsubscribe", false, "add the header fields of one-click unsubscribing to a message that has none")

@@ -50,7 +50,7 @@ func kindsHelp(columns func(blocklist.Kind) (left, right string)) string {
 }
 
 // parseRules reads the rules that the arguments or standard input give. Every
-// rule that is malformed is told on standard error before it fails, and check
+// rule that is malformed is reported on standard error before it fails, and check
 // may refuse more of them.
 func (t *tool) parseRules(c *cobra.Command, args []string, check func(*blocklist.Rule) error) ([]blocklist.Rule, error) {
 	var rules []blocklist.Rule

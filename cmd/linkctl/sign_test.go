@@ -112,7 +112,7 @@ func TestSignList(t *testing.T) {
 		t.Errorf("link %q", link.Link)
 	}
 
-	// A name is no id: a template that numbers its links has no two the same.
+	// A name is not an id: a template that numbers its links has no two the same.
 	ids := map[string]bool{}
 	for range 3 {
 		for line := range strings.Lines(b.succeed("https://example.com/a\nhttps://example.com/b\n", "sign", "--recipient", "r1", "--link", "cta")) {

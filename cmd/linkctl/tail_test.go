@@ -487,7 +487,7 @@ func TestTailEnds(t *testing.T) {
 			t.Errorf("the line is %q", line)
 		}
 	}
-	if code := s.end(); code != exitYes || strings.Count(s.stderr.String(), "linkctl: warning: passed over: this is no event") != 2 {
+	if code := s.end(); code != exitYes || strings.Count(s.stderr.String(), "linkctl: warning: passed over: this is not an event") != 2 {
 		t.Errorf("exit code %d: %s", code, s.stderr)
 	}
 

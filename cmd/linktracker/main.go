@@ -130,7 +130,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return 0
 }
 
-// serveMetrics serves the metrics page until it is told to stop, which is after
+// serveMetrics serves the metrics page until it is to stop, which is after
 // the endpoint, so that what a stop does can be seen there. That page is not
 // what anybody's click depends on: it ends nothing if it fails.
 func serveMetrics(e *endpoint.Endpoint, listener net.Listener) (stop func()) {

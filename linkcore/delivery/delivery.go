@@ -109,7 +109,7 @@ type Delivery struct {
 	delivered atomic.Uint64
 	spilled   atomic.Uint64
 	lost      atomic.Uint64
-	untold    atomic.Uint64 // of these, what no log tells yet
+	untold    atomic.Uint64 // of these, what the log does not report yet
 	spilling  atomic.Int64  // bytes of the events that are being spilled
 	unsafe    atomic.Int64  // events that Close waits for
 
@@ -184,7 +184,7 @@ func New(sink event.Sink, o Options) *Delivery {
 	return d
 }
 
-// Hold tells whether [Delivery.Deliver] returns only when the event is safe, so
+// Hold reports whether [Delivery.Deliver] returns only when the event is safe, so
 // that the response is to be flushed before and ended after it.
 func (d *Delivery) Hold() bool { return d.o.Mode == Hold }
 
@@ -285,7 +285,7 @@ func (d *Delivery) end(n int) {
 func (d *Delivery) schedule() {
 	switch {
 	case len(d.queue) == 0 || d.calls == d.batch.Calls:
-		// Who takes from it looks again when he is done.
+		// The run that takes from it looks again when it is done.
 	case d.due():
 		d.calls++
 		go d.run()
@@ -300,7 +300,7 @@ func (d *Delivery) schedule() {
 	}
 }
 
-// due tells whether the oldest events are to be delivered now. The lock is held.
+// due reports whether the oldest events are to be delivered now. The lock is held.
 func (d *Delivery) due() bool {
 	return d.batch.Delay == 0 || d.closed || len(d.queue) >= d.batch.Count || d.now()-d.queue[0].since >= int64(d.batch.Delay)
 }
@@ -425,7 +425,7 @@ func (d *Delivery) reason(err error) (reason string, fails bool) {
 	return "failed", true
 }
 
-// admits tells whether the sink is to be tried: always while it works, once a
+// admits reports whether the sink is to be tried: always while it works, once a
 // second while it does not.
 func (d *Delivery) admits(now int64) bool {
 	if d.failures.Load() < failuresToOpen {
@@ -476,7 +476,7 @@ func (e *encoder) encode(batch []waiting) []event.Message {
 	return e.messages
 }
 
-// A notice is what is told once in a while.
+// A notice is logged once in a while.
 type notice struct{ next atomic.Int64 } // nanoseconds since the delivery's start
 
 func (n *notice) due(now int64, interval time.Duration) bool {

@@ -12,7 +12,7 @@ import (
 
 const (
 	// A request line of MaxTarget and the headers that browsers and proxies
-	// add. net/http allows 4 KiB more than it is told.
+	// add. net/http allows 4 KiB more than it is given.
 	maxHeader = linkcore.MaxTarget + 48<<10
 
 	readHeaderTimeout = 10 * time.Second
@@ -54,7 +54,7 @@ func (s *Server) Serve(l net.Listener) error {
 func (e *Endpoint) Server(c Config) *Server {
 	return &Server{log: e.Log, Server: &http.Server{
 		Handler: e,
-		// `OPTIONS *` gets the answer that everything else gets that is no link.
+		// `OPTIONS *` gets the answer that everything else gets that is not a link.
 		DisableGeneralOptionsHandler: true,
 		ReadHeaderTimeout:            readHeaderTimeout,
 		ReadTimeout:                  c.DeliveryTimeout + slowClient,

@@ -1,5 +1,5 @@
 // Package record makes events of requests for tracked links: what a [Recorder] keeps
-// of a request, and by which signals it tells people from machines. agents.tsv and
+// of a request, and by which signals it distinguishes people from machines. agents.tsv and
 // networks.tsv are the lists of machines.
 package record
 
@@ -22,7 +22,7 @@ type PrivacySignals string
 
 // What privacy signals do.
 const (
-	RecordSignals    PrivacySignals = "record"    // the event tells them
+	RecordSignals    PrivacySignals = "record"    // the event holds them
 	AnonymiseSignals PrivacySignals = "anonymise" // and an open becomes untracked
 )
 
@@ -153,7 +153,7 @@ type Outcome struct {
 	Secure       bool       // the client spoke HTTPS; false where that is not known
 }
 
-// Record makes the event of a request for a link, and tells whether a machine
+// Record makes the event of a request for a link, and reports whether a machine
 // made it. Received is when the request came. The event keeps no memory of the
 // request or the link.
 func (rc *Recorder) Record(r *http.Request, received time.Time, link *linkcore.Link, o Outcome) *event.Event {

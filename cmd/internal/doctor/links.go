@@ -53,7 +53,7 @@ type answer struct {
 
 func (a *answer) location() string { return a.header.Get("Location") }
 
-// isEndpoints tells whether the endpoint itself answered: fronts do not send
+// isEndpoints reports whether the endpoint itself answered: fronts do not send
 // its headers.
 func (a *answer) isEndpoints() bool {
 	return a.header.Get("X-Robots-Tag") == "noindex, nofollow" && a.header.Get("Referrer-Policy") == "no-referrer"

@@ -421,7 +421,7 @@ func BenchmarkPubSub(b *testing.B) {
 }
 
 // A batch that is refused once, as when a schema's revision arrives, and whose
-// parts are then taken, is no failure.
+// parts are then taken, is not a failure.
 func TestPubSubRefusedOnce(t *testing.T) {
 	var once sync.Once
 	f := &fault{answer: func(context.Context, *pubsubpb.PublishRequest) (err error) {
