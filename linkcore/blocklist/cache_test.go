@@ -258,7 +258,7 @@ func decide(t testing.TB, c *Cache, destination string) (Decision, bool) {
 	return c.Decide(t.Context(), &Request{Link: &linkcore.Link{Destination: destination}, Now: time.Now()})
 }
 
-// blocked tells whether the cache blocks the destination.
+// blocked reports whether the cache blocks the destination.
 func blocked(t testing.TB, c *Cache, destination string) bool {
 	t.Helper()
 	d, known := decide(t, c, destination)

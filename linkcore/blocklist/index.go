@@ -284,7 +284,7 @@ func (m *match) consider(p *packed, r *record) {
 	}
 }
 
-// before tells whether a redirect wins over another of the same value.
+// before reports whether a redirect wins over another of the same value.
 func (p *packed) before(r *record, q *packed, s *record) bool {
 	if r.updated != s.updated {
 		return r.updated > s.updated
@@ -407,7 +407,7 @@ func (x *Index) rebased(now int64) *Index {
 	return newIndex(merge(x.base, x.delta), nothing, now)
 }
 
-// large tells whether it is time for that: to make a delta takes 2 ms beside a
+// large reports whether it is time for that: to make a delta takes 2 ms beside a
 // base of a million, and a new base is made after that many changes.
 func (x *Index) large() bool { return len(x.delta.records) > 1000+len(x.base.records)/100 }
 

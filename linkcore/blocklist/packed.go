@@ -285,13 +285,13 @@ func (p *packed) rule(r *record) rule {
 	}
 }
 
-// indexed tells whether the rule does anything at that time, in Unix
+// indexed reports whether the rule does anything at that time, in Unix
 // microseconds, or later.
 func (r *record) indexed(now int64) bool {
 	return r.keyLength > 0 && !r.deleted && now < r.expires
 }
 
-// live tells whether the rule does anything at a time in Unix microseconds.
+// live reports whether the rule does anything at a time in Unix microseconds.
 func (p *packed) live(r *record, now int64) bool {
 	return now < r.expires && (!r.detailed || p.details(r).starts <= now)
 }
