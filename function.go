@@ -58,13 +58,13 @@ func start() (*endpoint.Endpoint, error) {
 		return nil, err
 	}
 	var listener net.Listener
-	if port := os.Getenv("PORT"); port != "" {
+	if os.Getenv("PORT") != "" {
 		host := ""
 		if os.Getenv("LOCAL_ONLY") == "true" { // as the platform's main reads it
 			host = "127.0.0.1"
 		}
-		if listener, err = net.Listen("tcp", net.JoinHostPort(host, port)); err != nil {
-			return nil, fmt.Errorf("PORT: %w", err)
+		if listener, err = c.Listen(host); err != nil {
+			return nil, err
 		}
 		os.Setenv("PORT", "0")
 	}

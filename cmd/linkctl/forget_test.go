@@ -366,53 +366,6 @@ func TestForgetFileFails(t *testing.T) {
 	}
 }
 
-// A line that holds the name and is not understood is never passed over.
-func TestForgetForms(t *testing.T) {
-	testsize.Medium(t)
-	t.Parallel()
-	spilled := func(recipient string) string {
-		return `{"message":"event spilled","event":{"event_id":"s1","event_type":"click","occurred_at":"2026-05-04T09:32:01Z","customer":"acme","recipient":"` + recipient + `"}}`
-	}
-	text := func(s string) string {
-		quoted, err := json.Marshal(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return `{"textPayload":` + string(quoted) + `}`
-	}
-	for name, test := range map[string]struct {
-		line    string
-		deleted int
-		unclear bool
-	}{
-		"json":        {line: `{"jsonPayload":` + spilled("r83jf") + `}`, deleted: 1},
-		"text":        {line: text(spilled("r83jf")), deleted: 1},
-		"marked":      {line: "\uFEFF" + spilled("r83jf"), deleted: 1},
-		"other":       {line: text(spilled("r1"))},
-		"other named": {line: text(spilled("r83jfX"))},
-		"prose":       {line: text("event spilled: customer acme, recipient r83jf, not JSON"), unclear: true},
-		"escaped":     {line: `{"message":"\u0072\u00383jf"}`, unclear: true},
-		"percent":     {line: `GET /?recipient=%7283jf`, unclear: true},
-		"log line":    {line: `{"message":"alert","subject":"acme/r83jf"}`, unclear: true},
-		"long":        {line: `{"event_id":"x","pad":"` + strings.Repeat("a", 2<<20) + `","recipient":"r83jf"}`, unclear: true},
-		"long other":  {line: `{"event_id":"x","pad":"` + strings.Repeat("a", 2<<20) + `"}`},
-	} {
-		b := newBench(t)
-		path := filepath.Join(t.TempDir(), "log")
-		writeFile(t, path, test.line+"\n")
-		got := b.run("", "forget", "acme/r83jf", "--events", path, "--yes")
-		content, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		changed := string(content) != test.line+"\n"
-		if (got.code == exitNo) != test.unclear || strings.Contains(got.stderr, "cannot be understood, the first is line 1") != test.unclear ||
-			!strings.Contains(got.stdout, fmt.Sprintf("%d line", test.deleted)) || changed != (test.deleted > 0) || changed && strings.Contains(string(content), "r83jf") {
-			t.Errorf("%s: exits with %d, changed: %v, %.300s%s", name, got.code, changed, got.stdout, got.stderr)
-		}
-	}
-}
-
 func TestForgetRule(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, b *bench) {

@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/lines"
 	"example.com/linktracker/linkcore/testsize"
 )
 
@@ -41,7 +42,7 @@ func readVectors(t *testing.T) vectors {
 func asLine(host, target string) (string, bool) {
 	line := "https://" + host + target
 	ok := strings.HasPrefix(target, "/") && !strings.ContainsFunc(line, func(r rune) bool { return r == '#' || unicode.IsSpace(r) }) &&
-		host != "" && !strings.ContainsAny(host, "/?#") && len(line) <= maxLine
+		host != "" && !strings.ContainsAny(host, "/?#") && len(line) <= lines.Limit
 	return line, ok
 }
 
@@ -190,8 +191,8 @@ func TestInspect(t *testing.T) {
 	if got.code != exitNo || strings.Count(got.stdout, "\n\nhttps://") != 2 {
 		t.Errorf("exits with %d\n%s", got.code, got.stdout)
 	}
-	got = b.run(good+"\n"+strings.Repeat("x", maxLine+1)+"\n"+good+"\n", "inspect", "--json")
-	if got.code != exitNo || strings.Count(got.stdout, `"verified":true`) != 2 || !strings.Contains(got.stdout, `"problems":["line 2: is longer than 65536 bytes"]`) {
+	got = b.run(good+"\n"+strings.Repeat("x", lines.Limit+1)+"\n"+good+"\n", "inspect", "--json")
+	if got.code != exitNo || strings.Count(got.stdout, `"verified":true`) != 2 || !strings.Contains(got.stdout, `"problems":["line 2: is longer than 1048576 bytes"]`) {
 		t.Errorf("exits with %d\n%s", got.code, got.stdout)
 	}
 }

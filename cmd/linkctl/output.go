@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 	"time"
 	"unicode"
 	"unicode/utf16"
@@ -73,39 +76,19 @@ func (t *table) row(cells ...string) {
 // widest cell. A column that is empty in every row but the first, the heading,
 // is left out; other empty cells hold a dash.
 func (t *table) writeTo(w io.Writer) error {
-	if len(t.rows) == 0 {
-		return nil
-	}
-	width := make([]int, len(t.rows[0]))
-	for n, row := range t.rows {
-		for i, cell := range row {
-			if n > 0 && cell != "" {
-				width[i] = max(width[i], len([]rune(cell)), len(t.rows[0][i]))
-			}
-		}
-	}
-	if len(t.rows) == 1 {
-		return nil
-	}
+	aligned := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range t.rows {
-		var line strings.Builder
+		var cells []string
 		for i, cell := range row {
-			if width[i] == 0 {
-				continue
+			if slices.ContainsFunc(t.rows[1:], func(row []string) bool { return row[i] != "" }) {
+				cells = append(cells, cmp.Or(cell, "-"))
 			}
-			if line.Len() > 0 {
-				line.WriteString("  ")
-			}
-			if cell == "" {
-				cell = "-"
-			}
-			fmt.Fprintf(&line, "%-*s", width[i], cell)
 		}
-		if _, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " ")); err != nil {
-			return err
+		if cells != nil {
+			fmt.Fprintln(aligned, strings.Join(cells, "\t"))
 		}
 	}
-	return nil
+	return aligned.Flush()
 }
 
 // writeJSON writes v as one line.
@@ -220,17 +203,7 @@ func shorten(s string, limit int) string {
 }
 
 // cut shortens what is quoted in a message.
-func cut(s string) string {
-	const most = 80 // bytes
-	if len(s) <= most {
-		return s
-	}
-	n := most
-	for n > most-utf8.UTFMax && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "…"
-}
+func cut(s string) string { return shorten(s, 81) }
 
 // plainWord is what every shell takes for one word that is as it is written.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+:,./][A-Za-z0-9_@%+:,./-]*$`)

@@ -377,36 +377,6 @@ func (s *taker) wantOnce(t *testing.T, events, doubles int) {
 	}
 }
 
-// Stopped, a replay goes on where it was, and nothing comes twice.
-func TestReplayInterrupted(t *testing.T) {
-	testsize.Medium(t)
-	b := newBench(t)
-	const events = 1500
-	path := filepath.Join(t.TempDir(), "spilled.jsonl")
-	writeFile(t, path, spilledLines(1, events))
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	s := startTaker(t, b, func(s *taker, _ string) error {
-		if s.count() >= 700 {
-			cancel()
-		}
-		time.Sleep(time.Millisecond) // what a call takes
-		return nil
-	})
-	var stdout, stderr bytes.Buffer
-	if code := run(ctx, []string{"replay", path}, strings.NewReader(""), &stdout, &stderr, b.environ); code != exitInterrupted {
-		t.Errorf("exit code %d: %s%s", code, &stdout, &stderr)
-	}
-	n := s.count()
-	if n < 700 || n >= events || !strings.HasPrefix(stdout.String(), fmt.Sprintf("%d events replayed, ", n)) {
-		t.Errorf("%d events were taken: %s", n, &stdout)
-	}
-	if out := b.succeed("", "replay", path); !strings.HasPrefix(out, fmt.Sprintf("%d events replayed, ", events-n)) {
-		t.Errorf("the second run printed %s", out)
-	}
-	s.wantOnce(t, events, 0)
-}
-
 // Killed, a replay loses nothing, and what may come twice is bounded.
 func TestReplayKilled(t *testing.T) {
 	testsize.Medium(t)
@@ -496,16 +466,6 @@ func TestReplayRefused(t *testing.T) {
 	want := "2 events replayed, of 2026-05-04T09:32:02Z to 2026-05-04T09:32:05Z\n  1 spilled as: refused\n  1 spilled as: timed out\n7 events replayed by earlier runs\n"
 	b.want(outcome{exitYes, want, ""}, "", "replay", path)
 	s.wantOnce(t, 9, 0)
-
-	// A topic that takes nothing is not asked for ever.
-	mended = false
-	writeFile(t, path, strings.Repeat(spilledLine(2, ""), 1)+spilledLines(10, 10+replay.MaxRefused+2*replay.Window))
-	os.Remove(path + ".cursor")
-	s.answer = func(*taker, string) error { return status.Error(codes.InvalidArgument, "schema") }
-	got := b.run("", "replay", path)
-	if last := fmt.Sprintf("linkctl: %d events were refused, so the rest was not tried: mend the topic's schema first\n", replay.MaxRefused); got.code != exitNo || !strings.HasSuffix(got.stderr, last) {
-		t.Errorf("exit code %d: %s", got.code, got.stderr[max(0, len(got.stderr)-300):])
-	}
 }
 
 // From the spill subscription: what was published is acknowledged, what can't be

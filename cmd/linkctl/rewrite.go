@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/durable"
@@ -41,7 +42,10 @@ the whole mail was written.
 
 --report says on standard error which links were tracked, which were left alone
 and why. --dry-run writes no mail, and the report to standard output. Without a
-report, warnings are on standard error; as JSON, the report has them.`
+report, warnings are on standard error; as JSON, the report has them.
+
+--serve keeps the process for many mails: linkcore/email/EMAIL.md describes the
+requests. Flags that are given hold for each mail that does not say otherwise.`
 
 func (t *tool) rewriteCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -55,7 +59,28 @@ func (t *tool) rewriteCommand() *cobra.Command {
   printf '%s\n' '<a href="https://example.com/pricing">Pricing</a>' | linkctl rewrite --recipient r1`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	flags := c.Flags()
+	rewriteFlags(c.Flags())
+	completeFrom(c, "type", "auto", "message", "html", "text")
+	completeFrom(c, "report", "table", "json")
+	completeFrom(c, "sent", "now")
+	completeFrom(c, "tracking", "full", "anonymous", "off")
+	completeFrom(c, "form", "path", "query")
+	completeFrom(c, "pixel", "end", "top", "none")
+	for _, flag := range []string{"visible-url", "shorteners", "one-time"} {
+		completeFrom(c, flag, "track", "skip", "refuse")
+	}
+	c.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	c.RunE = t.rewrite
+	return c
+}
+
+// rewriteFlags are the options of a command, and of a request to --serve.
+func rewriteFlags(flags *pflag.FlagSet) {
 	flags.StringP("output", "o", "", "write the mail to `FILE` instead, whole or not at all")
 	flags.String("type", "auto", "`TYPE` of the mail: message, html, text, or auto to tell by its content")
 	flags.String("report", "", "say what was done with each link; `FORMAT` is table or json")
@@ -82,23 +107,7 @@ func (t *tool) rewriteCommand() *cobra.Command {
 	flags.String("honeypot", "", "add an invisible link to `URL`, which only scanners follow")
 	flags.Bool("list-unsubscribe", false, "add the header fields of one-click unsubscribing to a message that has none")
 	flags.String("unsubscribe-mailto", "", "`ADDRESS` that they name in addition")
-	completeFrom(c, "type", "auto", "message", "html", "text")
-	completeFrom(c, "report", "table", "json")
-	completeFrom(c, "sent", "now")
-	completeFrom(c, "tracking", "full", "anonymous", "off")
-	completeFrom(c, "form", "path", "query")
-	completeFrom(c, "pixel", "end", "top", "none")
-	for _, flag := range []string{"visible-url", "shorteners", "one-time"} {
-		completeFrom(c, flag, "track", "skip", "refuse")
-	}
-	c.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		return nil, cobra.ShellCompDirectiveDefault
-	}
-	c.RunE = t.rewrite
-	return c
+	flags.String("serve", "", "answer HTTP requests at `ADDRESS`, such as 127.0.0.1:8026 or /run/linkctl.sock, each with a mail and its options")
 }
 
 // mailTypes are the ways to rewrite, by the value of --type.
@@ -111,6 +120,12 @@ var mailTypes = map[string]func(*email.Rewriter, linkcore.Fields, []byte) (email
 
 func (t *tool) rewrite(c *cobra.Command, args []string) error {
 	value := func(name string) string { return c.Flag(name).Value.String() }
+	if address := value("serve"); c.Flag("serve").Changed {
+		if len(args) > 0 || c.Flag("output").Changed {
+			return usagef("--serve takes mails by HTTP: give neither a file nor --output")
+		}
+		return t.serve(c, address)
+	}
 	fields, err := t.fields(c)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/lines"
 )
 
 // untrackedKinds are the kinds whose rules may stop tracking.
@@ -57,7 +58,7 @@ func (t *tool) parseRules(c *cobra.Command, args []string, check func(*blocklist
 	count, refused := 0, 0
 	var last error
 	for it, err := range t.items(c.Context(), args, "rules", true) {
-		if err != nil && !errors.Is(err, errLineTooLong) {
+		if err != nil && !errors.Is(err, lines.ErrTooLong) {
 			return nil, err
 		}
 		count++

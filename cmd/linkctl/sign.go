@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/lines"
 )
 
 const signHelp = `Signs a tracked link for each destination and prints it, one a line, in the order
@@ -130,7 +131,7 @@ func (t *tool) makeLinks(c *cobra.Command, args []string, link makeLink) error {
 			if aboutFlag(c, err) {
 				return usagef("--%w", err)
 			}
-		} else if !errors.Is(err, errLineTooLong) {
+		} else if !errors.Is(err, lines.ErrTooLong) {
 			return err
 		}
 		if err != nil {

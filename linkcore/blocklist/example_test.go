@@ -39,11 +39,7 @@ func Example() {
 	rules.Start(ctx)
 	<-rules.Ready()
 
-	index, err := rules.Index(ctx)
-	if err != nil {
-		log.Fatal(err)
-	}
-	decision := index.Decide(&blocklist.Request{
+	decision, _ := rules.Decide(ctx, &blocklist.Request{
 		Link:      &linkcore.Link{Kind: linkcore.Click, Destination: "https://www.phishing.example/login"},
 		Address:   netip.MustParseAddr("192.0.2.1"),
 		UserAgent: "Mozilla/5.0",

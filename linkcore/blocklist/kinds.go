@@ -86,12 +86,12 @@ var kinds = [kindCount]kind{
 	},
 	kindURL: {
 		name: URL, syntax: "URL", meaning: "one destination",
-		normalize: urlUpTo(maxURL), spaces: no, wide: narrow,
+		normalize: func(value string) (string, error) { return normalizeURL(value, maxURL) }, spaces: no, wide: narrow,
 		person: no, untracked: no,
 	},
 	kindPrefix: {
 		name: Prefix, syntax: "URL", meaning: "destinations that begin so",
-		normalize: urlUpTo(maxPrefix), spaces: no, wide: narrow,
+		normalize: normalizePrefix, spaces: no, wide: narrow,
 		person: no, untracked: no,
 	},
 	kindRecipient: {
@@ -188,8 +188,12 @@ func kindList(take func(Kind) bool) string {
 	return strings.Join(names, ", ")
 }
 
-func urlUpTo(limit int) func(string) (string, error) {
-	return func(value string) (string, error) { return normalizeURL(value, limit) }
+func normalizePrefix(value string) (string, error) {
+	normal, err := normalizeURL(value, maxPrefix)
+	if n := boundaries(normal); err == nil && n > maxBoundaries {
+		return "", ruleError("value", "has %d boundaries (each / ? & = and its end), and no more than %d of a destination are looked at", n, maxBoundaries)
+	}
+	return normal, err
 }
 
 func normalizeCustomer(value string) (string, error) {

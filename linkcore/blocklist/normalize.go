@@ -50,21 +50,31 @@ func normalizeHost(value string) (string, error) {
 	if strings.ContainsAny(host, "/?#@*") {
 		return "", ruleError("value", "%s is not a host: write the name alone, such as example.com; its subdomains match too", quote(value))
 	}
-	if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
-		host = "[" + host + "]"
+	if strings.Contains(host, ":") {
+		if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
+			host = "[" + host + "]"
+		}
 	}
-	destination, err := linkcore.NormalizeDestination("https://" + host + "/")
-	if err != nil {
-		return "", ruleError("value", "%s is not a host: %v", quote(value), err)
-	}
+	destination := "https://" + host + "/"
 	d, err := linkcore.ParseDestination(destination)
+	if err != nil {
+		// It may be an international name.
+		if destination, err = linkcore.NormalizeDestination(destination); err == nil {
+			d, err = linkcore.ParseDestination(destination)
+		}
+	}
 	if err != nil {
 		return "", ruleError("value", "%s is not a host: %v", quote(value), err)
 	}
 	if d.Port != "" || d.Rest != "/" {
 		return "", ruleError("value", "%s is not a host: a rule for a host speaks of all its ports and paths", quote(value))
 	}
-	return string(appendHost(nil, d.Host)), nil
+	var buf [256]byte
+	normal := appendHost(buf[:0], d.Host)
+	if string(normal) == value {
+		return value, nil
+	}
+	return string(normal), nil
 }
 
 // urlSlack is how many bytes more than the destination its normal form takes,

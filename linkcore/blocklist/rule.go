@@ -70,8 +70,15 @@ func (r Rule) DocumentID() string { return DocumentID(r.String()) }
 // DocumentID returns the id of the document of a rule of that "kind:value": the
 // base64url of its SHA-256, so that writing a rule twice makes one document.
 func DocumentID(key string) string {
-	sum := sha256.Sum256([]byte(key))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+	sum := hashOf(key)
+	var id [43]byte
+	base64.RawURLEncoding.Encode(id[:], sum[:])
+	return string(id[:])
+}
+
+func hashOf(s string) [sha256.Size]byte {
+	var buf [256]byte // most need no memory of their own
+	return sha256.Sum256(append(buf[:0], s...))
 }
 
 // Live reports whether the rule does anything at the time now.

@@ -125,6 +125,8 @@ func TestNormalizeValueRefuses(t *testing.T) {
 		{"url", "  ", "value"},
 		{"agent", " \t", "value"},
 		{"url", "https://", "value"},
+		{"prefix", "https://example.com" + strings.Repeat("/a", 64), "value"},
+		{"prefix", "https://example.com/?" + strings.Repeat("a=", 62) + "b", "value"},
 		{"url", "https:///a", "value"},
 		{"url", "ftp://example.com/", "value"},
 		{"url", "https://user@example.com/", "value"},
@@ -302,7 +304,8 @@ func TestDocumentRule(t *testing.T) {
 		{"a field of no known type", valid(map[string]any{"value": struct{}{}}), "value"},
 	}
 	for _, tt := range tests {
-		r, err := Document{ID: "x", Fields: tt.fields}.Rule()
+		d := NewDocument("x", tt.fields)
+		r, err := d.Rule()
 		var ruleErr *linkcore.FieldError
 		switch {
 		case tt.field == "" && err != nil:
@@ -313,7 +316,8 @@ func TestDocumentRule(t *testing.T) {
 			t.Errorf("%s: id %q", tt.name, r.ID)
 		}
 	}
-	r, err := Document{Fields: valid(nil)}.Rule()
+	d := NewDocument("", valid(nil))
+	r, err := d.Rule()
 	if err != nil || r.String() != "host:example.com" || r.Action != Block || !r.UpdatedAt.Equal(at) {
 		t.Errorf("rule %+v, %v", r, err)
 	}

@@ -13,6 +13,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -164,21 +165,11 @@ type Stats struct {
 
 // New returns a delivery to a sink.
 func New(sink event.Sink, o Options) *Delivery {
-	if o.Mode == "" {
-		o.Mode = Hold
-	}
-	if o.Timeout == 0 {
-		o.Timeout = 5 * time.Second
-	}
-	if o.HoldMax == 0 {
-		o.HoldMax = 40
-	}
-	if o.Spill == nil {
-		o.Spill = os.Stdout
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
+	o.Mode = cmp.Or(o.Mode, Hold)
+	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
+	o.HoldMax = cmp.Or(o.HoldMax, 40)
+	o.Spill = cmp.Or(o.Spill, io.Writer(os.Stdout))
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	d := &Delivery{
 		sink:  sink,
 		batch: sink.Batching(),
@@ -186,15 +177,9 @@ func New(sink event.Sink, o Options) *Delivery {
 		lines: lines.NewWriter(o.Spill),
 		start: time.Now(),
 	}
-	if d.batch.Count == 0 {
-		d.batch.Count = 1
-	}
-	if d.batch.Bytes == 0 {
-		d.batch.Bytes = maxBytes
-	}
-	if d.batch.Calls == 0 {
-		d.batch.Calls = maxBackground
-	}
+	d.batch.Count = cmp.Or(d.batch.Count, 1)
+	d.batch.Bytes = cmp.Or(d.batch.Bytes, maxBytes)
+	d.batch.Calls = cmp.Or(d.batch.Calls, maxBackground)
 	d.ctx, d.abort = context.WithCancel(context.Background())
 	return d
 }

@@ -58,7 +58,7 @@ type Event struct {
 	Automation     Automation
 	Signals        Signals
 	About          string // of a verdict: the ID of the event that it speaks of
-	RulesUnknown   bool   // the request was answered without the rules, which had not been read
+	RulesUnknown   bool   // the request was answered before all of its rules were known
 	Proxy          string // of an open: the mail provider whose picture proxy made the request
 
 	// Origin is the same for events of one link that was requested from one

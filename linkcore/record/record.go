@@ -4,6 +4,7 @@
 package record
 
 import (
+	"cmp"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
@@ -64,12 +65,8 @@ type Recorder struct {
 
 // NewRecorder checks the options.
 func NewRecorder(o Options) (*Recorder, error) {
-	if o.PrivacySignals == "" {
-		o.PrivacySignals = RecordSignals
-	}
-	if o.ClientIP == "" {
-		o.ClientIP = FullIP
-	}
+	o.PrivacySignals = cmp.Or(o.PrivacySignals, RecordSignals)
+	o.ClientIP = cmp.Or(o.ClientIP, FullIP)
 	switch {
 	case o.TrustedProxies < 0:
 		return nil, fmt.Errorf("trusted proxies: %d is less than none", o.TrustedProxies)
@@ -79,9 +76,7 @@ func NewRecorder(o Options) (*Recorder, error) {
 		return nil, fmt.Errorf("client IP: %q is none of full, truncated, none", o.ClientIP)
 	}
 	o.CountryHeader = http.CanonicalHeaderKey(o.CountryHeader)
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	c, err := newClassifier(o.ScannerNetworks)
 	if err != nil {
 		return nil, err
@@ -153,7 +148,7 @@ type Outcome struct {
 	NamesNobody  bool       // Rule says nothing of the person; without it an untracked event does not hold Rule
 	RedirectedTo string     // where that rule sent the recipient instead
 	Untracked    bool       // a rule says that the person is not to be tracked
-	RulesUnknown bool       // the rules could not be asked, so neither Rule nor Untracked is known
+	RulesUnknown bool       // not all rules could be asked: others may say more than Rule, and Untracked is not known
 	Address      netip.Addr // as ClientAddress returned it
 	Secure       bool       // the client spoke HTTPS; false where that is not known
 }

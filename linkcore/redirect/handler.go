@@ -34,9 +34,9 @@ type Options struct {
 	Recorder *record.Recorder
 	Delivery *delivery.Delivery
 
-	// DenyUnavailable answers 503 to clicks and opens as long as the rules
-	// have never been read. Without it they are answered as if there were
-	// none. Unsubscribing always works.
+	// DenyUnavailable answers 503 to clicks and opens whose rules are not known,
+	// as the copy is not whole and the source does not say. Without it they are
+	// answered as if there were none. Unsubscribing always works.
 	DenyUnavailable bool
 
 	// HomeURL is where / leads: a URL in the grammar of destinations. Empty: /
@@ -208,7 +208,7 @@ func (x *exchange) click(link *linkcore.Link) {
 	}
 	address := x.o.Recorder.ClientAddress(x.r)
 	d, known := x.decide(link, address)
-	if !known && x.o.DenyUnavailable {
+	if !known && x.o.DenyUnavailable && d.Action != blocklist.Block {
 		x.unavailable()
 		return
 	}
@@ -275,7 +275,8 @@ func (x *exchange) unsubscribe(link *linkcore.Link) {
 	x.record(link, record.Outcome{Type: event.Unsubscribe, Rule: d.Rule, NamesNobody: !d.NamesPerson, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
 }
 
-// decide asks the rules; known is false if they can't be asked.
+// decide asks the rules. If known is false, they could not be asked in time, and d
+// holds no more than a block.
 func (x *exchange) decide(link *linkcore.Link, address netip.Addr) (d blocklist.Decision, known bool) {
 	if x.o.Rules == nil {
 		return d, true
@@ -288,16 +289,12 @@ func (x *exchange) decide(link *linkcore.Link, address netip.Addr) (d blocklist.
 			d, known = blocklist.Decision{}, false
 		}
 	}()
-	index, err := x.o.Rules.Index(x.r.Context())
-	if err != nil {
-		return d, false // the cache logs that, once
-	}
-	return index.Decide(&blocklist.Request{
+	return x.o.Rules.Decide(x.r.Context(), &blocklist.Request{
 		Link:      link,
 		Address:   address,
 		UserAgent: first(x.r, "User-Agent"),
 		Now:       x.received,
-	}), true
+	})
 }
 
 // record makes the event and delivers it; the answer has left. With hold it

@@ -114,7 +114,7 @@ func (h *host) connect(ctx context.Context) *connection {
 		c.findings = []Finding{h.skipped(checkConnection, "there is no address")}
 		return c
 	}
-	attempts := make([]*future[attempt], len(all))
+	attempts := make([]future[attempt], len(all))
 	for i, address := range all {
 		attempts[i] = start(func() attempt { return h.attempt(ctx, address) })
 	}
