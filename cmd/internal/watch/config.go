@@ -27,7 +27,8 @@ type Config struct {
 	BlockedRecipients int // at most 100
 	BlockedRise       float64
 
-	// Destination hosts: HostCustomers customers within HostWindow. A host is
+	// Destination hosts: HostCustomers customers within HostWindow, from as many
+	// networks, and four times as many as the host has had before. A host is
 	// known once it was there for HostKnownAfter; and those of KnownHosts and
 	// their subdomains always are, and those that appear within Learning from the
 	// first event on. What lies between two events counts for a tenth of Learning at
@@ -54,7 +55,7 @@ func DefaultConfig() Config {
 		BlockedRecipients: 20,
 		BlockedRise:       3,
 		HostWindow:        time.Hour,
-		HostCustomers:     5,
+		HostCustomers:     10,
 		HostKnownAfter:    72 * time.Hour,
 		Learning:          time.Hour,
 		Repeat:            time.Hour,

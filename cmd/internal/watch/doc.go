@@ -9,9 +9,11 @@
 //	...
 //	alerts, verdicts := w.Add(e)
 //
-// It has no clock: it takes the time from the events, so it analyses a day of
-// history in seconds, with the same result as live. The package guard beside it receives events, publishes
-// verdicts and writes rules.
+// It is analysis and nothing else. It has no clock: the times in the events move
+// it on, so a day of history is gone through in seconds and with the same result
+// as when it happened. The package worker beside it receives events and
+// publishes verdicts. Neither writes a rule: strangers can reach any threshold, so a
+// person decides what stops honest links.
 //
 // # Alerts
 //
@@ -20,7 +22,8 @@
 // somewhere, as when an attacker uses a sender's domain for phishing.
 //
 // [SharedRecipient]: the same of all links of one recipient together, since a
-// mail that is passed on has more than one link.
+// mail that is passed on has more than one link. A link identifier that several
+// recipients share is the mailing's and raises nothing by itself.
 //
 // [BlockedShare]: the share of clicks that a rule blocks has jumped, in one
 // mailing or, if no single mailing explains it, in all that a customer sends.
@@ -28,8 +31,14 @@
 // not count; all recipients without an identifier count as one.
 //
 // [SpreadingHost]: many customers' links lead to a host that was not seen before,
-// as when a phishing kit is sent from hijacked accounts. Hosts that have been
-// there for days and those that are named as known raise nothing.
+// as when a phishing kit is sent from hijacked accounts. It counts people's clicks
+// with a recipient, and as many customers as there are networks. Hosts that have been
+// there for days, those named as known and platforms where strangers publish
+// (platforms.txt) raise nothing.
+//
+// Not found: a phish that fewer than Config.HostCustomers customers send, one on a
+// platform or on a host that is known, and a kit with a new registered domain for each
+// few customers.
 //
 // An alert is raised when a threshold of [Config] is reached, and not again
 // within Config.Repeat; and after that only if what was seen had fallen below
@@ -65,7 +74,9 @@
 //   - The judge remembers about 300,000 clicks: all of the last minute up to some
 //     5,000 a second, and the last six seconds of 50,000 a second. Clicks
 //     before that get no verdict.
-//   - Customers, mailings and hosts: the last 4,096, 32,768 and 32,768.
+//   - Customers and mailings: the last 4,096 and 32,768.
+//   - New hosts: the last 65,536, and of one customer 64 an hour. One that is
+//     forgotten counts as known.
 //
 // Events may come late and in any order. What is older than the window that it
 // would count in is left out, and counted in [Stats].

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"math/bits"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,14 +125,19 @@ func (s *share) seen() (seen Seen, since int64) {
 	if s.clicksBefore >= beforeLeast {
 		seen.Before = s.blockedBefore / s.clicksBefore
 	}
-	// Linear counting.
-	if free := 64 - bits.OnesCount64(recipients); free > 0 {
-		seen.Recipients = int(math.Round(-64 * math.Log(float64(free)/64)))
-	} else {
-		seen.Recipients = 300
-	}
+	seen.Recipients = linear(recipients)
 	seen.Recipients = min(seen.Recipients, seen.Blocked)
 	return seen, since * 60
+}
+
+// linear estimates how many different hashes have set a bit of a bitmap (linear
+// counting); 300 where all are set.
+func linear(bitmap uint64) int {
+	free := 64 - bits.OnesCount64(bitmap)
+	if free == 0 {
+		return 300
+	}
+	return int(math.Round(-64 * math.Log(float64(free)/64)))
 }
 
 // shareOf counts a click for its customer and mailing.
@@ -214,8 +220,10 @@ func (w *Watcher) shareAlert(subject string, e *event.Event, seen Seen, since in
 		Customer: e.Customer, Campaign: e.Campaign,
 		Since: time.Unix(since, 0).UTC(), At: e.OccurredAt, Seen: seen,
 	}
-	// It stands already, or one that is wider does.
-	if seen.ByRule == subject || strings.HasPrefix(seen.ByRule, "customer:") {
+	// It stands already, or one that is wider does; or the harm is where the links
+	// lead or in a key, and that is stopped: the mailing's other links may be honest.
+	switch kind, _, _ := strings.Cut(seen.ByRule, ":"); {
+	case seen.ByRule == subject, slices.Contains([]string{"customer", "host", "url", "prefix", "key"}, kind):
 		a.Rule = ""
 	}
 	return a

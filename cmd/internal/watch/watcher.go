@@ -143,7 +143,9 @@ func (w *Watcher) spreadOf(e *event.Event, at int64, alerts []Alert) []Alert {
 	recipient := w.hash("recipient", e.Customer, e.Recipient)
 
 	overLink := false
-	if s, ok := w.links.add(link, network, address, at, w.now); ok {
+	if s, ok := w.links.add(link, recipient, network, address, at, w.now); ok && !s.several {
+		// An identifier that several recipients' links share is the mailing's: who
+		// numbers the links of a template has nothing passed on.
 		level := max(float64(s.networks)/float64(w.config.LinkNetworks), float64(s.addresses)/float64(w.config.LinkAddresses))
 		raise, over := w.level(link, level)
 		overLink = over
@@ -151,7 +153,7 @@ func (w *Watcher) spreadOf(e *event.Event, at int64, alerts []Alert) []Alert {
 			alerts = append(alerts, w.spreadAlert(SharedLink, "link:"+e.Customer+"/"+e.Link, e, s))
 		}
 	}
-	if s, ok := w.recipients.add(recipient, network, address, at, w.now); ok {
+	if s, ok := w.recipients.add(recipient, recipient, network, address, at, w.now); ok {
 		level := float64(s.networks) / float64(w.config.RecipientNetworks)
 		// One link that is passed on explains what is seen of its recipient.
 		if overLink && level >= 1 {
