@@ -196,8 +196,10 @@ func (x *exchange) link(link *linkcore.Link) {
 		x.click(link)
 	case linkcore.Open:
 		x.open(link)
-	default:
+	case linkcore.Unsubscribe:
 		x.unsubscribe(link)
+	default:
+		x.invalid(linkcore.ErrNotLink)
 	}
 }
 
