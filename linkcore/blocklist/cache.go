@@ -467,7 +467,7 @@ func (c *Cache) refresh(ctx context.Context, f *flight, start instant) error {
 		return err
 	}
 	if err != nil {
-		// The rules are as fresh as ever, so this is no failed refresh.
+		// The rules are as fresh as ever, so this is not a failed refresh.
 		if !c.countFails {
 			c.countFails = true
 			c.o.Log.Warn("blocklist documents cannot be counted; what is written or deleted by hand without updated_at waits for the next reload", "error", err)
@@ -502,7 +502,7 @@ func (c *Cache) watermark(now instant) time.Time {
 	return last.Add(-overlap)
 }
 
-// differs tells whether the source holds another number of documents than the
+// differs reports whether the source holds another number of documents than the
 // copy. Documents that are written while it counts are not held against the
 // copy: a difference counts if it is still the same after a second look.
 func (c *Cache) differs(ctx context.Context, f *flight, start instant) (bool, error) {

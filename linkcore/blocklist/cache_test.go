@@ -220,7 +220,7 @@ func startCache(t testing.TB, source Source, o Options) (*Cache, *logBook) {
 	return c, book
 }
 
-// blocked tells whether the cache blocks the destination.
+// blocked reports whether the cache blocks the destination.
 func blocked(t testing.TB, c *Cache, destination string) bool {
 	t.Helper()
 	x, err := c.Index(t.Context())

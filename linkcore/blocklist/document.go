@@ -97,7 +97,7 @@ func (d Document) Rule() (Rule, error) {
 }
 
 // A rule is what the copy in memory keeps of a document: what matching needs,
-// and what tells whether the document changed.
+// and what reports whether the document changed.
 type rule struct {
 	key string // "kind:value"; empty if the document holds no rule
 	details
@@ -171,7 +171,7 @@ func (r *rule) id() string {
 	return DocumentID(r.key)
 }
 
-// unchanged tells whether a document that was read again as b holds what r was
+// unchanged reports whether a document that was read again as b holds what r was
 // made of. A document whose updated_at lies ahead reads as written now every
 // time; it has not changed for that.
 func (r rule) unchanged(b rule, now int64) bool {

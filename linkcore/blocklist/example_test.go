@@ -87,5 +87,5 @@ func ExampleParseRule() {
 	// url:xn--bcher-kva.example/~b wdW9awzbXHhGfJoupR4NlxRp9EJFVe0-KK3obgpQt9s
 	// ip:192.0.2.0/24 -AHFm3lR_qHfB37mq2h5711BhS8yuWQHqk_iq19ab0o
 	// campaign:/spring bSxrTZqmH-LKgQeVtfDZhBQLjmIdTAO12vY4RJFrFWs
-	// value "*.example.com" is no host: write the name alone, such as example.com; its subdomains match too
+	// value "*.example.com" is not a host: write the name alone, such as example.com; its subdomains match too
 }

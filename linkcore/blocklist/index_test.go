@@ -365,10 +365,10 @@ func TestNewIndexRefuses(t *testing.T) {
 	}
 }
 
-// live tells whether the rule does anything at a time in Unix microseconds.
+// live reports whether the rule does anything at a time in Unix microseconds.
 func (r *rule) live(now int64) bool { return r.starts <= now && now < r.expires }
 
-// indexed tells whether the rule does anything at that time or later.
+// indexed reports whether the rule does anything at that time or later.
 func (r *rule) indexed(now int64) bool { return r.key != "" && !r.deleted && now < r.expires }
 
 // TestEdits compares an index that was edited and moved to another store again

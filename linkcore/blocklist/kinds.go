@@ -173,7 +173,7 @@ func (k Kind) Meaning() string { return k.entry().meaning }
 // network wider than /8 (IPv6 /16)", for help texts; empty: none.
 func (k Kind) Widest() string { return k.entry().widest }
 
-// AllowsUntracked tells whether rules of the kind may have the action
+// AllowsUntracked reports whether rules of the kind may have the action
 // Untracked.
 func (k Kind) AllowsUntracked() bool { return k.entry().untracked == yes }
 
@@ -194,7 +194,7 @@ func urlUpTo(limit int) func(string) (string, error) {
 
 func normalizeCustomer(value string) (string, error) {
 	if !linkcore.ValidIdentifier(value) {
-		return "", ruleError("value", "%s is no customer: 1 to %d of A-Z a-z 0-9 _ -", quote(value), maxID)
+		return "", ruleError("value", "%s is not a customer: 1 to %d of A-Z a-z 0-9 _ -", quote(value), maxID)
 	}
 	return value, nil
 }
@@ -215,7 +215,7 @@ func customerAnd(kind Kind) func(string) (string, error) {
 
 func normalizeKey(value string) (string, error) {
 	if !linkcore.ValidKeyID(value) {
-		return "", ruleError("value", "%s is no key id: 1 to 16 of a-z 0-9", quote(value))
+		return "", ruleError("value", "%s is not a key id: 1 to 16 of a-z 0-9", quote(value))
 	}
 	return value, nil
 }

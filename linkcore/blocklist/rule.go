@@ -74,17 +74,17 @@ func DocumentID(key string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// Live tells whether the rule does anything at the time now.
+// Live reports whether the rule does anything at the time now.
 func (r Rule) Live(now time.Time) bool {
 	return r.Stands(now) && (r.StartsAt.IsZero() || !now.Before(r.StartsAt))
 }
 
-// Stands tells whether the rule is in force at the time now or will be.
+// Stands reports whether the rule is in force at the time now or will be.
 func (r Rule) Stands(now time.Time) bool {
 	return !r.Deleted && !r.Expired(now)
 }
 
-// Expired tells whether the rule is dead at the time now, for good.
+// Expired reports whether the rule has ended at the time now.
 func (r Rule) Expired(now time.Time) bool {
 	return !r.ExpiresAt.IsZero() && !now.Before(r.ExpiresAt)
 }
@@ -165,7 +165,7 @@ func normalizeTarget(target string) (string, error) {
 	}
 	normal, err := linkcore.NormalizeDestination(target)
 	if err != nil {
-		return "", ruleError("target", "%s is no URL to send people to: %v", quote(target), err)
+		return "", ruleError("target", "%s is not a URL to send people to: %v", quote(target), err)
 	}
 	if len(normal) > maxURL {
 		return "", ruleError("target", "is longer than %d bytes", maxURL)
@@ -208,7 +208,7 @@ func NormalizeValue(kind Kind, value string) (string, error) {
 	return kinds[number].normalize(value)
 }
 
-// quote shows a stranger's word in a message: escaped, and cut.
+// quote shows what others wrote in a message: escaped, and cut.
 func quote(s string) string {
 	if len(s) > 100 {
 		s = strings.ToValidUTF8(s[:100], "") + "…"

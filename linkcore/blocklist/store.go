@@ -123,7 +123,7 @@ func (s *store) put(r *record, length int) handle {
 // drop counts a rule as garbage.
 func (s *store) drop(h handle) { s.garbage += recordSize + len(s.textOf(s.record(h))) }
 
-// wasteful tells whether most of the store is garbage.
+// wasteful reports whether most of the store is garbage.
 func (s *store) wasteful() bool { return s.garbage > max(s.used-s.garbage, leastGarbage) }
 
 // compact returns a store of the living rules alone, and the handles there of
@@ -194,13 +194,13 @@ func (v *view) rule(h handle) rule {
 	}
 }
 
-// indexed tells whether the rule does anything at that time, in Unix
+// indexed reports whether the rule does anything at that time, in Unix
 // microseconds, or later.
 func (r *record) indexed(now int64) bool {
 	return r.keyLength > 0 && !r.deleted && now < r.expires
 }
 
-// live tells whether the rule does anything at a time in Unix microseconds.
+// live reports whether the rule does anything at a time in Unix microseconds.
 func (v *view) live(r *record, now int64) bool {
 	return now < r.expires && (!r.detailed || v.details(r).starts <= now)
 }

@@ -13,7 +13,7 @@ var mailFields = map[string]bool{
 	"From": false, "To": false, "Cc": false, "Bcc": false, "Subject": false, "Date": false, "Sender": false, "Reply-To": false,
 }
 
-// looksLikeMessage tells whether src begins with the header of a mail.
+// looksLikeMessage reports whether src begins with the header of a mail.
 func looksLikeMessage(src []byte) bool {
 	src = src[preamble(src):]
 	usual := map[string]bool{}
@@ -46,7 +46,7 @@ var htmlTags = map[string]bool{
 	"thead": true, "tfoot": true, "th": true, "dl": true, "dt": true, "dd": true, "figure": true, "picture": true, "svg": true, "noscript": true, "script": true,
 }
 
-// looksLikeHTML tells whether src, which is no message, is HTML: whether it begins
+// looksLikeHTML reports whether src, which is not a message, is HTML: whether it begins
 // with a declaration or a tag of it, behind comments and placeholders of templates.
 func looksLikeHTML(src []byte) bool {
 	src = bytes.TrimPrefix(src, []byte("\uFEFF"))

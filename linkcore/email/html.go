@@ -94,7 +94,7 @@ func (m *mail) look(p *page) (base string) {
 
 // quoteURL writes a tracked URL as an attribute's value. It is made of letters,
 // digits and -._~:/%?&=, of which some need quotes, or would be misread without
-// by what is no browser.
+// by what is not a browser.
 func quoteURL(url string, quote byte) string {
 	escaped := strings.ReplaceAll(url, "&", "&amp;")
 	if quote == 0 && (strings.ContainsAny(url, "?&=") || strings.HasSuffix(url, "/")) {

@@ -78,7 +78,7 @@ func (w *Rewriter) Message(f linkcore.Fields, src []byte) (Result, error) {
 	return m.result(apply(nil, src, edits)), nil
 }
 
-// Rewrite rewrites a message, an HTML document or a text, and tells by the
+// Rewrite rewrites a message, an HTML document or a text, and detects by the
 // content which it is.
 //
 // It is a message if it begins with header fields, one of which belongs to
@@ -110,7 +110,7 @@ func (w *Rewriter) Rewrite(f linkcore.Fields, src []byte) (Result, error) {
 }
 
 // checkText refuses what is not text in UTF-8, where ASCII is looked for: UTF-16 and
-// what is no text at all.
+// what is not text at all.
 func checkText(src []byte) error {
 	switch {
 	case bytes.HasPrefix(src, []byte("\xFF\xFE")) || bytes.HasPrefix(src, []byte("\xFE\xFF")), isUTF16(src):
@@ -327,7 +327,7 @@ func (b *body) binary(src []byte) bool {
 	return f != nil && bytes.EqualFold(bytes.TrimSpace(src[f.colon+1:f.end]), []byte("binary"))
 }
 
-// makesLongLine tells whether a line that has an edit gets too long.
+// makesLongLine reports whether a line that has an edit gets too long.
 func makesLongLine(src []byte, edits []edit) bool {
 	length, lineEnd := 0, -1
 	for _, e := range edits {
@@ -347,7 +347,7 @@ func makesLongLine(src []byte, edits []edit) bool {
 	return false
 }
 
-// delimits tells whether a line of the body would be taken for a delimiter.
+// delimits reports whether a line of the body would be taken for a delimiter.
 func (b *body) delimits(out []byte) bool {
 	w := walker{opened: map[string]int{}}
 	for p := b.parent; p != nil; p = p.parent {

@@ -533,7 +533,7 @@ func TestMessageLeftAlone(t *testing.T) {
 		{"empty boundary", head + "Content-Type: multipart/mixed; boundary=\"\"\n\n--\n" + body + "----\n", "without a boundary"},
 		{"two types", head + "Content-Type: text/html\nContent-Type: text/plain\n" + body, "several Content-Type fields that differ"},
 		{"two transfer encodings", head + "Content-Type: text/html\nContent-Transfer-Encoding: 7bit\nContent-Transfer-Encoding: quoted-printable\n" + body, "several Content-Transfer-Encoding"},
-		{"no media type", head + "Content-Type: html\n" + body, "no media type"},
+		{"no media type", head + "Content-Type: html\n" + body, "not a media type"},
 		{"boundary of the outer", head + "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/alternative; boundary=b\n\n--b--\n", "boundary of one that it is in"},
 		{"part's header is none", head + "Content-Type: multipart/mixed; boundary=b\n\n--b\nhttps//example.com without a header\n" + body + "--b--\n", "line 6 of the message is neither"},
 		{"other type", head + "Content-Type: text/calendar\n" + body, ""},
@@ -699,7 +699,7 @@ func TestMessageRefused(t *testing.T) {
 		{"no header", "\nhttps://example.com/\n", ErrMalformed},
 		{"empty", "", ErrMalformed},
 		{"text", "Hello world\n", ErrMalformed},
-		{"header without an empty line", head + "https is no field\n", ErrMalformed},
+		{"header without an empty line", head + "https is not a field\n", ErrMalformed},
 		{"begins with a space", " From: a@example.com\n", ErrMalformed},
 		{"CR alone", strings.ReplaceAll(head+"\nhttps://example.com/\n", "\n", "\r"), ErrMalformed},
 	} {
@@ -869,7 +869,7 @@ func TestOwnUnsubscribeLinks(t *testing.T) {
 		}
 	}
 
-	// In text, and in HTML that is no message.
+	// In text, and in HTML that is not a message.
 	r := rewriteMessage(t, Options{}, crlf("From: a@shop.example\nList-Unsubscribe: <"+own+">\n\nNews: https://shop.example/news\nStop: https://shop.example/u?id=1&t=ab.\n"))
 	if len(r.Links) != 2 || r.Links[0].Action != ActionTracked || !strings.Contains(r.Links[1].Reason, "List-Unsubscribe") {
 		t.Errorf("%+v", r.Links)

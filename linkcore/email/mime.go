@@ -32,7 +32,7 @@ type header struct {
 	fields     []field
 	start, end int // without the empty line that ends it
 	blank      bool
-	malformed  int // offset of a line that is no field, or -1
+	malformed  int // offset of a line that is not a field, or -1
 }
 
 func (h *header) has(name string) bool {
@@ -73,7 +73,7 @@ type entity struct {
 	disposition string
 	fileName    bool   // it has the name of a file
 	contentID   string // with its angle brackets
-	problem     string // why its content can't be told; empty if it can
+	problem     string // why its content can't be read; empty if it can
 }
 
 // name returns the part's number, as IMAP counts (RFC 3501, section 6.4.5).
@@ -104,7 +104,7 @@ type walker struct {
 	unclosed []*entity
 }
 
-// walk returns the message's own entity and all parts that are no multiparts,
+// walk returns the message's own entity and all parts that are not multiparts,
 // in their order.
 func walk(src []byte, start int) (*entity, *walker, error) {
 	w := &walker{src: src, opened: map[string]int{}}
@@ -196,7 +196,7 @@ func fieldName(line []byte) (string, bool) {
 	return canonicalName(string(name)), true
 }
 
-// delimiter tells whether a line delimits parts of an open multipart.
+// delimiter reports whether a line delimits parts of an open multipart.
 func (w *walker) delimiter(line []byte) (level int, closing, ok bool) {
 	boundary := bytes.TrimRight(line[2:], " \t\r\n")
 	if level, ok := w.opened[string(boundary)]; ok {
@@ -308,7 +308,7 @@ func (e *entity) describe(src []byte) {
 		e.mediaType = "message/rfc822"
 	}
 	if !strings.Contains(e.mediaType, "/") {
-		e.problem = "its Content-Type is no media type"
+		e.problem = "its Content-Type is not a media type"
 	}
 	var parameters map[string]string
 	if h.Has("Content-Disposition") {
@@ -374,7 +374,7 @@ func unquote(s string) (value, rest string) {
 	return b.String(), ""
 }
 
-// shown tells whether the part's text is what the reader sees, rather than a file.
+// shown reports whether the part's text is what the reader sees, rather than a file.
 // Each part of a multipart/alternative is another form of the same content, and so
 // is the root of a multipart/related within: there a file's name does not make a
 // file (RFC 2046, section 5.1.4). Elsewhere, as in RFC 8621, section 4.1.4, a text
@@ -392,7 +392,7 @@ func (e *entity) isAlternative() bool {
 	return e.parent != nil && e.parent.mediaType == "multipart/alternative"
 }
 
-// isRoot tells whether the part is the one of a multipart/related that its start
+// isRoot reports whether the part is the one of a multipart/related that its start
 // parameter names (RFC 2387, section 3.2).
 func (e *entity) isRoot() bool {
 	return e.parent != nil && e.parent.mediaType == "multipart/related" && e.contentID != "" && e.contentID == e.parent.parameters["start"]
@@ -470,7 +470,7 @@ var (
 	ErrHeaderTooLong = errors.New("its header is longer than 1 MiB")
 	ErrUnclear       = errors.New("it is not clear whether it is a message, HTML or text: say which with --type")
 	ErrNotText       = errors.New("it is not text in UTF-8")
-	ErrMalformed     = errors.New("it is no mail message as RFC 5322 has it")
+	ErrMalformed     = errors.New("it is not a mail message as RFC 5322 defines it")
 )
 
 func lineNumber(src []byte, at int) int {

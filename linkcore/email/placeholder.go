@@ -99,7 +99,7 @@ func (f *placeholderFamily) length(s string, at int) int {
 	return end - at
 }
 
-// isPlaceholderName tells whether s is what a template calls something by: it
+// isPlaceholderName reports whether s is what a template calls something by: it
 // begins with a letter, and may have a default or a filter behind it.
 func isPlaceholderName(s string) bool {
 	s = strings.TrimLeft(s, " $~%!")
@@ -114,7 +114,7 @@ func isPlaceholderName(s string) bool {
 	return true
 }
 
-// isEscape tells whether s begins with a percent-escape.
+// isEscape reports whether s begins with a percent-escape.
 func isEscape(s string) bool {
 	if len(s) < 3 || s[0] != '%' {
 		return false

@@ -40,7 +40,7 @@ func TestPlaceholderFamilies(t *testing.T) {
 	}
 }
 
-// What finished URLs hold is no placeholder.
+// What finished URLs hold is not a placeholder.
 func TestNoPlaceholder(t *testing.T) {
 	for _, url := range []string{
 		"https://e.com/?f[0]=x", "https://e.com/?f[name]=x&f[b][c]=y", "https://e.com/?a=[1,2]", "https://e.com/?d=100%", "https://e.com/?t=10%25%20off%2050%25",

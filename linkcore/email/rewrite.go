@@ -31,7 +31,7 @@ const (
 	Off Tracking = "off"
 )
 
-// Pixel says where the picture stands that tells that a mail was opened.
+// Pixel says where the pixel stands, a picture that reports that a mail was opened.
 type Pixel string
 
 // The places of the pixel.
@@ -60,7 +60,7 @@ type Options struct {
 	// Signer makes the links.
 	Signer *linkcore.Signer
 
-	// Keys tells links that are tracked already: those that verify with a key
+	// Keys recognizes links that are tracked already: those that verify with a key
 	// of this ring, whatever their host. The signers' keys are in it.
 	Keys *linkcore.KeyRing
 
@@ -283,7 +283,7 @@ func (w *Rewriter) HTML(f linkcore.Fields, src []byte) (Result, error) {
 // warnOfNoHeader warns of what only a whole message has a place for.
 func (m *mail) warnOfNoHeader() {
 	if m.w.o.ListUnsubscribe {
-		m.warn("List-Unsubscribe is left out: it is a header field, and this is no whole message")
+		m.warn("List-Unsubscribe is left out: it is a header field, and this is not a whole message")
 	}
 }
 
@@ -291,7 +291,7 @@ func (m *mail) warnOfNoHeader() {
 type mail struct {
 	w        *Rewriter
 	fields   linkcore.Fields // as signed, but for the link
-	random   string          // tells this mail's links from those of all others
+	random   string          // distinguishes this mail's links from all others
 	report   Result
 	findings earlier
 	optOuts  map[string]string // by URL, what an HTML part opts out with
@@ -344,7 +344,7 @@ func (m *mail) warnOfSigner(t linkcore.Tracked) {
 // mounted under.
 const deepestMount = 4
 
-// verify tells whether a URL is a tracked link of the key ring, whatever its
+// verify reports whether a URL is a tracked link of the key ring, whatever its
 // host, and also below a path that an endpoint is mounted under.
 func (w *Rewriter) verify(url string) (linkcore.Link, bool) {
 	if !isHTTP(schemeOf(url)) {
@@ -606,7 +606,7 @@ func (m *mail) linkID(position int, destination string) string {
 	return linkcore.AnonymousPrefix + id + base64.RawURLEncoding.EncodeToString(sum[:8])
 }
 
-// isLinkID tells whether a link was named by linkID.
+// isLinkID reports whether a link was named by linkID.
 func isLinkID(id string) bool {
 	id = strings.TrimPrefix(id, linkcore.AnonymousPrefix)
 	digits, random, ok := strings.Cut(id, "-")
@@ -628,7 +628,7 @@ type edit struct {
 	text       string
 }
 
-// equalsApplied tells whether b is src with its edits.
+// equalsApplied reports whether b is src with its edits.
 func equalsApplied(b, src []byte, edits []edit) bool {
 	at := 0
 	for _, e := range edits {

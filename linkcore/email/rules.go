@@ -212,7 +212,7 @@ var (
 		invite invitation invitations invites login signin auth authenticate optin doubleoptin otp`)
 )
 
-// isSecret tells whether a path segment looks like a random secret rather than
+// isSecret reports whether a path segment looks like a random secret rather than
 // like words.
 func isSecret(segment string) bool {
 	const shortest = 16

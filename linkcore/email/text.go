@@ -74,7 +74,7 @@ func findURLs(src []byte) iter.Seq[textURL] {
 }
 
 // urlAt looks at the URL whose :// is at colon. If it is none that can be
-// tracked, the result says only where it ends: a URL within another is no link
+// tracked, the result says only where it ends: a URL within another is not a link
 // of its own.
 func urlAt(src []byte, colon int) (textURL, bool) {
 	start := colon
@@ -289,7 +289,7 @@ scan:
 	return trimURL(src, kept, end, before), problem
 }
 
-// mayGoOn tells whether a URL may go on with s, which begins with < or a backslash,
+// mayGoOn reports whether a URL may go on with s, which begins with < or a backslash,
 // for who wrote it: neither markup nor another address begins there.
 func mayGoOn(s []byte) bool {
 	if s[0] == '\\' {
@@ -335,14 +335,14 @@ func opening(closing byte) byte {
 	return '{'
 }
 
-// endsURL tells whether a character outside ASCII ends a URL, and whether that
+// endsURL reports whether a character outside ASCII ends a URL, and whether that
 // is in doubt given what follows: languages that are written without spaces
 // leave none after a URL either, and clients differ about symbols.
 func endsURL(r rune, after []byte) (ends, doubt bool) {
 	wide := r >= 0x2E80 && r <= 0xD7FF || r >= 0xF900 && r <= 0xFAFF || r >= 0xFE30 && r <= 0xFE4F || r >= 0xFF00 && r <= 0xFFEF || r >= 0x20000
 	switch {
 	case r == utf8.RuneError:
-		return false, false // bytes that are no UTF-8 make no destination either
+		return false, false // bytes that are not UTF-8 make no destination either
 	case unicode.IsPunct(r):
 		next, _ := utf8.DecodeRune(after)
 		return true, !wide && !unicode.In(r, unicode.Ps, unicode.Pe, unicode.Pi) && (unicode.IsLetter(next) || unicode.IsDigit(next))

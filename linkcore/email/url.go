@@ -230,7 +230,7 @@ func addParameters(url string, parameters []Parameter) string {
 	return b.String()
 }
 
-// hasParameter tells whether a query string has a parameter of this name, in
+// hasParameter reports whether a query string has a parameter of this name, in
 // any case, also where it was joined with ; as was once usual.
 func hasParameter(query, name string) bool {
 	for query != "" {
@@ -293,7 +293,7 @@ func newHosts(option string, patterns []string) (hosts, error) {
 			ascii, err = linkcore.NormalizeHost(ascii)
 		}
 		if err != nil {
-			return h, fmt.Errorf("%s: %q is no host: write example.com, or *.example.com for every host below it", option, pattern)
+			return h, fmt.Errorf("%s: %q is not a host: write example.com, or *.example.com for every host below it", option, pattern)
 		}
 		if below {
 			h.below[ascii] = true
@@ -311,7 +311,7 @@ func (h *hosts) match(host string) bool {
 	return h.exact[host] || len(h.below) > 0 && isBelow(host, h.below)
 }
 
-// isBelow tells whether host is below one of the set.
+// isBelow reports whether host is below one of the set.
 func isBelow(host string, set map[string]bool) bool {
 	for {
 		_, parent, ok := strings.Cut(host, ".")
@@ -345,7 +345,7 @@ func newPatterns(option string, written []string) ([]pattern, error) {
 	var all []pattern
 	for _, s := range written {
 		if !strings.HasPrefix(s, "*") && !isHTTP(schemeOf(s)) {
-			return nil, fmt.Errorf("%s: %q is no pattern of a whole URL: begin it with https:// or *", option, s)
+			return nil, fmt.Errorf("%s: %q is not a pattern of a whole URL: begin it with https:// or *", option, s)
 		}
 		all = append(all, pattern{s, strings.Split(lowerAuthority(s), "*")})
 	}

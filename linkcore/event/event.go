@@ -30,21 +30,21 @@ func Types() []Type {
 	return []Type{Click, Open, Unsubscribe, Blocked, Verdict, Objection, ObjectionWithdrawn}
 }
 
-// Wish tells whether an event of the type says what a person wants: it names the
+// Wish reports whether an event of the type says what a person wants: it names the
 // person whatever the rules say, and is never in excess.
 func (t Type) Wish() bool { return t == Unsubscribe || t.Objects() }
 
-// Objects tells whether the type is [Objection] or [ObjectionWithdrawn], whose
+// Objects reports whether the type is [Objection] or [ObjectionWithdrawn], whose
 // events hold nothing of the device.
 func (t Type) Objects() bool { return t == Objection || t == ObjectionWithdrawn }
 
-// An Event is what is told of one request, or, of the type [Verdict], of another
+// An Event is the record of one request, or, of the type [Verdict], of another
 // event; EVENTS.md says what each field means. Empty fields are left out. It is
 // not changed once it is made.
 type Event struct {
 	ID             string // UUID version 7
 	Type           Type
-	OccurredAt     time.Time // told in microseconds
+	OccurredAt     time.Time // written in microseconds
 	KeyID          string
 	Host           string
 	Customer       string
@@ -392,10 +392,10 @@ func formatID(t time.Time, b [16]byte) (s [36]byte) {
 	return s
 }
 
-// MaxWords is where an event cuts what a stranger wrote, in bytes.
+// MaxWords is where an event cuts what a client sent, in bytes.
 const MaxWords = 2048
 
-// Words returns what a stranger wrote as an event holds it: valid UTF-8 of at most
+// Words returns what a client sent as an event holds it: valid UTF-8 of at most
 // [MaxWords] bytes, cut at a character's edge.
 func Words(s string) string { return cut(s, MaxWords) }
 

@@ -23,7 +23,7 @@ import (
 
 // newKeyWait is how long a link that names an unknown key waits for the key
 // ring to be listed, if that is due: an instance that was idle has not heard of
-// a new key. A stranger can use it up once a minute.
+// a new key. A client can use it up once a minute.
 const newKeyWait = 250 * time.Millisecond
 
 // Options are the parts that a [Handler] is made of. Keys, Recorder and Delivery
@@ -48,13 +48,13 @@ type Options struct {
 	Prefix string
 
 	// TrustForwardedProto says that a proxy in front sets X-Forwarded-Proto,
-	// which then tells whether the request came over HTTPS.
+	// which then reports whether the request came over HTTPS.
 	TrustForwardedProto bool
 
 	// Ready is what /-/ready asks. Nil: always ready.
 	Ready func() bool
 
-	// Invalid is told of every request that was refused, after its answer was
+	// Invalid is called for every request that was refused, after its answer was
 	// written, with the reason: one of linkcore's Err values (404), or an
 	// error that wraps ErrMethod (405), ErrOneClick or ErrTracking (400). It is called from
 	// many goroutines at once.
@@ -246,7 +246,7 @@ func (x *exchange) open(link *linkcore.Link) {
 	address := x.o.Recorder.ClientAddress(x.r)
 	d, known := x.decide(link, address)
 	if !known && x.o.DenyUnavailable {
-		// The picture is missed by nobody, and the rules may hold the
+		// Readers do not notice a missing pixel, and the rules may hold the
 		// objection of the person who opened the mail.
 		x.unavailable()
 		return
@@ -473,7 +473,7 @@ func (x *exchange) invalid(cause error) {
 	x.refused(http.StatusNotFound, cause)
 }
 
-// refused tells those who may know why a request was refused.
+// refused reports to operators why a request was refused.
 func (x *exchange) refused(status int, cause error) {
 	if x.o.Log.Enabled(x.r.Context(), slog.LevelDebug) {
 		x.log(slog.LevelDebug, "request refused", status, nil,
@@ -488,7 +488,7 @@ func (x *exchange) refused(status int, cause error) {
 	}
 }
 
-// logEvent writes the line of an event. It tells no more of the person than the
+// logEvent writes the line of an event. It says no more of the person than the
 // event does, and what is needed to find that by.
 func (x *exchange) logEvent(e *event.Event, answered time.Time) {
 	var attributes []slog.Attr

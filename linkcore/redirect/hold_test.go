@@ -20,7 +20,7 @@ import (
 	"example.com/linktracker/linkcore/event"
 )
 
-// ended tells whether the rest of a response, until its end, can be read.
+// ended reports whether the rest of a response, until its end, can be read.
 func ended(response *http.Response) <-chan error {
 	done := make(chan error, 1)
 	go func() {

@@ -28,7 +28,7 @@ type objections struct {
 
 type person struct{ customer, recipient string }
 
-// objected tells whether the link's recipient objected within the last hour.
+// objected reports whether the link's recipient objected within the last hour.
 func (o *objections) objected(link *linkcore.Link, now time.Time) bool {
 	taken := o.taken.Load()
 	if taken == nil {

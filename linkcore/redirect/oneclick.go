@@ -126,7 +126,7 @@ func (p pair) in(contentType string, body []byte) error {
 	return errors.New("the field is missing")
 }
 
-// is tells whether a form's field is the pair.
+// is reports whether a form's field is the pair.
 func (p pair) is(name, value string) bool {
 	return equalFold(trimSpace(name), p.name) && equalFold(trimSpace(value), p.value)
 }

@@ -416,7 +416,7 @@ func testExpired(t *testing.T, f Fixture) {
 	follow(t, f.Backend).want(map[string]bool{hosts[0]: false, hosts[1]: true, hosts[2]: true})
 }
 
-// testHand reads what people write by hand: what cannot be understood is told
+// testHand reads what people write by hand: what cannot be understood is reported
 // and keeps nothing else from working.
 func testHand(t *testing.T, f Fixture) {
 	now := time.Now()

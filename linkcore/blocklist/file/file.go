@@ -29,7 +29,7 @@ const settled = 2 * time.Second
 const checkTime = time.Second
 
 // File is the [blocklist.Backend] of a file of JSON lines: one rule a line,
-// with the fields of a document, times as in RFC 3339. What is no rule is
+// with the fields of a document, times as in RFC 3339. What is not a rule is
 // skipped, so a line that somebody is still writing does no harm.
 type File struct {
 	path string
@@ -39,7 +39,7 @@ type File struct {
 	readAt time.Time // wall clock
 }
 
-// A fingerprint tells whether a file changed.
+// A fingerprint reports whether a file changed.
 type fingerprint struct {
 	info fs.FileInfo
 }
@@ -63,7 +63,7 @@ func Open(path string) (*File, error) {
 	return f, nil
 }
 
-// check tells whether the file can be read now. It is no error if the file
+// check reports whether the file can be read now. It is not an error if the file
 // system does not answer within checkTime.
 func (f *File) check() error {
 	checked := make(chan error, 1)
@@ -95,12 +95,12 @@ func (f *File) open() (*os.File, error) {
 	return file, nil
 }
 
-// statRegular refuses what is no regular file. It comes before the file is
+// statRegular refuses what is not a regular file. It comes before the file is
 // opened: opening a pipe would wait for its writer.
 func statRegular(path string) (fs.FileInfo, error) {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", path)
+		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	return info, err
 }
@@ -192,7 +192,7 @@ func (ids lineIDs) document(line []byte, tooLong bool) blocklist.Document {
 func decodeLine(line []byte) (map[string]any, error) {
 	var fields map[string]any
 	if err := json.Unmarshal(line, &fields); err != nil {
-		return nil, lineError("is no JSON object: %v", err)
+		return nil, lineError("is not a JSON object: %v", err)
 	}
 	if fields == nil {
 		return nil, lineError("is null")
@@ -408,7 +408,7 @@ var writers = make(chan struct{}, 1)
 
 // rewrite writes the file anew: it asks change about each rule, and appends
 // what rest returns. Rules that have expired are dropped, as Firestore drops
-// them. Lines that are no rules stay as they are. Whoever reads meanwhile sees
+// them. Lines that are not rules stay as they are. Whoever reads meanwhile sees
 // the old file or the new one, never half of it.
 func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change func(blocklist.Rule) (blocklist.Rule, edit), rest func() []blocklist.Rule) (err error) {
 	defer func() {

@@ -107,7 +107,7 @@ func TestHangs(t *testing.T) {
 	}
 }
 
-// TestPipe checks that what is no file is refused without opening it, which
+// TestPipe checks that what is not a file is refused without opening it, which
 // would wait for somebody to write.
 func TestPipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "rules.jsonl")
@@ -130,7 +130,7 @@ func TestPipe(t *testing.T) {
 		go func() { returned <- call() }()
 		select {
 		case err := <-returned:
-			if err == nil || !strings.Contains(err.Error(), "no regular file") {
+			if err == nil || !strings.Contains(err.Error(), "not a regular file") {
 				t.Errorf("%s: %v", name, err)
 			}
 		case <-time.After(time.Minute):

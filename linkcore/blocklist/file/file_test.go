@@ -228,7 +228,7 @@ func TestFileStore(t *testing.T) {
 	if _, err := Open(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Open without a file: %v", err)
 	}
-	if _, err := Open(folder); err == nil || !strings.Contains(err.Error(), "no regular file") {
+	if _, err := Open(folder); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("Open of a folder: %v", err)
 	}
 	if _, _, err := store.List(t.Context()); !errors.Is(err, fs.ErrNotExist) {
@@ -238,7 +238,7 @@ func TestFileStore(t *testing.T) {
 		t.Errorf("Lift without a file: %v", err)
 	}
 
-	// What is no rule stays as it is, and what is not touched too.
+	// What is not a rule stays as it is, and what is not touched too.
 	odd := "{\"kind\" : \"host\", \"value\":\"Keep.example\", \"color\":\"red\"}\r\nnot JSON <&>\n"
 	writeFile(t, path, odd+`{"kind":"host","value":"old.example","expires_at":"2020-01-01T00:00:00Z"}`+"\n"+`{"kind":"host","value":"last.example"}`)
 	if err := os.Chmod(path, 0o600); err != nil {

@@ -61,7 +61,7 @@ type Collection struct {
 func New(project, database, collection string) (*Collection, error) {
 	for _, part := range [...]struct{ name, value string }{{"project", project}, {"database", database}, {"collection", collection}} {
 		if part.value == "" || strings.ContainsAny(part.value, "/ \t\r\n") || part.value == "." || part.value == ".." {
-			return nil, fmt.Errorf("%q is no name of a Firestore %s", part.value, part.name)
+			return nil, fmt.Errorf("%q is not the name of a Firestore %s", part.value, part.name)
 		}
 	}
 	return &Collection{project: project, database: database, collection: collection, pageSize: maxPage}, nil

@@ -85,7 +85,7 @@ func TestSuite(t *testing.T) {
 	}
 }
 
-// TestNames refuses what is no name before anything is sent.
+// TestNames refuses what is not a name before anything is sent.
 func TestNames(t *testing.T) {
 	for _, name := range []string{"", "a/b", "a b", ".", "..", "a\n"} {
 		for i := range 3 {
