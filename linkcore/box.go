@@ -50,7 +50,7 @@ func parseSealed(link *Link, s string) error {
 		if _, err := parseDestination(destination); err != nil {
 			return ErrSealedParts
 		}
-	case Open, Unsubscribe:
+	case Open, Unsubscribe, Privacy:
 		if destination != "" {
 			return ErrSealedParts
 		}

@@ -101,8 +101,8 @@ func explainToken(t *Target) []string {
 	}
 	parts := strings.Split(candidate, ".")
 	kind, key := parts[0][:min(1, len(parts[0]))], parts[0][min(1, len(parts[0])):]
-	if !strings.Contains("cous", kind) || kind == "" {
-		problem("it begins with %q, not with the kind c, o, u or s", kind)
+	if !strings.Contains("coups", kind) || kind == "" {
+		problem("it begins with %q, not with the kind c, o, u, p or s", kind)
 		return problems
 	}
 	if !ValidKeyID(key) {

@@ -10,9 +10,10 @@ const (
 	Click       Kind = 'c' // redirects to its destination
 	Open        Kind = 'o' // a pixel, which reports that a mail was opened
 	Unsubscribe Kind = 'u' // leads to the unsubscribe page, and is its one-click address
+	Privacy     Kind = 'p' // leads to the page where the recipient objects to tracking
 )
 
-// String returns "click", "open" or "unsubscribe".
+// String returns "click", "open", "unsubscribe" or "privacy".
 func (k Kind) String() string {
 	switch k {
 	case Click:
@@ -21,6 +22,8 @@ func (k Kind) String() string {
 		return "open"
 	case Unsubscribe:
 		return "unsubscribe"
+	case Privacy:
+		return "privacy"
 	}
 	return "unknown"
 }

@@ -126,8 +126,8 @@ type Tracked struct {
 }
 
 // Sign makes a link of the clear form, which shows its fields and destination
-// to whoever reads the mail. The destination is empty for kinds Open and
-// Unsubscribe. An error is a [*FieldError].
+// to whoever reads the mail. The destination is empty for all kinds
+// but Click. An error is a [*FieldError].
 func (s *Signer) Sign(f Fields, destination string, o Options) (Tracked, error) {
 	return s.make(f, destination, o, false)
 }
@@ -264,13 +264,13 @@ func checkOptions(o Options, destination string, sealed bool) (string, error) {
 			return "", &FieldError{Field: "destination", Problem: problem, Err: ErrDestination}
 		}
 		return normalized, nil
-	case Open, Unsubscribe:
+	case Open, Unsubscribe, Privacy:
 		if destination != "" {
-			return "", &FieldError{Field: "destination", Problem: "must be empty: an " + o.Kind.String() + " link leads nowhere"}
+			return "", &FieldError{Field: "destination", Problem: "must be empty: links of kind " + o.Kind.String() + " lead nowhere"}
 		}
 		return "", nil
 	}
-	return "", &FieldError{Field: "kind", Problem: "must be click, open or unsubscribe"}
+	return "", &FieldError{Field: "kind", Problem: "must be click, open, unsubscribe or privacy"}
 }
 
 // NewLinkID makes the identifier of a link that is used once: 11 random

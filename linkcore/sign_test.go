@@ -52,6 +52,7 @@ func TestSignRefuses(t *testing.T) {
 		{"destination", "destination", Fields{}, "https://user@example.com/", Options{}, true},
 		{"open with a destination", "destination", Fields{}, good, Options{Kind: Open}, false},
 		{"unsubscribe with a destination", "destination", Fields{}, good, Options{Kind: Unsubscribe}, true},
+		{"privacy with a destination", "destination", Fields{}, good, Options{Kind: Privacy}, true},
 		{"too long", "destination", Fields{}, good + strings.Repeat("a", 8000), Options{}, false},
 		{"too long once sealed", "destination", Fields{}, good + strings.Repeat("a", 6000), Options{}, true},
 		{"kind", "kind", Fields{}, good, Options{Kind: 's'}, false},
@@ -146,7 +147,7 @@ func TestSignThenVerify(t *testing.T) {
 			{Customer: "acme", Campaign: "spring-26", Recipient: "R_83", Link: "hp_1", Sent: sent},
 			{Customer: strings.Repeat("a", 64), Campaign: strings.Repeat("-", 64), Recipient: strings.Repeat("_", 64), Link: strings.Repeat("9", 64), Sent: time.Unix(latestSent, 0)},
 		} {
-			for _, o := range []Options{{}, {Kind: Open}, {Kind: Unsubscribe}, {Label: "Größe/5 €."}, {Form: QueryForm}, {Form: QueryForm, Label: "x?id=y"}, {Form: QueryForm, Kind: Open, Label: "p.gif"}} {
+			for _, o := range []Options{{}, {Kind: Open}, {Kind: Unsubscribe}, {Kind: Privacy}, {Label: "Größe/5 €."}, {Form: QueryForm}, {Form: QueryForm, Label: "x?id=y"}, {Form: QueryForm, Kind: Open, Label: "p.gif"}} {
 				for _, seal := range []bool{false, true} {
 					o.ExactLink = f.Link != ""
 					make, destination := signer.Sign, "https://example.com/?a=1&b=(2).-_~"
@@ -252,7 +253,7 @@ func TestSignNames(t *testing.T) {
 	ring := &KeyRing{}
 	ring.keys.Store(&map[string]*key{"1": signer.key})
 	for _, make := range []func(Fields, string, Options) (Tracked, error){signer.Sign, signer.Seal} {
-		for _, kind := range []Kind{Click, Open, Unsubscribe} {
+		for _, kind := range []Kind{Click, Open, Unsubscribe, Privacy} {
 			destination := ""
 			if kind == Click {
 				destination = "https://example.com/"

@@ -18,7 +18,7 @@ const (
 // A token is the part of a tracked link that is checked, as received: all
 // fields but kind are substrings of the request target.
 type token struct {
-	kind   Kind // Click, Open, Unsubscribe or sealedKind
+	kind   Kind // one of the kinds of Link, or sealedKind
 	key    string
 	fields string // from the customer to the time sent, sealed: empty
 	signed string // without the tag and the dot before it
@@ -34,7 +34,7 @@ func parseToken(s string) (t token, ok bool) {
 	}
 	t.kind = Kind(s[0])
 	switch t.kind {
-	case Click, Open, Unsubscribe, sealedKind:
+	case Click, Open, Unsubscribe, Privacy, sealedKind:
 	default:
 		return t, false
 	}

@@ -48,7 +48,7 @@ func loadVectors(t testing.TB) (v vectors, ring *KeyRing) {
 	if ring, err = NewKeyRing(secrets); err != nil {
 		t.Fatal(err)
 	}
-	if len(v.Valid) < 500 || len(v.Invalid) < 700 || len(v.Repaired) < 780 {
+	if len(v.Valid) < 700 || len(v.Invalid) < 719 || len(v.Repaired) < 780 {
 		t.Fatal("vectors are missing")
 	}
 	return v, ring

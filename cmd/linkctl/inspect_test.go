@@ -169,7 +169,7 @@ func TestInspect(t *testing.T) {
 		{name: "no URL", url: "hello", code: exitNo,
 			want: "hello\n  problem      a tracked URL begins with https:// or http://\n  well formed  no\n" + untried},
 		{name: "hostile", url: "https://links.example.com/\x1b[2J\u202Ex?\xff", without: true, code: exitNo,
-			want: `https://links.example.com/\x1b[2J\u202ex?\xff` + "\n  host         links.example.com\n  problem      the first path segment is not a token: it begins with \"\\x1b\", not with the kind c, o, u or s\n  well formed  no\n" + untried},
+			want: `https://links.example.com/\x1b[2J\u202ex?\xff` + "\n  host         links.example.com\n  problem      the first path segment is not a token: it begins with \"\\x1b\", not with the kind c, o, u, p or s\n  well formed  no\n" + untried},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := &bench{t, b.environ}
@@ -243,7 +243,7 @@ func TestInspectSurrounded(t *testing.T) {
 	}
 	const destination = "https://example.com/pricing?a=(1)"
 	for _, verb := range []string{"sign", "seal"} {
-		for _, kind := range []string{"click", "open", "unsubscribe"} {
+		for _, kind := range []string{"click", "open", "unsubscribe", "privacy"} {
 			for _, form := range []string{"path", "query"} {
 				args := []string{verb, "--kind", kind, "--form", form}
 				want, label := "", "sale"

@@ -154,7 +154,7 @@ func TestUsage(t *testing.T) {
 		{args: "sign https://example.com", unset: "LINK_KEYS", stderr: `the key ring is not set: give --keys or set LINK_KEYS (linkctl sign --help explains)`},
 		{args: "sign --base-url links.example.com https://example.com", stderr: `base URL must begin with https:// (linkctl sign --help explains)`},
 		{args: "sign --signing-key 2 https://example.com", stderr: `signing key "2" is not in the key ring, which has 1 (linkctl sign --help explains)`},
-		{args: "sign --kind tap https://example.com", stderr: `--kind "tap": give click, open or unsubscribe (linkctl sign --help explains)`},
+		{args: "sign --kind tap https://example.com", stderr: `--kind "tap": give click, open, unsubscribe or privacy (linkctl sign --help explains)`},
 		{args: "sign --form short https://example.com", stderr: `--form "short": give path or query (linkctl sign --help explains)`},
 		{args: "sign --sent yesterday https://example.com", stderr: `--sent "yesterday": give a time such as 2026-07-31T09:00:00Z, or now (linkctl sign --help explains)`},
 		{args: "sign --sent 1970-01-01T00:00:00Z https://example.com", stderr: `--sent "1970-01-01T00:00:00Z": give a time such as 2026-07-31T09:00:00Z, or now (linkctl sign --help explains)`},
@@ -263,7 +263,7 @@ func TestCompletion(t *testing.T) {
 	}
 	for _, test := range []struct{ args, want string }{
 		{"sign --form ", "path\nquery\n"},
-		{"sign --kind ", "click\nopen\nunsubscribe\n"},
+		{"sign --kind ", "click\nopen\nunsubscribe\nprivacy\n"},
 		{"block ho", "link:\nurl:\n"},
 		{"help ke", "keys\tMake secrets"},
 		{"help keys ", "list\tList the key ring's keys"},

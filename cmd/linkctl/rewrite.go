@@ -64,6 +64,7 @@ func (t *tool) rewriteCommand() *cobra.Command {
 	completeFrom(c, "report", "table", "json")
 	completeFrom(c, "sent", "now")
 	completeFrom(c, "tracking", "full", "anonymous", "off")
+	completeFrom(c, "parts", "all", "html", "text")
 	completeFrom(c, "form", "path", "query")
 	completeFrom(c, "pixel", "end", "top", "none")
 	for _, flag := range []string{"visible-url", "shorteners", "one-time"} {
@@ -90,6 +91,7 @@ func rewriteFlags(flags *pflag.FlagSet) {
 	flags.String("base-url", "", "`URL` where the links begin: https://links.example.com (LINK_BASE_URL)")
 	fieldFlags(flags)
 	flags.String("tracking", "full", "`HOW` to track: full, anonymous (no recipient, the same links in every mail) or off")
+	flags.String("parts", "all", "`WHICH` parts of a message to track: all, html or text")
 	flags.Bool("sealed", false, "hide what links hold from readers of the mail")
 	flags.String("form", "path", "`FORM` of the links: path or query")
 	flags.Bool("labels", false, "give links a label made of their text, where their form has a place for one")
@@ -213,6 +215,7 @@ func (t *tool) rewriter(c *cobra.Command) (*email.Rewriter, error) {
 		Form:              linkcore.Form(value("form")),
 		Labels:            value("labels") == "true",
 		Tracking:          email.Tracking(value("tracking")),
+		Parts:             email.Parts(value("parts")),
 		SkipHosts:         list("skip-host"),
 		OnlyHosts:         list("only-host"),
 		SkipURLs:          list("skip-url"),
@@ -227,7 +230,7 @@ func (t *tool) rewriter(c *cobra.Command) (*email.Rewriter, error) {
 		UnsubscribeMailto: value("unsubscribe-mailto"),
 	}
 	// A variable that was not set must not choose for anyone.
-	for _, flag := range []string{"form", "tracking", "pixel", "pixel-base-url", "honeypot", "visible-url", "shorteners", "one-time", "unsubscribe-mailto"} {
+	for _, flag := range []string{"form", "tracking", "parts", "pixel", "pixel-base-url", "honeypot", "visible-url", "shorteners", "one-time", "unsubscribe-mailto"} {
 		if c.Flag(flag).Changed && value(flag) == "" {
 			return nil, usagef("--%s is empty: leave it out, or give a value", flag)
 		}

@@ -40,8 +40,8 @@ link then affects everybody who got it, also one that stops tracking; and a
 forwarded link looks like one that many recipients have. It names one link, so it
 is refused for several destinations.
 
-With --kind open or unsubscribe there is no destination: the one link that is
-printed is the picture's, or the unsubscribe page's.`
+With --kind open, unsubscribe or privacy there is no destination: the one link
+that is printed is that of the picture, the unsubscribe page or the privacy page.`
 
 func (t *tool) signCommand() *cobra.Command {
 	return t.makingCommand(&cobra.Command{
@@ -74,7 +74,7 @@ func (t *tool) sealCommand() *cobra.Command {
 }
 
 var (
-	kinds = map[string]linkcore.Kind{"click": linkcore.Click, "open": linkcore.Open, "unsubscribe": linkcore.Unsubscribe}
+	kinds = map[string]linkcore.Kind{"click": linkcore.Click, "open": linkcore.Open, "unsubscribe": linkcore.Unsubscribe, "privacy": linkcore.Privacy}
 	forms = map[string]linkcore.Form{"path": linkcore.PathForm, "query": linkcore.QueryForm}
 )
 
@@ -90,9 +90,9 @@ func (t *tool) makingCommand(c *cobra.Command, link makeLink) *cobra.Command {
 	flags.String("link", "", "`NAME` of the link, likewise: random characters follow it")
 	flags.Bool("exact-link", false, "--link is the whole id, with nothing behind it")
 	flags.String("label", "", "cosmetic `TEXT` in the link, not signed")
-	flags.String("kind", "click", "`KIND` of link: click, open or unsubscribe")
+	flags.String("kind", "click", "`KIND` of link: click, open, unsubscribe or privacy")
 	flags.String("form", "path", "`FORM` of the URL: path or query")
-	completeFrom(c, "kind", "click", "open", "unsubscribe")
+	completeFrom(c, "kind", "click", "open", "unsubscribe", "privacy")
 	completeFrom(c, "form", "path", "query")
 	completeFrom(c, "sent", "now")
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -184,7 +184,7 @@ func (t *tool) linkFlags(c *cobra.Command) (linkcore.Fields, linkcore.Options, e
 	}
 	var ok bool
 	if options.Kind, ok = kinds[value("kind")]; !ok {
-		return fields, options, usagef("--kind %q: give click, open or unsubscribe", value("kind"))
+		return fields, options, usagef("--kind %q: give click, open, unsubscribe or privacy", value("kind"))
 	}
 	if options.Form, ok = forms[value("form")]; !ok {
 		return fields, options, usagef("--form %q: give path or query", value("form"))

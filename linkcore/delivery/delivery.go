@@ -94,7 +94,7 @@ type Options struct {
 // what a sink makes of it to send it included.
 //
 // Once three quarters of the places are taken, each link from one address may
-// have an eighth of all: what comes in excess is spilled, unsubscribes excepted.
+// have an eighth of all: what comes in excess is spilled, wishes such as unsubscribes excepted.
 // So one holder of one link leaves places to others. Only events that a
 // [Recorder] made are told apart.
 //

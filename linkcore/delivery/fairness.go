@@ -23,9 +23,9 @@ const (
 
 // add notes bytes that an event takes, or gives back. It returns what the
 // event's link and address have with them, or 0 where they do not count: nobody's
-// unsubscribe is in excess.
+// wish is in excess.
 func (f *fairness) add(e *event.Event, bytes int) int {
-	if e.Origin == 0 || e.Type == event.Unsubscribe {
+	if e.Origin == 0 || e.Type.Wish() {
 		return 0
 	}
 	return int(f[e.Origin%uint64(len(f))].Add(int64(bytes)))

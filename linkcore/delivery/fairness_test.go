@@ -55,6 +55,9 @@ func TestFairness(t *testing.T) {
 		}},
 		{"opens", 30, func(i int) (event.Type, string, string) { return event.Open, "loud", "192.0.2.1" }},
 		{"unsubscribes", 40, func(i int) (event.Type, string, string) { return event.Unsubscribe, "loud", "192.0.2.1" }},
+		{"objections", 40, func(i int) (event.Type, string, string) {
+			return [...]event.Type{event.Objection, event.ObjectionWithdrawn}[i%2], "loud", "192.0.2.1"
+		}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

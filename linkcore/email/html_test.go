@@ -545,6 +545,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"key ring", func(o *Options) { o.Keys = nil }},
 		{"form", func(o *Options) { o.Form = "x" }},
 		{"tracking", func(o *Options) { o.Tracking = "x" }},
+		{"parts", func(o *Options) { o.Parts = "x" }},
 		{"pixel", func(o *Options) { o.Pixel = "x" }},
 		{"shorteners", func(o *Options) { o.Shorteners = "x" }},
 		{"UTM", func(o *Options) { o.UTM = []Parameter{{"", "x"}} }},

@@ -267,10 +267,14 @@ func checkInlinePGP(text []byte) error {
 
 // rewriteBody returns the edits of the message that rewrite a part.
 func (m *mail) rewriteBody(src []byte, b *body) ([]edit, error) {
+	isText := b.mediaType == "text/plain"
+	if parts := m.w.o.Parts; parts == HTMLParts && isText || parts == TextParts && !isText {
+		return nil, nil
+	}
 	before := *m
 	var edits []edit
 	var err error
-	if b.mediaType == "text/plain" {
+	if isText {
 		edits, err = m.text(b.text, b.label, b.format)
 	} else {
 		edits, err = m.html(b.page, b.label, b.role)

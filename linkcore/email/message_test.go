@@ -241,6 +241,23 @@ func TestMessageParts(t *testing.T) {
 
 // An anonymous mailing is the same for all, and an untracked one stays as it
 // is.
+// The parts that were not chosen keep each byte.
+func TestMessageChosenParts(t *testing.T) {
+	for _, test := range []struct {
+		parts      Parts
+		html, text bool // tracked
+	}{{"", true, true}, {AllParts, true, true}, {HTMLParts, true, false}, {TextParts, false, true}} {
+		r := rewriteMessage(t, Options{Parts: test.parts, Pixel: PixelEnd}, alternative)
+		out := string(r.Output)
+		if strings.Contains(out, "Text: https://example.com/text.\n") == test.text {
+			t.Errorf("parts %q: the text is tracked: %v", test.parts, !test.text)
+		}
+		if strings.Contains(out, `<a href="https://example.com/amp">a</a>`) == test.html || strings.Contains(out, "<img") != test.html {
+			t.Errorf("parts %q: the HTML is tracked: %v\n%s", test.parts, !test.html, out)
+		}
+	}
+}
+
 func TestMessageTracking(t *testing.T) {
 	a := rewriteMessage(t, Options{Tracking: Anonymous}, alternative)
 	b := rewriteMessage(t, Options{Tracking: Anonymous}, alternative)

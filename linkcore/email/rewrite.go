@@ -31,6 +31,16 @@ const (
 	Off Tracking = "off"
 )
 
+// Parts says which parts of a message are tracked.
+type Parts string
+
+// The choices of parts.
+const (
+	AllParts  Parts = "all"
+	HTMLParts Parts = "html" // text/html and text/x-amp-html
+	TextParts Parts = "text" // text/plain
+)
+
 // Pixel says where the pixel stands, a picture that reports that a mail was opened.
 type Pixel string
 
@@ -73,6 +83,10 @@ type Options struct {
 	Labels bool
 
 	Tracking Tracking // default Full
+
+	// Parts are the parts that are tracked; the others keep each byte. Default
+	// AllParts. Messages only.
+	Parts Parts
 
 	// UTM is added to the query string of each destination that does not have
 	// a parameter of this name, in any case, before it is signed.
@@ -154,6 +168,7 @@ func New(o Options) (*Rewriter, error) {
 	}
 	o.Form = cmp.Or(o.Form, linkcore.PathForm)
 	o.Tracking = cmp.Or(o.Tracking, Full)
+	o.Parts = cmp.Or(o.Parts, AllParts)
 	o.Pixel = cmp.Or(o.Pixel, NoPixel)
 	o.PixelSigner = cmp.Or(o.PixelSigner, o.Signer)
 	o.VisibleURL = cmp.Or(o.VisibleURL, Track)
@@ -164,6 +179,8 @@ func New(o Options) (*Rewriter, error) {
 		return nil, fmt.Errorf("form: %q is unknown: path or query", o.Form)
 	case o.Tracking != Full && o.Tracking != Anonymous && o.Tracking != Off:
 		return nil, fmt.Errorf("tracking: %q is unknown: full, anonymous or off", o.Tracking)
+	case o.Parts != AllParts && o.Parts != HTMLParts && o.Parts != TextParts:
+		return nil, fmt.Errorf("parts: %q is unknown: all, html or text", o.Parts)
 	case o.Pixel != NoPixel && o.Pixel != PixelEnd && o.Pixel != PixelTop:
 		return nil, fmt.Errorf("pixel: %q is unknown: none, end or top", o.Pixel)
 	case o.Tracking == Anonymous && o.Sealed:
@@ -282,6 +299,9 @@ func (w *Rewriter) HTML(f linkcore.Fields, src []byte) (Result, error) {
 
 // warnOfNoHeader warns of what only a whole message has a place for.
 func (m *mail) warnOfNoHeader() {
+	if m.w.o.Parts != AllParts {
+		m.warn("all of it is tracked: parts can be chosen of a whole message only")
+	}
 	if m.w.o.ListUnsubscribe {
 		m.warn("List-Unsubscribe is left out: it is a header field, and this is not a whole message")
 	}

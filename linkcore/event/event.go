@@ -20,10 +20,23 @@ const (
 	Unsubscribe Type = "unsubscribe"
 	Blocked     Type = "blocked" // a click on a link that a rule blocks
 	Verdict     Type = "verdict" // what was found out later of another event: see NewVerdict
+
+	Objection          Type = "objection" // the recipient is not to be tracked any more
+	ObjectionWithdrawn Type = "objection_withdrawn"
 )
 
 // Types returns all types, in the order of EVENTS.md.
-func Types() []Type { return []Type{Click, Open, Unsubscribe, Blocked, Verdict} }
+func Types() []Type {
+	return []Type{Click, Open, Unsubscribe, Blocked, Verdict, Objection, ObjectionWithdrawn}
+}
+
+// Wish reports whether an event of the type says what a person wants: it names the
+// person whatever the rules say, and is never in excess.
+func (t Type) Wish() bool { return t == Unsubscribe || t.Objects() }
+
+// Objects reports whether the type is [Objection] or [ObjectionWithdrawn], whose
+// events hold nothing of the device.
+func (t Type) Objects() bool { return t == Objection || t == ObjectionWithdrawn }
 
 // An Event is the record of one request, or, of the type [Verdict], of another
 // event; EVENTS.md says what each field means. Empty fields are left out. It is

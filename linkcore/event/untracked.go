@@ -37,9 +37,12 @@ func (e *Event) Untrack() Event {
 	if strings.HasPrefix(e.Link, linkcore.AnonymousPrefix) {
 		left.Link = e.Link
 	}
-	if e.Type == Unsubscribe {
+	if e.Type.Wish() {
 		// Nobody can follow a wish without knowing whose it is.
-		left.Recipient, left.Link, left.Metadata = e.Recipient, e.Link, e.Metadata
+		left.Recipient, left.Link = e.Recipient, e.Link
+	}
+	if e.Type == Unsubscribe {
+		left.Metadata = e.Metadata
 	}
 	return left
 }

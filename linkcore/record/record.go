@@ -205,11 +205,12 @@ func (rc *Recorder) describe(r *http.Request, received time.Time, link *linkcore
 	}
 	e.Untracked = o.Untracked || strings.HasPrefix(link.Link, linkcore.AnonymousPrefix) ||
 		o.Type == event.Open && e.PrivacySignal != "" && rc.o.PrivacySignals == AnonymiseSignals
-	if e.Untracked {
+	if untracked := e.Untracked; untracked || o.Type.Objects() {
 		if !o.NamesNobody {
 			e.Rule = ""
 		}
 		*e = e.Untrack()
+		e.Untracked = untracked
 	}
 	return e
 }

@@ -226,6 +226,12 @@ func TestRecord(t *testing.T) {
 		{"an untracked unsubscribe from an address that is blocked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
 			o.Type, o.Untracked, o.Rule = event.Unsubscribe, true, "ip:203.0.113.7"
 		}, func(e *event.Event) { e.Type = event.Unsubscribe; noDevice(e) }},
+		{"an objection", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
+			o.Type = event.Objection
+		}, func(e *event.Event) { e.Type = event.Objection; noDevice(e); e.Metadata, e.Untracked = "", false }},
+		{"an objection withdrawn by somebody who is not tracked", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) {
+			o.Type, o.Untracked, o.Rule = event.ObjectionWithdrawn, true, "recipient:acme/r83jf"
+		}, func(e *event.Event) { e.Type = event.ObjectionWithdrawn; noDevice(e); e.Metadata = "" }},
 		{"rules that nobody knows", Options{}, func(_ *http.Request, _ *linkcore.Link, o *Outcome) { o.RulesUnknown = true },
 			func(e *event.Event) { e.RulesUnknown = true }},
 		{"made for nobody", Options{}, func(_ *http.Request, l *linkcore.Link, _ *Outcome) { l.Link = "an_x" },

@@ -50,6 +50,12 @@ var (
 	unsubscribeAnswer     = newPage(http.StatusOK, unsubscribePage)
 	unsubscribedAnswer    = newPage(http.StatusOK, unsubscribedPage)
 	notUnsubscribedAnswer = newPage(http.StatusBadRequest, notUnsubscribedPage)
+	trackedAnswer         = newPage(http.StatusOK, trackedPage)
+	untrackedAnswer       = newPage(http.StatusOK, untrackedPage)
+	stoppedAnswer         = newPage(http.StatusOK, stoppedPage)
+	allowedAnswer         = newPage(http.StatusOK, allowedPage)
+	notStoppedAnswer      = newPage(http.StatusBadRequest, notStoppedPage)
+	namelessAnswer        = newPage(http.StatusOK, namelessPage)
 	methodAnswer          = newPage(http.StatusMethodNotAllowed, methodPage)
 	unavailableAnswer     = newPage(http.StatusServiceUnavailable, unavailablePage).retry("5")
 

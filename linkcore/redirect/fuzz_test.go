@@ -193,7 +193,7 @@ func FuzzOneClick(f *testing.F) {
 	f.Add("application/json", oneClickBody)
 	f.Add("application/x-www-form-urlencoded;;=", "List-Unsubscribe=One%2DClick")
 	f.Fuzz(func(t *testing.T, contentType, body string) {
-		if oneClick(contentType, []byte(body)) != nil {
+		if oneClick.in(contentType, []byte(body)) != nil {
 			return
 		}
 		lower := strings.ToLower(contentType)

@@ -56,7 +56,7 @@ type Options struct {
 
 	// Invalid is called for every request that was refused, after its answer was
 	// written, with the reason: one of linkcore's Err values (404), or an
-	// error that wraps ErrMethod (405) or ErrOneClick (400). It is called from
+	// error that wraps ErrMethod (405), ErrOneClick or ErrTracking (400). It is called from
 	// many goroutines at once.
 	Invalid func(*http.Request, error)
 
@@ -71,6 +71,7 @@ type Options struct {
 var (
 	ErrMethod   = errors.New("the method is not one that this link or path answers")
 	ErrOneClick = errors.New("the body is not List-Unsubscribe=One-Click")
+	ErrTracking = errors.New("the body is neither Tracking=Stop nor Tracking=Allow")
 )
 
 // A Handler answers the requests of tracked links as HTTP.md says. It may be
@@ -82,6 +83,7 @@ type Handler struct {
 	hold   bool
 
 	counters
+	objections
 	refreshed    atomic.Int64 // Unix milliseconds of the last look at what is due, in the background
 	awaitingKeys atomic.Bool
 	cannotFlush  sync.Once
@@ -196,8 +198,10 @@ func (x *exchange) link(link *linkcore.Link) {
 		x.click(link)
 	case linkcore.Open:
 		x.open(link)
-	default:
+	case linkcore.Unsubscribe:
 		x.unsubscribe(link)
+	default:
+		x.privacy(link)
 	}
 }
 
@@ -261,7 +265,7 @@ func (x *exchange) unsubscribe(link *linkcore.Link) {
 		x.refuseMethod(allowReadPost)
 		return
 	}
-	if err := x.readOneClick(); err != nil {
+	if _, err := x.readForm(ErrOneClick, oneClick); err != nil {
 		x.answer(&notUnsubscribedAnswer, false)
 		x.refused(http.StatusBadRequest, err)
 		return
@@ -275,9 +279,58 @@ func (x *exchange) unsubscribe(link *linkcore.Link) {
 	x.record(link, record.Outcome{Type: event.Unsubscribe, Rule: d.Rule, NamesNobody: !d.NamesPerson, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
 }
 
-// decide asks the rules. If known is false, they could not be asked in time, and d
-// holds no more than a block.
+// privacy shows what is recorded, and takes an objection to it or its withdrawal.
+func (x *exchange) privacy(link *linkcore.Link) {
+	if !x.mayRead() && x.r.Method != http.MethodPost {
+		x.refuseMethod(allowReadPost)
+		return
+	}
+	if link.Recipient == "" {
+		x.answer(&namelessAnswer, false)
+		return
+	}
+	address := x.o.Recorder.ClientAddress(x.r)
+	if x.mayRead() {
+		page := &trackedAnswer
+		if d, _ := x.decide(link, address); d.Untracked {
+			page = &untrackedAnswer
+		}
+		x.answer(page, false)
+		return
+	}
+	said, err := x.readForm(ErrTracking, stop, allow)
+	if err != nil {
+		x.answer(&notStoppedAnswer, false)
+		x.refused(http.StatusBadRequest, err)
+		return
+	}
+	x.began = time.Now()
+	// The event says what the rules said before.
+	d, known := x.decide(link, address)
+	o := record.Outcome{Type: event.Objection, Rule: d.Rule, NamesNobody: !d.NamesPerson, Untracked: d.Untracked, RulesUnknown: !known, Address: address}
+	page := &stoppedAnswer
+	if said == allow {
+		o.Type, page = event.ObjectionWithdrawn, &allowedAnswer
+		x.forget(link)
+	} else {
+		x.remember(link, x.received)
+	}
+	x.answer(page, true)
+	x.record(link, o)
+}
+
+// decide asks the rules, and the objections that they may not hold yet. If known is
+// false, the rules could not be asked in time, and d holds no more than a block.
 func (x *exchange) decide(link *linkcore.Link, address netip.Addr) (d blocklist.Decision, known bool) {
+	d, known = x.ask(link, address)
+	if x.objected(link, x.received) {
+		d.Untracked = true
+	}
+	return d, known
+}
+
+// ask asks the rules.
+func (x *exchange) ask(link *linkcore.Link, address netip.Addr) (d blocklist.Decision, known bool) {
 	if x.o.Rules == nil {
 		return d, true
 	}

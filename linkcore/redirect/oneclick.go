@@ -18,21 +18,34 @@ const (
 	bodyTimeout = 5 * time.Second
 )
 
-// readOneClick reads the body of a request to unsubscribe. The error wraps
-// ErrOneClick.
-func (x *exchange) readOneClick() error {
+// A pair is a form's field with the value that it must have.
+type pair struct{ name, value string }
+
+func (p pair) String() string { return p.name + "=" + p.value }
+
+var (
+	oneClick = pair{"List-Unsubscribe", "One-Click"} // RFC 8058, section 3.1
+	stop     = pair{"Tracking", "Stop"}
+	allow    = pair{"Tracking", "Allow"}
+)
+
+// readForm reads the body of a POST and returns which of the pairs it holds, the
+// first of them if it holds several. The error wraps missing.
+func (x *exchange) readForm(missing error, pairs ...pair) (pair, error) {
 	body, err := x.readBody()
 	if err != nil {
 		if x.r.ProtoMajor == 1 {
 			// What is left of the body is not waited for.
 			x.w.Header()["Connection"] = connectionClose
 		}
-		return fmt.Errorf("%w: %w", ErrOneClick, err)
+		return pair{}, fmt.Errorf("%w: %w", missing, err)
 	}
-	if err := oneClick(x.r.Header.Get("Content-Type"), body); err != nil {
-		return fmt.Errorf("%w: %w", ErrOneClick, err)
+	for _, p := range pairs {
+		if err = p.in(x.r.Header.Get("Content-Type"), body); err == nil {
+			return p, nil
+		}
 	}
-	return nil
+	return pair{}, fmt.Errorf("%w: %w", missing, err)
 }
 
 var (
@@ -61,21 +74,16 @@ func (x *exchange) readBody() ([]byte, error) {
 	return body, nil
 }
 
-const (
-	oneClickName  = "List-Unsubscribe"
-	oneClickValue = "One-Click"
-)
-
-// oneClick checks the body of RFC 8058, section 3.1. The RFC has it sent as a
-// form; a body that is nothing but the pair counts under any media type but
-// JSON's, since what is meant is clear and whoever sent it shows success.
-func oneClick(contentType string, body []byte) error {
+// in checks that a body holds the pair. RFC 8058 has it sent as a form; a body
+// that is nothing but the pair counts under any media type but JSON's, since what
+// is meant is clear and whoever sent it shows success.
+func (p pair) in(contentType string, body []byte) error {
 	named, _, _ := strings.Cut(contentType, ";")
 	if strings.Contains(strings.ToLower(named), "json") {
 		return errors.New("its media type is JSON")
 	}
 	text := trimSpace(string(body))
-	if equalFold(text, oneClickName+"="+oneClickValue) {
+	if equalFold(text, p.String()) {
 		return nil
 	}
 	mediaType, parameters := "application/x-www-form-urlencoded", map[string]string(nil)
@@ -91,7 +99,7 @@ func oneClick(contentType string, body []byte) error {
 		values, _ := url.ParseQuery(text)
 		for name, list := range values {
 			for _, value := range list {
-				if isOneClick(name, value) {
+				if p.is(name, value) {
 					return nil
 				}
 			}
@@ -110,7 +118,7 @@ func oneClick(contentType string, body []byte) error {
 			if err != nil {
 				return err
 			}
-			if isOneClick(part.FormName(), string(value)) {
+			if p.is(part.FormName(), string(value)) {
 				return nil
 			}
 		}
@@ -118,9 +126,9 @@ func oneClick(contentType string, body []byte) error {
 	return errors.New("the field is missing")
 }
 
-// isOneClick reports whether a form's field says what RFC 8058 has it say.
-func isOneClick(name, value string) bool {
-	return equalFold(trimSpace(name), oneClickName) && equalFold(trimSpace(value), oneClickValue)
+// is reports whether a form's field is the pair.
+func (p pair) is(name, value string) bool {
+	return equalFold(trimSpace(name), p.name) && equalFold(trimSpace(value), p.value)
 }
 
 func trimSpace(s string) string { return strings.Trim(s, " \t\r\n") }

@@ -89,7 +89,7 @@ func TestOneClickBody(t *testing.T) {
 		{formData, multipartBody("List-Unsubscribe", "One-Click and more"), false},
 		{urlencoded, multipartBody("List-Unsubscribe", "One-Click"), false},
 	} {
-		if err := oneClick(test.contentType, []byte(test.body)); (err == nil) != test.ok {
+		if err := oneClick.in(test.contentType, []byte(test.body)); (err == nil) != test.ok {
 			t.Errorf("%s: %q: %v", test.contentType, test.body, err)
 		}
 	}

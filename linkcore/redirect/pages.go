@@ -17,13 +17,19 @@ var icon []byte
 
 // form posts to the page's own address, as it has no action: the button of the
 // page and a mailbox provider's one-click request are the same request.
-const form = `<form method="post">
-<input type="hidden" name="List-Unsubscribe" value="One-Click">
-<button>Unsubscribe</button>
+func form(field pair, button string) string {
+	return `<form method="post">
+<input type="hidden" name="` + field.name + `" value="` + field.value + `">
+<button>` + button + `</button>
 </form>
 `
+}
 
 var (
+	unsubscribeForm = form(oneClick, "Unsubscribe")
+	stopForm        = form(stop, "Stop tracking me")
+	allowForm       = form(allow, "Allow tracking again")
+
 	invalidPage = page("This link is not valid",
 		`<p>It may have been cut off or changed on its way to you. Try to open it again from the message that it came in.</p>
 <p class="quiet">If it still does not work, please ask the sender of the message for a new one.</p>`)
@@ -34,7 +40,7 @@ var (
 
 	unsubscribePage = page("Do you want to unsubscribe?",
 		`<p>Press the button, and the sender will be told that you no longer want to receive these emails.</p>
-`+form+
+`+unsubscribeForm+
 			`<p class="quiet">If you came here by mistake, just close this page: nothing has changed.</p>`)
 
 	unsubscribedPage = page("You have unsubscribed",
@@ -43,8 +49,35 @@ var (
 
 	notUnsubscribedPage = page("That did not work",
 		`<p>You have not been unsubscribed yet, as your request did not arrive whole. Please try again.</p>
-`+form+
+`+unsubscribeForm+
 			`<p class="quiet">If it still does not work, please reply to the message and ask its sender to take you off the list.</p>`)
+
+	trackedPage = page("Tracking in these emails",
+		`<p>When you open a link of this sender's emails, the sender records which link it was, when, from which internet address, and what your browser says about itself. Where an email loads its pictures, the sender can record that it was opened in the same way.</p>
+`+stopForm+
+			`<p class="quiet">This also applies to emails that you already have. You stay subscribed, and every link goes on to work.</p>`)
+
+	untrackedPage = page("You are not tracked",
+		`<p>What you open in this sender's emails is not recorded as yours. There is nothing that you need to do.</p>
+`+allowForm+
+			`<p class="quiet">If you do not want that, just close this page: nothing has changed.</p>`)
+
+	stoppedPage = page("You have objected to tracking",
+		`<p>The sender is being told that you do not want to be tracked, in emails that you already have too. You can close this page.</p>
+`+allowForm+
+			`<p class="quiet">You stay subscribed, and every link goes on to work.</p>`)
+
+	allowedPage = page("You have taken your objection back",
+		`<p>The sender is being told that you allow tracking again. You can close this page.</p>
+`+stopForm)
+
+	notStoppedPage = page("That did not work",
+		`<p>Nothing has changed yet, as your request did not arrive whole. Please try again.</p>
+`+stopForm+
+			`<p class="quiet">If it still does not work, please reply to the message and ask its sender not to track you.</p>`)
+
+	namelessPage = page("This link does not say who you are",
+		`<p>So nothing can be changed here. Please reply to the message and ask its sender not to track you.</p>`)
 
 	methodPage = page("That does not work here",
 		`<p>This address cannot be used in this way. Please open it in a web browser.</p>`)

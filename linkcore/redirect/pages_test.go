@@ -17,6 +17,7 @@ import (
 var pages = map[string][]byte{
 	"404": invalidPage, "410": blockedPage, "unsubscribe": unsubscribePage, "unsubscribed": unsubscribedPage,
 	"400": notUnsubscribedPage, "405": methodPage, "503": unavailablePage,
+	"tracked": trackedPage, "untracked": untrackedPage, "stopped": stoppedPage, "allowed": allowedPage, "not stopped": notStoppedPage, "nameless": namelessPage,
 }
 
 // TestPages: each is small, whole, asks nobody for anything and has what a
@@ -45,11 +46,18 @@ func TestPages(t *testing.T) {
 		}
 		buttons := strings.Count(s, "<button>")
 		posts := strings.Count(s, `<form method="post">`)
-		want := 0
-		if name == "unsubscribe" || name == "400" {
-			want = 1
+		field, want := "", 1
+		switch name {
+		case "unsubscribe", "400":
+			field = `name="List-Unsubscribe" value="One-Click"`
+		case "tracked", "allowed", "not stopped":
+			field = `name="Tracking" value="Stop"`
+		case "untracked", "stopped":
+			field = `name="Tracking" value="Allow"`
+		default:
+			field, want = "<input", 0
 		}
-		if buttons != want || posts != want || strings.Count(s, `name="List-Unsubscribe" value="One-Click"`) != want {
+		if buttons != want || posts != want || strings.Count(s, field) != want {
 			t.Errorf("%s: %d buttons, %d forms", name, buttons, posts)
 		}
 	}

@@ -215,6 +215,7 @@ func TestVectors(t *testing.T) {
 	check(t, err)
 	type vector struct {
 		Kind, Host, Target, Destination, Repair string
+		Fields                                  struct{ Recipient string }
 	}
 	var vectors struct {
 		Keys                     map[string]string
@@ -269,6 +270,14 @@ func TestVectors(t *testing.T) {
 			recorded(v)
 		case "u":
 			if response.StatusCode != 200 || body != string(unsubscribePage) {
+				t.Errorf("%.80s: %d", v.Target, response.StatusCode)
+			}
+		case "p":
+			want := trackedPage
+			if v.Fields.Recipient == "" {
+				want = namelessPage
+			}
+			if response.StatusCode != 200 || body != string(want) {
 				t.Errorf("%.80s: %d", v.Target, response.StatusCode)
 			}
 		default:

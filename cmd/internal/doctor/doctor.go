@@ -253,7 +253,7 @@ func (h *host) skipped(check, why string) Finding {
 }
 
 // tokens are those of link-format, in any case, as fronts may change that.
-var tokens = regexp.MustCompile(`(?i)\b([cou][a-z0-9]{1,16}\.)(?:[a-z0-9_-]*\.){5}[a-z0-9_-]{22}|\b(s[a-z0-9]{1,16}\.)[a-z0-9_-]{40,}`)
+var tokens = regexp.MustCompile(`(?i)\b([coup][a-z0-9]{1,16}\.)(?:[a-z0-9_-]*\.){5}[a-z0-9_-]{22}|\b(s[a-z0-9]{1,16}\.)[a-z0-9_-]{40,}`)
 
 // redact cuts what could be clicked out of a text.
 func redact(s string) string { return tokens.ReplaceAllString(s, "$1$2…") }

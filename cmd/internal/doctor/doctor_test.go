@@ -21,7 +21,7 @@ import (
 )
 
 // longToken is a tag or a box.
-var longToken = regexp.MustCompile(`[cous][a-z0-9]{1,16}\.[A-Za-z0-9_.-]{20,}`)
+var longToken = regexp.MustCompile(`[coups][a-z0-9]{1,16}\.[A-Za-z0-9_.-]{20,}`)
 
 // order is in which findings come.
 var order = []string{"key-ring", "blocklist", "clicks", "dns", "connection", "http", "ready", "keys",

@@ -32,7 +32,7 @@ func TestFilters(t *testing.T) {
 			return e.Customer == "acme" && (e.Type == event.Click || e.Type == event.Verdict)
 		},
 		func(e *event.Event) bool {
-			return e.Customer != "_probe" && (e.Type == event.Unsubscribe || e.Type == event.Verdict || e.Automation != event.Automated)
+			return e.Customer != "_probe" && (e.Type == event.Unsubscribe || e.Type.Objects() || e.Type == event.Verdict || e.Automation != event.Automated)
 		},
 		func(e *event.Event) bool {
 			return e.Customer != "_probe" && e.Type == event.Open && e.Proxy != "apple"

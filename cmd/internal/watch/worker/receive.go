@@ -159,7 +159,7 @@ func (w *Worker) tell(alerts []watch.Alert) {
 func (w *Worker) count(m *event.Received) ([]watch.Alert, []*event.Event) {
 	e, err := m.Event()
 	if err != nil {
-		w.tally(&w.stats.Unreadable, 1, "a message is no event and is passed over", err)
+		w.tally(&w.stats.Unreadable, 1, "a message is not an event and is passed over", err)
 		return nil, nil
 	}
 	if !m.PublishedAt.IsZero() && e.OccurredAt.Sub(m.PublishedAt) > maxSkew {
@@ -184,7 +184,7 @@ func (w *Worker) tally(counter *uint64, n int, message string, err error) {
 	if first && n > 0 {
 		w.telling.Lock()
 		defer w.telling.Unlock()
-		w.o.Warn(message+", which is told once", err)
+		w.o.Warn(message+", reported once", err)
 	}
 }
 
