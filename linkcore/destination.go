@@ -134,6 +134,10 @@ func HostToASCII(host string) (string, error) {
 	if err != nil || mixesPunycode(host) {
 		return "", errInternational
 	}
+	// The package idna looks for right-to-left characters before it maps.
+	if again, err := hostMapping.ToASCII(ascii); err != nil || again != ascii {
+		return "", errInternational
+	}
 	// UTS 46 maps some characters, such as a full-width slash, to delimiters:
 	// what follows would not be the host any more.
 	for i := 0; i < len(ascii); i++ {

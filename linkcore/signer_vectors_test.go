@@ -417,7 +417,7 @@ var vectorDestinations = []string{
 	"https://example.com/münchen", "https://example.com/?ü=é#ö", "https://example.com/\U0001F600", "https://example.com/\u0301", `https://example.com/"<>^` + "`{}|'[]", `https://example.com/?"<>^` + "`{}|'[]?", `https://example.com/#"<>^` + "`{}|'[]#?", "https://example.com/?u={{x}}", "https://example.com/\u00a0", "https://example.com/\ufeff", "https://example.com/\u0085", "https://example.com/\u2028",
 	"https://bücher.example/", "https://faß.de/", "https://BÜCHER.example:8080/", "https://bücher.example.", "https://ev\u00adil.example/", "https://evil\u3002example/", "https://\u2603.net/", "https://日本語。jp/", "https://xn--bcher-kva.example/", "https://XN--BCHER-KVA.example/", "https://xn--bcher-kva.bücher/", "https://XN--BCHER-KVA.bücher/",
 	"https://www.bücher_x.example/", "https://bü--x.example/", "https://-bücher.example/", "https://bücher-.example/", "https://ab--ü.example/", "https://é--x.example/", "https://b\u0301ü.example/", "https://\u0301a.example/", "https://ü.\u0301/", "https://אב.example/", "https://אa.example/", "https://aא.example/", "https://א1.example/", "https://1א.example/", "https://٠.example/", "https://א٠1.example/",
-	"https://a\u200db.example/", "https://\u200d.example/", "https://क्\u200dष.example/", "https://نامه\u200cای.example/", "https://\u200cü.example/", "https://ä..example/", "https://.ä/", "https://ä.../", "https://\u00ad/", "https://１２７.１/", "https://１２７.0.0.１/", "https://0x7f.ü/", "https://ü.1/", "https://ü.0x1/", "https://\uff0f.example/", "https://℀.example/", "https://⑴.example/", "https://\ufffd.example/", "https://\u0378.example/", "https://\U0001E030.example/", "https://\U0002EBF0.example/", "https://\u1c89.example/", "https://\u2ffc.example/", "https://ẞ.example/", "https://ς.example/", "https://\u2260.example/", "https://xn--a.ü/", "https://xn--ü.example/", "https://xn--bücher-kva/", "https://ｘｎ--bücher-kva/", "https://x\u00adn--bcher-kva\u00ad/", "https://ü\t.example/", "https://xn--.ü/", "https://xn--zn7c.ü/", "https://xn--a-ecp.ü/", "https://" + strings.Repeat("ü", 70) + ".example/", "https://" + strings.Repeat("ü.", 120) + "example/", "https://" + strings.Repeat("ü", 600) + "/",
+	"https://a\u200db.example/", "https://\u200d.example/", "https://क्\u200dष.example/", "https://نامه\u200cای.example/", "https://\u200cü.example/", "https://ä..example/", "https://.ä/", "https://ä.../", "https://\u00ad/", "https://１２７.１/", "https://１２７.0.0.１/", "https://0x7f.ü/", "https://ü.1/", "https://ü.0x1/", "https://\uff0f.example/", "https://℀.example/", "https://⑴.example/", "https://\ufffd.example/", "https://\u0378.example/", "https://\U0001E030.example/", "https://\U0002EBF0.example/", "https://\u1c89.example/", "https://\u2ffc.example/", "https://ẞ.example/", "https://ς.example/", "https://\u2260.example/", "https://xn--a.ü/", "https://xn--ü.example/", "https://xn--bücher-kva/", "https://ｘｎ--bücher-kva/", "https://a\u2135b.example/", "https://\u2135.example/", "https://a\u206d.example/", "https://\u10a0.example/", "https://\u180e.example/", "https://x\u00adn--bcher-kva\u00ad/", "https://ü\t.example/", "https://xn--.ü/", "https://xn--zn7c.ü/", "https://xn--a-ecp.ü/", "https://" + strings.Repeat("ü", 70) + ".example/", "https://" + strings.Repeat("ü.", 120) + "example/", "https://" + strings.Repeat("ü", 600) + "/",
 	"https://192.0.2.1/", "https://[2001:db8::1]/", "https://[2001:DB8::1]:8080/?x", "https://[::ffff:192.0.2.1]/", "https://[::]", "https://[::1]/ü", "https://1.2.3.a/", "https://a.0x/", "https://0x.a/", "https://a.b-/", "https://" + strings.Repeat("a", 63) + ".example/", "https://" + strings.Repeat(strings.Repeat("a", 62)+".", 4) + "b./",
 
 	"", " ", "example.com/x", "//example.com/", "/x", "https://", "https:///", "https:example.com", "https:/example.com", "ftp://example.com/", "javascript:alert(1)", "mailto:a@example.com", "httpss://example.com/", "http\u017f://example.com/",
@@ -457,13 +457,15 @@ func randomInputs(r *rand.Rand, n int) *signerVectors {
 		}
 		return f
 	}
+	// Node refuses the right-to-left letters that Unicode 14.0 added.
+	olderThanNode := func(c rune) bool { return 0x870 <= c && c < 0x8A0 || 0x10F70 <= c && c < 0x10FB0 }
 	anyRune := func() string {
 		for {
 			c := rune(r.IntN(0x3400))
 			if r.IntN(3) == 0 {
 				c = rune(r.IntN(0x110000))
 			}
-			if utf8.ValidRune(c) {
+			if utf8.ValidRune(c) && !olderThanNode(c) {
 				return string(c)
 			}
 		}

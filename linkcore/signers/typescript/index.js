@@ -249,10 +249,10 @@ export function normalizeDestination(destination) {
 // UTS 46 with the flags that FORMAT.md names, of which Node has all but the Bidi
 // rule. The label behind the host keeps Node from reading it as an IPv4 address.
 function hostToASCII(host) {
-  if (Buffer.byteLength(host) > 4 * 254 || /[^\w.\-\x80-\u{10ffff}]/u.test(host) || UNASSIGNED.test(host)) return undefined;
+  if (Buffer.byteLength(host) > 4 * 254 || /[^\w.\-\x80-\u{10ffff}]/u.test(host) || DISALLOWED.test(host)) return undefined;
   const ascii = domainToASCII(host + ".a");
   const labels = domainToUnicode(ascii).split(".");
-  if (!/^[\w.-]*\.a$/.test(ascii) || (labels.some((l) => BIDI.test(l)) && !labels.every(followsBidiRule))) return undefined;
+  if (!/^[\w.-]*\.a$/.test(ascii) || labels.some((l) => MARK.test(l) || DISALLOWED.test(l)) || (labels.some((l) => BIDI.test(l)) && !labels.every(followsBidiRule))) return undefined;
   return ascii.slice(0, -2);
 }
 
@@ -261,7 +261,8 @@ const { R_AL, AN, EN, NEUTRAL, NSM, OTHER } = {
   EN: unicode.EN + "0-9",
   NEUTRAL: unicode.NEUTRAL + "_\\-",
 };
-const UNASSIGNED = new RegExp(`[${unicode.UNASSIGNED}]`, "u");
+const DISALLOWED = new RegExp(`[${unicode.DISALLOWED}]`, "u");
+const MARK = new RegExp(`^[${unicode.MARK}]`, "u");
 const BIDI = new RegExp(`[${R_AL}${AN}]`, "u");
 const EUROPEAN = new RegExp(`[${EN}]`, "u");
 const ARABIC = new RegExp(`[${AN}]`, "u");

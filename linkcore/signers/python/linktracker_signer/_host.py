@@ -7,7 +7,7 @@ import re
 from . import _unicode as u
 
 _EN, _NEUTRAL = u.EN + "0-9", u.NEUTRAL + "_-"
-_UNASSIGNED = re.compile(f"[{u.UNASSIGNED}]")
+_DISALLOWED = re.compile(f"[{u.DISALLOWED}]")
 _MARK = re.compile(f"[{u.MARK}]")
 _BIDI = re.compile(f"[{u.R_AL}{u.AN}]")
 _RIGHT_TO_LEFT = re.compile(f"[{u.R_AL}](?:[{u.R_AL}{u.AN}{_EN}{u.NSM}{_NEUTRAL}]*[{u.R_AL}{u.AN}{_EN}])?[{u.NSM}]*")
@@ -26,8 +26,8 @@ def to_ascii(host: str) -> str:
         from idna.core import valid_contextj
     except ImportError as e:
         raise ImportError("an international host needs the package idna: pip install 'linktracker-signer[idna]'") from e
-    if len(host.encode()) > 4 * 254 or _UNASSIGNED.search(host):
-        raise HostError("too long, or a character that Unicode 15.0 has not")
+    if len(host.encode()) > 4 * 254 or _DISALLOWED.search(host):
+        raise HostError("too long, or a character that Unicode 15.0 does not allow")
     try:
         host = idna.uts46_remap(host.replace("\u1e9e", "ss"), std3_rules=False, transitional=False)
         labels, unicode_labels = [], []
@@ -42,7 +42,7 @@ def to_ascii(host: str) -> str:
             labels.append(label if decoded.isascii() else "xn--" + decoded.encode("punycode").decode())
         bidi = any(_BIDI.search(label) for label in unicode_labels)
         for label in unicode_labels:
-            if _UNASSIGNED.search(label) or _MARK.match(label):
+            if _DISALLOWED.search(label) or _MARK.match(label):
                 raise HostError("a mark that begins a label")
             if any(c in "\u200c\u200d" and not valid_contextj(label, i) for i, c in enumerate(label)):
                 raise HostError("joiner")
