@@ -64,7 +64,7 @@ variable "watch" {
 }
 
 variable "invalid_share" {
-  description = "An alert says when more than this share of requests, and three times as much as over the last day, is for what is no valid link."
+  description = "An alert says when more than this share of requests, and three times as much as over the last day, is for what is not a valid link."
   type        = number
   default     = 0.2
   nullable    = false

@@ -62,7 +62,7 @@ func TestWatchFile(t *testing.T) {
 	if got.code != exitYes || got.stdout != want {
 		t.Errorf("%d\n got %s\nwant %s", got.code, got.stdout, want)
 	}
-	summary := regexp.MustCompile(`(?s)^watching file:\S+; Ctrl-C ends\nhosts of the first 1h0m0s count as known; --learning 0 tells of those too\n.*warning: a message is no event.*\n63 events in \S+: 1 alert, 3 verdicts \(not published: --verdicts does\); 30 delivered again; 1 no events\n$`)
+	summary := regexp.MustCompile(`(?s)^watching file:\S+; Ctrl-C ends\nhosts of the first 1h0m0s count as known; --learning 0 tells of those too\n.*warning: a message is not an event.*\n63 events in \S+: 1 alert, 3 verdicts \(not published: --verdicts does\); 30 delivered again; 1 no events\n$`)
 	if !summary.MatchString(got.stderr) {
 		t.Errorf("%s", got.stderr)
 	}

@@ -1,6 +1,6 @@
 // Linkwatch watches click events for abuse, for as long as it runs: a worker that
 // reads one subscription, raises alerts as structured log lines, publishes
-// verdicts to the click topic and, if it is told to, writes rules that expire.
+// verdicts to the click topic and, if configured to, writes rules that expire.
 // `linkctl watch` does the same for people.
 //
 // It is configured by environment variables, which

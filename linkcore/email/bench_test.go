@@ -129,7 +129,7 @@ func TestHostileShapes(t *testing.T) {
 		},
 		"bases":                      func(n int) string { return strings.Repeat("<base href=x>", n/13) },
 		"pictures that may be pixel": func(n int) string { return strings.Repeat("<img src=http://a.b.c/o1.>", n/26) },
-		"NUL":                        func(n int) string { return `<a href="` + strings.Repeat("\x00", n) + `">` },
+		"NUL":                        func(n int) string { return `<a href="` + strings.Repeat("\x00"+strings.Repeat("x", 63), n/64) + `">` },
 		"SVG":                        func(n int) string { return strings.Repeat("<svg><title/>", n/13) },
 	} {
 		t.Run(name, func(t *testing.T) {

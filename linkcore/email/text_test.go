@@ -225,7 +225,7 @@ func TestFlowed(t *testing.T) {
 		{"quoted twice", true, ">> https://example.com/a \r\n>> b\r\n", ">> «https://example.com/ab»\r\n"},
 		{"other depth", true, "> https://example.com/a \r\nb\r\n", "> «https://example.com/a» \r\nb\r\n"},
 		{"signature", true, "https://example.com/a \r\n-- \r\nhttps://example.com/b\r\n", "«https://example.com/a» \r\n-- \r\n«https://example.com/b»\r\n"},
-		{"signature is no soft break", true, "-- \r\nhttps://example.com/b\r\n", "-- \r\n«https://example.com/b»\r\n"},
+		{"signature is not a soft break", true, "-- \r\nhttps://example.com/b\r\n", "-- \r\n«https://example.com/b»\r\n"},
 		{"end of text", true, "https://example.com/a ", "«https://example.com/a» "},
 		{"end after soft break", true, "https://example.com/a \r\n", "«https://example.com/a» \r\n"},
 		{"empty", true, "", ""},

@@ -92,7 +92,7 @@ func (c Config) Validate() error {
 			return refused(f.name, "is %d, and has to be from %d to %d", f.value, f.least, f.most)
 		}
 	}
-	// Written so that what is no number is refused too.
+	// Written so that what is not a number is refused too.
 	if !(c.BlockedShare > 0 && c.BlockedShare <= 1) {
 		return refused("BlockedShare", "is %v, and has to be more than 0 and at most 1", c.BlockedShare)
 	}
@@ -122,7 +122,7 @@ func normalHost(host string) (string, error) {
 		return "", err
 	}
 	if d.Host != normal {
-		return "", fmt.Errorf("it is no host name")
+		return "", fmt.Errorf("it is not a host name")
 	}
 	return strings.TrimSuffix(strings.ToLower(normal), "."), nil
 }

@@ -1,24 +1,23 @@
-// Package watch finds abuse in click events: links that were passed on to
-// strangers, destinations that appear in many customers' mails at once,
-// customers and mailings of which more and more is blocked. It also finds, after
-// the fact, clicks that machines made.
+// Package watch finds abuse in click events: links that were forwarded or posted,
+// destinations that appear in many customers' mails at once, and customers and
+// mailings whose blocked share grows. It also finds, after the fact, clicks that
+// machines made.
 //
-// A [Watcher] is fed with events and answers with alerts and verdicts:
+// A [Watcher] takes events and returns alerts and verdicts:
 //
 //	w, err := watch.New(watch.DefaultConfig())
 //	...
 //	alerts, verdicts := w.Add(e)
 //
-// It is analysis and nothing else. It has no clock: the times in the events move
-// it on, so a day of history is gone through in seconds and with the same result
-// as when it happened. The package guard beside it receives events, publishes
+// It has no clock: it takes the time from the events, so it analyses a day of
+// history in seconds, with the same result as live. The package guard beside it receives events, publishes
 // verdicts and writes rules.
 //
 // # Alerts
 //
 // [SharedLink]: a link that went to one recipient is clicked from many networks
 // (IPv4 /24, IPv6 /48) or addresses. It was forwarded to many or posted
-// somewhere: how a stranger's phishing borrows a sender's good name.
+// somewhere, as when an attacker uses a sender's domain for phishing.
 //
 // [SharedRecipient]: the same of all links of one recipient together, since a
 // mail that is passed on has more than one link.
@@ -26,7 +25,7 @@
 // [BlockedShare]: the share of clicks that a rule blocks has jumped, in one
 // mailing or, if no single mailing explains it, in all that a customer sends.
 // Rules about clients, by address or user agent, say nothing of the sender and do
-// not count; recipients whom no link names count as one.
+// not count; all recipients without an identifier count as one.
 //
 // [SpreadingHost]: many customers' links lead to a host that was not seen before,
 // as when a phishing kit is sent from hijacked accounts. Hosts that have been
@@ -36,11 +35,10 @@
 // within Config.Repeat; and after that only if what was seen had fallen below
 // half of the threshold in between.
 //
-// A request for what is no valid link makes no event, since whom it names is not
-// authenticated: nobody's share of invalid requests can be told from events
-// without letting strangers make an alert about any customer. The endpoint
-// counts them in its line "stats", and Terraform raises an alert on that
-// count.
+// A request for an invalid link makes no event, since the customer that it names is
+// not authenticated: otherwise anyone could raise an alert about any customer. The
+// endpoint counts those requests in its line "stats", and Terraform raises an alert
+// on that count.
 //
 // # Verdicts
 //

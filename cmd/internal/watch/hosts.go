@@ -23,7 +23,7 @@ type hosts struct {
 
 const (
 	maxHosts     = 32768
-	maxCustomers = 50 // that a host tells apart
+	maxCustomers = 50 // that a host distinguishes
 )
 
 func newHosts(c Config) *hosts {
@@ -138,14 +138,14 @@ func (w *Watcher) hostAlert(name string, h *host, e *event.Event) Alert {
 		a.Seen.Clicks += c.n
 	}
 	slices.Sort(a.Seen.Customers)
-	// Under a public suffix strangers have names of their own.
+	// Under a public suffix anyone registers names of their own.
 	if suffix, _ := publicsuffix.PublicSuffix(name); suffix == name && !isAddress(name) {
 		a.Rule = ""
 	}
 	return a
 }
 
-// isAddress tells whether a host of a destination is an IP address: the grammar of
+// isAddress reports whether a host of a destination is an IP address: the grammar of
 // FORMAT.md leaves no other name that ends in digits alone.
 func isAddress(name string) bool {
 	last := name[strings.LastIndexByte(name, '.')+1:]

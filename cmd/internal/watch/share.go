@@ -27,7 +27,7 @@ const (
 	// What left the window makes up what was before, and counts half after so
 	// long.
 	beforeHalf = 12 * time.Hour
-	// Fewer clicks before are no rate.
+	// Fewer clicks before are not a rate.
 	beforeLeast = 50
 )
 
@@ -139,13 +139,13 @@ func (w *Watcher) shareOf(e *event.Event, at int64, alerts []Alert) []Alert {
 	if e.Customer == "" {
 		return alerts // nobody's share
 	}
-	// What a client is blocked for says nothing of the sender. A rule that is not
-	// told speaks of one person or address.
+	// What a client is blocked for says nothing of the sender. An event without its
+	// rule was blocked by one about a person or an address.
 	if e.Type == event.Blocked && (e.Rule == "" || strings.HasPrefix(e.Rule, "ip:") || strings.HasPrefix(e.Rule, "agent:")) {
 		return alerts
 	}
-	// All that no link names count as one: one person clicks as often as he likes,
-	// also on all links of a mailing that is the same for everybody.
+	// All recipients without an identifier count as one: one person may click any
+	// number of times, on all links of a mailing that is the same for everybody.
 	person := cmp.Or(e.Recipient, e.Link)
 	if e.Untracked {
 		person = ""
@@ -193,7 +193,7 @@ func shareFor(l *simplelru.LRU[uint64, *share], subject uint64) *share {
 	return s
 }
 
-// shareLevel tells whether a share needs an alert now, and whether one stands.
+// shareLevel reports whether a share needs an alert now, and whether one stands.
 func (w *Watcher) shareLevel(subject uint64, s *share) (raise, stands bool, seen Seen, since int64) {
 	seen, since = s.seen()
 	level := min(

@@ -7,7 +7,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// spread tells from how many networks and addresses each of any number of
+// spread counts from how many networks and addresses each of any number of
 // subjects is clicked.
 //
 // A few thousand subjects have an exact count. A new one gets a place among them

@@ -226,8 +226,8 @@ func TestNoAlert(t *testing.T) {
 		"destinations of nobody": func(i int, e *event.Event) {
 			e.Customer, e.Recipient, e.Link, e.Destination = "", fmt.Sprint(i), fmt.Sprint(i), "https://x.example"
 		},
-		"before all time":           func(i int, e *event.Event) { e.OccurredAt = time.Unix(-int64(i), 0) },
-		"the address is no address": func(i int, e *event.Event) { e.IP = fmt.Sprint("x", i) },
+		"before all time":               func(i int, e *event.Event) { e.OccurredAt = time.Unix(-int64(i), 0) },
+		"the address is not an address": func(i int, e *event.Event) { e.IP = fmt.Sprint("x", i) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

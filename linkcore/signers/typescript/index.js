@@ -70,7 +70,7 @@ export class Signer {
     if (path && path.slice(1).split("/").some((s) => s === "" || s === "." || s === "..")) refuse("has a path that not every gateway leaves as it is");
     this.host = host;
     this.#base = `${scheme}://${host}${port && ":" + port}${path}`;
-    if (scheme === "http") this.#warnings.push("the base URL is plain http: whoever is on the way reads and changes what the recipient gets; use https");
+    if (scheme === "http") this.#warnings.push("the base URL is plain http, which anyone on the path can read and change; use https");
     if (host.endsWith(".run.app")) this.#warnings.push("the base URL is the platform's own *.run.app: links made on it can never move to another service; use a domain of your own");
   }
 

@@ -101,7 +101,7 @@ type Outcome struct {
 // Stats count what a Guard has seen and done.
 type Stats struct {
 	watch.Stats
-	Unreadable uint64 // messages that are no events
+	Unreadable uint64 // messages that are not events
 	Skewed     uint64 // events of the future
 	Published  uint64 // verdicts
 	Dropped    uint64 // verdicts that could not be published
@@ -234,7 +234,7 @@ func (g *Guard) Run(ctx context.Context, source string, o event.ReceiveOptions) 
 func (g *Guard) count(m *event.Received) ([]watch.Alert, []*event.Event) {
 	e, err := m.Event()
 	if err != nil {
-		g.tally(&g.stats.Unreadable, 1, "a message is no event and is passed over", err)
+		g.tally(&g.stats.Unreadable, 1, "a message is not an event and is passed over", err)
 		return nil, nil
 	}
 	if !m.PublishedAt.IsZero() && e.OccurredAt.Sub(m.PublishedAt) > maxSkew {

@@ -218,7 +218,7 @@ func TestBlock(t *testing.T) {
 		{name: "part of a protected host", events: kit("www.evil.example"), store: &store{}, options: Options{Protect: []string{"host:evil.example"}}, spared: "host:evil.example is protected"},
 		{name: "a part of it is protected", events: kit("evil.example"), store: &store{}, options: Options{Protect: []string{"host:www.evil.example"}}, spared: "host:www.evil.example is protected"},
 		{name: "a public suffix", events: kit("github.io"), store: &store{}, spared: "there is no rule to suggest"},
-		{name: "what is no identifier", events: func() (events []*event.Event) {
+		{name: "what is not an identifier", events: func() (events []*event.Event) {
 			for _, e := range posted() {
 				e.Link = "a b/c"
 				events = append(events, e)
@@ -446,7 +446,7 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// What is no event, and what is not to be.
+// What is not an event, and what is not to be.
 func TestStats(t *testing.T) {
 	source := file(t, append(posted(), posted()...)...)
 	path := strings.TrimPrefix(source, "file:")

@@ -117,7 +117,7 @@ class Signer:
         self._base = f"{scheme}://{host}{':' + port if port else ''}{path}"
         self._base_warnings = []
         if scheme == "http":
-            self._base_warnings.append("the base URL is plain http: whoever is on the way reads and changes what the recipient gets; use https")
+            self._base_warnings.append("the base URL is plain http, which anyone on the path can read and change; use https")
         if host.endswith(".run.app"):
             self._base_warnings.append("the base URL is the platform's own *.run.app: links made on it can never move to another service; use a domain of your own")
 
