@@ -1,7 +1,6 @@
 package linkcore
 
 import (
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"strings"
@@ -83,9 +82,9 @@ func checkMetadata(s string) string {
 	return ""
 }
 
-func (k *key) sealToken(host string, kind byte, fields []byte, destination, metadata string) ([]byte, error) {
+func (k *key) sealToken(read func([]byte) (int, error), host string, kind byte, fields []byte, destination, metadata string) ([]byte, error) {
 	var nonce [xaesNonceSize]byte
-	rand.Read(nonce[:])
+	read(nonce[:])
 	return k.sealTokenWith(nonce[:], host, kind, fields, destination, metadata)
 }
 

@@ -3,9 +3,11 @@ package linkcore
 import (
 	"net/netip"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
+	"golang.org/x/text/unicode/norm"
 )
 
 // A Destination is a URL that a click link may lead to, taken apart. Its parts
@@ -115,6 +117,7 @@ var hostMapping = idna.New(
 	idna.MapForLookup(),
 	idna.BidiRule(),
 	idna.Transitional(false),
+	idna.CheckHyphens(false),
 	idna.StrictDomainName(false),
 	idna.VerifyDNSLength(false),
 )
@@ -128,7 +131,11 @@ func HostToASCII(host string) (string, error) {
 		return "", errHostLength
 	}
 	ascii, err := hostMapping.ToASCII(host)
-	if err != nil {
+	if err != nil || mixesPunycode(host) {
+		return "", errInternational
+	}
+	// The package idna looks for right-to-left characters before it maps.
+	if again, err := hostMapping.ToASCII(ascii); err != nil || again != ascii {
 		return "", errInternational
 	}
 	// UTS 46 maps some characters, such as a full-width slash, to delimiters:
@@ -139,6 +146,23 @@ func HostToASCII(host string) (string, error) {
 		}
 	}
 	return ascii, nil
+}
+
+// mixesPunycode tells whether a label, once mapped, begins with xn-- and is not
+// ASCII. UTS 46 refuses it; the package idna decodes it into another host.
+func mixesPunycode(host string) bool {
+	mapped := strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, norm.NFKC.String(host))
+	for label := range strings.FieldsFuncSeq(mapped, func(r rune) bool { return r == '.' || r == '\u3002' }) {
+		if strings.HasPrefix(label, "xn--") && !isASCII(label) {
+			return true
+		}
+	}
+	return false
 }
 
 // destinationError says what is wrong with a destination, to follow the words

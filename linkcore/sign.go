@@ -31,6 +31,7 @@ type Signer struct {
 	base     string // scheme://authority[/prefix]
 	host     string // what the tag covers
 	warnings []Warning
+	random   func([]byte) (int, error)
 }
 
 // Signer returns a signer for links that begin with the base URL: scheme, host
@@ -43,7 +44,7 @@ func (r *KeyRing) Signer(baseURL, keyID string) (*Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Signer{key: k}
+	s := &Signer{key: k, random: rand.Read}
 	if err := s.setBase(baseURL); err != nil {
 		return nil, err
 	}
@@ -183,7 +184,7 @@ func (s *Signer) make(f Fields, destination string, o Options, sealed bool) (t T
 		return t, err
 	}
 	if !o.ExactLink {
-		f.Link = NewLinkID(f.Link)
+		f.Link = newLinkID(f.Link, s.random)
 	} else if f.Link == "" {
 		return t, &FieldError{Field: "link", Problem: "is empty, and is to be exact"}
 	}
@@ -191,7 +192,7 @@ func (s *Signer) make(f Fields, destination string, o Options, sealed bool) (t T
 
 	var token []byte
 	if sealed {
-		token, err = s.key.sealToken(s.host, byte(o.Kind), fields, destination, o.Metadata)
+		token, err = s.key.sealToken(s.random, s.host, byte(o.Kind), fields, destination, o.Metadata)
 		if err != nil {
 			return t, err
 		}
@@ -278,14 +279,16 @@ func checkOptions(o Options, destination string, sealed bool) (string, error) {
 // the first 52 bytes are taken, so that an identifier has 64 at most. hp_ and
 // an_ at its beginning, which have a meaning for events, come from the name
 // alone, never by chance.
-func NewLinkID(name string) string {
+func NewLinkID(name string) string { return newLinkID(name, rand.Read) }
+
+func newLinkID(name string, read func([]byte) (int, error)) string {
 	const random = 11
 	if name != "" {
 		name = name[:min(len(name), maxIdentifier-random-len("-"))] + "-"
 	}
 	var b [8]byte
 	for {
-		rand.Read(b[:])
+		read(b[:])
 		s := base64.RawURLEncoding.EncodeToString(b[:])
 		if !strings.HasPrefix(s, HoneypotPrefix) && !strings.HasPrefix(s, AnonymousPrefix) {
 			return name + s

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -111,42 +110,6 @@ func TestReturnPathVectors(t *testing.T) {
 		if !errors.As(err, &field) || field.Field != c.Field || made != "" {
 			t.Errorf("%s: made %q, %v", c.Why, made, err)
 		}
-	}
-}
-
-// The Python of FORMAT.md, which others copy, makes the vectors.
-func TestReturnPathPython(t *testing.T) {
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		t.Skip("no python3")
-	}
-	v, _ := loadVerpVectors(t)
-	text, err := os.ReadFile("FORMAT.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var program bytes.Buffer
-	for _, block := range regexp.MustCompile("(?s)```python\n(.*?)```").FindAllSubmatch(text, -1) {
-		program.Write(block[1])
-	}
-	program.WriteString(`
-import json, sys
-vectors = json.load(open("testdata/verp-vectors.json"))
-for v in vectors["valid"]:
-    print(return_path(base64.b64decode(vectors["keys"][v["key"]]), v["key"], v["domain"], v.get("prefix", ""), **v["fields"]))
-`)
-	command := exec.Command(python, "-")
-	command.Stdin = &program
-	out, err := command.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	var want strings.Builder
-	for _, c := range v.Valid {
-		want.WriteString(c.Address + "\n")
-	}
-	if string(out) != want.String() {
-		t.Errorf("FORMAT.md makes\n%swant\n%s", out, want.String())
 	}
 }
 
