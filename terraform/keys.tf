@@ -71,6 +71,11 @@ resource "google_secret_manager_secret" "keys" {
   lifecycle {
     # Secret Manager moves it on by itself.
     ignore_changes = [rotation[0].next_rotation_time]
+
+    precondition {
+      condition     = length(setsubtract(var.emergency.revoked_versions, var.revoked_versions)) == 0
+      error_message = "make revoke took key ${join(", ", setsubtract(var.emergency.revoked_versions, var.revoked_versions))} away, and this plan would mount it again. Add it to revoked_versions, and have another key sign if it does; or take the revocation back with make revoke KEY=… UNDO=1."
+    }
   }
 
   # Secret Manager checks that it may publish when the secret is made.

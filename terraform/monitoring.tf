@@ -167,7 +167,7 @@ locals {
       all   = "sum(increase(${format(local.requests, "")}[%[1]s]))"
       means = "Cloud Run answered with 5xx, or with 429 because no instance was free. Those recipients saw an error instead of their page."
       look  = "On the dashboard: answers by class, by region. In the logs: `resource.type=\"cloud_run_revision\" resource.labels.service_name=\"${var.prefix}\" severity>=ERROR`."
-      do    = "1. Did it begin with a deploy? `make rollback` goes back in every region.\n2. 429: raise `max_instances`.\n3. 503 with BLOCKLIST_UNAVAILABLE=deny: the blocklist cannot be read; see that alert.\n4. One region only, with domains: put it into `drained_regions` and apply; the others take its clicks."
+      do    = "1. Did it begin with a deploy? `make rollback` goes back in every region.\n2. 429: raise `max_instances`.\n3. 503 with BLOCKLIST_UNAVAILABLE=deny: the blocklist cannot be read; see that alert.\n4. One region only, with domains: `make drain REGION=…`; the others take its clicks."
     }
     front = {
       when  = local.balanced
@@ -350,7 +350,7 @@ locals {
       wait     = null
       means    = "An instance could not read a key, or the folder of keys. Links signed with that key are invalid there."
       look     = "The line names the key and the problem. `gcloud secrets versions list ${var.prefix}-keys` says which versions are enabled."
-      do       = "1. A version was disabled by hand: enable it again.\n2. Its content is no key: put its number into `revoked_versions`, and add another version.\n3. The right to read the secret is gone: `terraform apply`."
+      do       = "1. A version was disabled by hand: enable it again.\n2. Its content is no key: `make revoke KEY=…`, and add another version.\n3. The right to read the secret is gone: `terraform apply`."
     }
     rotation = {
       when     = true

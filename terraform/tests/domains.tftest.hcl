@@ -212,6 +212,14 @@ run "a_new_region_gets_no_clicks" {
   }
 }
 
+run "refuses_to_put_back_what_was_drained" {
+  command = plan
+  variables {
+    emergency = { drained_regions = ["us-east1"] }
+  }
+  expect_failures = [google_compute_backend_service.endpoint]
+}
+
 run "refuses_to_drain_all" {
   command = plan
   variables {

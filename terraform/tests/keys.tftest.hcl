@@ -285,6 +285,28 @@ run "refuses_to_sign_with_a_revoked_key" {
   expect_failures = [var.signing_version]
 }
 
+run "refuses_to_mount_what_was_taken_away" {
+  command = plan
+  variables {
+    key_versions = 2
+    emergency    = { revoked_versions = [1] }
+  }
+  expect_failures = [google_secret_manager_secret.keys]
+}
+
+run "agrees_with_what_was_taken_away" {
+  command = plan
+  variables {
+    key_versions     = 2
+    revoked_versions = [1]
+    emergency        = { revoked_versions = [1] }
+  }
+  assert {
+    condition     = local.live_keys == toset(["2"])
+    error_message = "The key stays away."
+  }
+}
+
 run "refuses_to_revoke_all" {
   command = plan
   variables {

@@ -365,6 +365,14 @@ run "refuses_little_memory" {
   expect_failures = [var.memory]
 }
 
+run "refuses_another_program" {
+  command = plan
+  variables {
+    program = "linkctl"
+  }
+  expect_failures = [var.program]
+}
+
 run "refuses_a_base_image_for_another_language" {
   command = plan
   variables {

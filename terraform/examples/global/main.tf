@@ -59,6 +59,15 @@ variable "probe_link" {
   default     = null
 }
 
+variable "emergency" {
+  description = "What make revoke and make drain wrote into emergency.auto.tfvars.json."
+  type = object({
+    revoked_versions = optional(set(number), [])
+    drained_regions  = optional(set(string), [])
+  })
+  default = {}
+}
+
 provider "google" {
   project = var.project_id
   region  = "europe-west1"
@@ -79,6 +88,7 @@ module "linktracker" {
   key_versions     = var.key_versions
   signing_version  = var.signing_version
   revoked_versions = var.revoked_versions
+  emergency        = var.emergency
 
   # Rules survive the loss of a region.
   blocklist_location = "eur3"
