@@ -310,7 +310,7 @@ run "refuses_a_label_in_upper_case" {
 run "refuses_a_channel_without_project" {
   command = plan
   variables {
-    notification_channels = ["12345"]
+    notification_channels = { wake = ["12345"] }
   }
   expect_failures = [var.notification_channels]
 }

@@ -48,9 +48,12 @@ variable "revoked_versions" {
 }
 
 variable "notification_channels" {
-  description = "Where alerts go: projects/PROJECT/notificationChannels/ID."
-  type        = list(string)
-  default     = []
+  description = "Where alerts go, by whether they wake somebody: projects/PROJECT/notificationChannels/ID."
+  type = object({
+    wake = optional(list(string), [])
+    tell = optional(list(string), [])
+  })
+  default = {}
 }
 
 variable "probe_link" {
