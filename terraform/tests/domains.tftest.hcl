@@ -237,7 +237,7 @@ run "checks_the_domains_that_are_named" {
   }
 
   assert {
-    condition     = keys(google_monitoring_uptime_check_config.this) == tolist(["live-go.example.org"])
+    condition     = toset(keys(google_monitoring_uptime_check_config.this)) == toset(["live-go.example.org"])
     error_message = "Only those."
   }
 }
