@@ -4,9 +4,10 @@ GO ?= go
 # The race detector needs a C compiler; where there is none, the tests run
 # without it.
 RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
-# The timeout is for machines that are slow: a test that hangs ends by itself long
-# before. Many tests wait for processes, so more of them run at once than there are cores.
-TESTFLAGS := -shuffle=on -timeout 1h -p 4 -parallel 4
+# A test that hangs ends by itself long before; this is for machines that are slow.
+TESTFLAGS := -shuffle=on -timeout 1h
+# Many tests wait for processes, so more of them run at once than there are cores.
+ATONCE := -p 4 -parallel 4
 EMULATORS := $(GO) run ./linkcore/emulatortest/share
 BENCH ?= .
 BENCHCOUNT ?= 6
@@ -36,7 +37,7 @@ check: lint ## lint and the short tests, in less than a minute
 
 .PHONY: test
 test: ## run all tests but the large ones, with the official emulators where they are installed
-	$(EMULATORS) $(GO) test $(TESTFLAGS) $(RACE) ./...
+	$(EMULATORS) $(GO) test $(TESTFLAGS) $(ATONCE) $(RACE) ./...
 
 # Besides those that say testsize.Large, one does more there than in make test: it
 # counts allocations, which the race detector changes.

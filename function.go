@@ -51,20 +51,20 @@ func init() {
 // decoded already, and its redirects lack the endpoint's headers. So the links
 // are served here, before the framework's main begins, and the framework is left
 // a port that nobody asks. A main that listens elsewhere than at PORT has the
-// function as ever, behind its ServeMux.
+// function as usual, behind its ServeMux.
 func start() (*endpoint.Endpoint, error) {
 	c, err := endpoint.ParseConfig(os.Getenv)
 	if err != nil {
 		return nil, err
 	}
 	var listener net.Listener
-	if port := os.Getenv("PORT"); port != "" {
+	if os.Getenv("PORT") != "" {
 		host := ""
 		if os.Getenv("LOCAL_ONLY") == "true" { // as the platform's main reads it
 			host = "127.0.0.1"
 		}
-		if listener, err = net.Listen("tcp", net.JoinHostPort(host, port)); err != nil {
-			return nil, fmt.Errorf("PORT: %w", err)
+		if listener, err = c.Listen(host); err != nil {
+			return nil, err
 		}
 		os.Setenv("PORT", "0")
 	}

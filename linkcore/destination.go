@@ -161,7 +161,7 @@ var (
 	errIPv4          error = destinationError("has a host that ends like an IPv4 address and is not four decimal numbers from 0 to 255")
 	errIPv6          error = destinationError("has brackets that do not hold an IPv6 address without a zone")
 	errPort          error = destinationError("has a port that is not a number from 0 to 65535 in 1 to 5 digits")
-	errInternational error = destinationError("has a host that is no international domain name (UTS 46)")
+	errInternational error = destinationError("has a host that is not an international domain name (UTS 46)")
 	errRest          error = destinationError("has something other than a port, /, ? or # after its host")
 )
 
@@ -283,7 +283,7 @@ func checkHostName[T string | []byte](host T) error {
 	return nil
 }
 
-// isIPv4 tells whether host is four decimal numbers 0 to 255 joined by dots,
+// isIPv4 reports whether host is four decimal numbers 0 to 255 joined by dots,
 // without leading zeros.
 func isIPv4[T string | []byte](host T) bool {
 	numbers, digits, n := 0, 0, 0

@@ -49,7 +49,7 @@ func TestParseDestination(t *testing.T) {
 		if got, err := ParseDestination(in); err == nil {
 			t.Errorf("%q is taken for %+v", in, got)
 		} else if !errors.Is(err, ErrDestination) {
-			t.Errorf("%q: %v is no ErrDestination", in, err)
+			t.Errorf("%q: %v is not an ErrDestination", in, err)
 		}
 	}
 }
@@ -83,7 +83,7 @@ func TestNormalizeDestination(t *testing.T) {
 		if got, err := NormalizeDestination(in); err == nil {
 			t.Errorf("%q becomes %s", in, got)
 		} else if !errors.Is(err, ErrDestination) {
-			t.Errorf("%q: %v is no ErrDestination", in, err)
+			t.Errorf("%q: %v is not an ErrDestination", in, err)
 		}
 	}
 }

@@ -1,6 +1,6 @@
-// Package linkcore makes and checks tracked links: URLs in mails that lead to
-// an endpoint, which sends the recipient on to the real destination and tells
-// the sender of the click.
+// Package linkcore signs and verifies tracked links: URLs in mails that lead to
+// an endpoint, which redirects the recipient to the destination and reports the
+// click to the sender.
 //
 // A tracked link carries everything that is needed to check it and to
 // redirect, so there is no database of links. Its token is authenticated with
@@ -18,7 +18,7 @@
 //	link, err := signer.Sign(linkcore.Fields{Customer: "acme"}, "https://example.com/", linkcore.Options{})
 //
 // [Signer.Sign] makes the clear form, in which an abuse desk sees at a glance
-// whom a link belongs to; [Signer.Seal] makes the sealed form, which hides
+// whose a link is; [Signer.Seal] makes the sealed form, which hides
 // fields and destination and can carry metadata to the event. What can't be
 // made is a [*FieldError] that names the field; what works but not everywhere
 // is a [Warning].

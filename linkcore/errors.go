@@ -11,10 +11,10 @@ var (
 	ErrUnknownKey  = errors.New("the key that the token names is not in the key ring")
 	ErrTag         = errors.New("the tag matches no reading of the destination: the link was changed, or made for another host or with another key of this name")
 	ErrBox         = errors.New("the box cannot be opened: it was changed, or sealed for another host or with another key of this name")
-	ErrSealedParts = errors.New("the box opened but its content breaks the format: whoever sealed it has a defect")
+	ErrSealedParts = errors.New("the box opened but its content breaks the format: its signer has a defect")
 )
 
-// ErrDestination means that a URL is no destination: [ParseDestination],
+// ErrDestination means that a URL is not a destination: [ParseDestination],
 // [NormalizeDestination] and [HostToASCII] return errors that wrap it, and so
 // does a [Signer] within its [*FieldError]. [KeyRing.Verify] never does: what a
 // link was not signed for is [ErrTag], what a box should not hold

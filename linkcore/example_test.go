@@ -124,7 +124,7 @@ func ExampleInspect() {
 	fmt.Println(strings.Join(broken.Problems, "\n"))
 	// Output:
 	// click 1 acme spring26 2026-03-20T08:00:00Z https://example.com/
-	// the first path segment is no token: it has 4 parts joined by dots, not seven
+	// the first path segment is not a token: it has 4 parts joined by dots, not seven
 }
 
 // The envelope sender of one recipient's mail, and what a bounce to it says.

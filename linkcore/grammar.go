@@ -122,7 +122,7 @@ func appendEscape(dst []byte, c byte) []byte {
 	return append(dst, '%', upperHex[c>>4], upperHex[c&15])
 }
 
-// hasBarePercent tells whether s has a % that two hex digits do not follow.
+// hasBarePercent reports whether s has a % that two hex digits do not follow.
 func hasBarePercent(s string) bool {
 	for i := strings.IndexByte(s, '%'); i >= 0; {
 		if i+2 >= len(s) || hexDigits[s[i+1]]|hexDigits[s[i+2]] >= 16 {

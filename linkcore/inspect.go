@@ -7,7 +7,7 @@ import (
 )
 
 // Anatomy is what can be read of a tracked link without a key. Nothing of it
-// is authentic: [KeyRing.Verify] tells what is.
+// is authentic: [KeyRing.Verify] reports what is.
 type Anatomy struct {
 	Authority string // as written, with its port
 	Host      string // normalised; empty if the authority holds none
@@ -29,7 +29,7 @@ type Anatomy struct {
 }
 
 // Inspect takes a tracked URL apart as far as that goes without a key, and says
-// what is wrong with each part. The error is for what is no http(s) URL at all.
+// what is wrong with each part. The error is for what is not an http(s) URL at all.
 func Inspect(rawURL string) (Anatomy, error) {
 	authority, target, err := SplitURL(rawURL)
 	if err != nil {
@@ -97,7 +97,7 @@ func explainToken(t *Target) []string {
 	}
 	var problems []string
 	problem := func(format string, args ...any) {
-		problems = append(problems, where+" is no token: "+fmt.Sprintf(format, args...))
+		problems = append(problems, where+" is not a token: "+fmt.Sprintf(format, args...))
 	}
 	parts := strings.Split(candidate, ".")
 	kind, key := parts[0][:min(1, len(parts[0]))], parts[0][min(1, len(parts[0])):]

@@ -248,7 +248,7 @@ func (r *KeyRing) Refresh() error {
 // readKey reads one secret. Its errors never quote the content.
 func readKey(path, id string) (*key, error) {
 	if !ValidKeyID(id) {
-		return nil, errors.New("the file's name is no key id: 1 to 16 characters of a-z and 0-9 are")
+		return nil, errors.New("the file's name is not a key id, which is 1 to 16 characters of a-z and 0-9")
 	}
 	// Checked before it is opened: opening a pipe would wait for its writer.
 	info, err := os.Stat(path)

@@ -43,9 +43,9 @@ func TestOpenKeyRing(t *testing.T) {
 		{"two lines", "1", std[:20] + "\n" + std[20:], "one line"},
 		{"wrong padding", "1", std + "=", "padding"},
 		{"too long", "1", strings.Repeat("A", 65<<10), "64 KiB"},
-		{"upper-case name", "Key", std, "no key id"},
-		{"name of 17 characters", "aaaaaaaaaaaaaaaaa", std, "no key id"},
-		{"name with a dot", "a.txt", std, "no key id"},
+		{"upper-case name", "Key", std, "not a key id"},
+		{"name of 17 characters", "aaaaaaaaaaaaaaaaa", std, "not a key id"},
+		{"name with a dot", "a.txt", std, "not a key id"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			directory := t.TempDir()

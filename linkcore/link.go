@@ -8,7 +8,7 @@ type Kind byte
 // The kinds of link. The sealed form has one of them inside.
 const (
 	Click       Kind = 'c' // redirects to its destination
-	Open        Kind = 'o' // a picture that tells that a mail was opened
+	Open        Kind = 'o' // a pixel, which reports that a mail was opened
 	Unsubscribe Kind = 'u' // leads to the unsubscribe page, and is its one-click address
 )
 
@@ -32,7 +32,7 @@ type Fields struct {
 	Campaign  string
 	Recipient string
 
-	// Link tells the link from every other: 1 to 64 bytes of A-Z a-z 0-9 _ -.
+	// Link identifies the link among all others: 1 to 64 bytes of A-Z a-z 0-9 _ -.
 	// A [Signer] takes what it is given for a name, at most 64 bytes of these or
 	// empty, and makes the link of it with [NewLinkID], unless
 	// [Options].ExactLink says that it is the link.

@@ -211,7 +211,7 @@ func dropEntities(s []byte) []byte {
 
 const trailingPieces = ".,;:!?)]}><\"'*_~|/\\`"
 
-// dropTrailing takes n pieces off the end, and tells whether there were so
+// dropTrailing takes n pieces off the end, and reports whether there were so
 // many.
 func dropTrailing(s []byte, n int) ([]byte, bool) {
 	for range n {

@@ -17,7 +17,7 @@ type Warning string
 const (
 	WarnLong     Warning = "the tracked URL is longer than 900 bytes: lines of a mail end at 998"
 	WarnVeryLong Warning = "the tracked URL is longer than 2048 bytes: some clients cut it there"
-	WarnHTTP     Warning = "the base URL is plain http: whoever is on the way reads and changes what the recipient gets; use https"
+	WarnHTTP     Warning = "the base URL is plain http, which anyone on the path can read and change; use https"
 	WarnRunApp   Warning = "the base URL is the platform's own *.run.app: links made on it can never move to another service; use a domain of your own"
 	WarnFragment Warning = "the destination has a fragment: a gateway that decodes the link cuts it off, and no repair brings it back"
 	WarnPercent  Warning = "the destination has a % that two hex digits do not follow: some clients refuse such a URL; write %25 for a percent sign"

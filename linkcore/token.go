@@ -126,14 +126,14 @@ func appendSent(dst []byte, sent time.Time) []byte {
 	return strconv.AppendInt(dst, sent.Unix(), 36)
 }
 
-// ValidIdentifier tells whether s may be a link's customer, campaign, recipient
+// ValidIdentifier reports whether s may be a link's customer, campaign, recipient
 // or link: 1 to 64 of A-Z a-z 0-9 _ -. All but the link may be empty as well,
 // which is for the caller to allow.
 func ValidIdentifier(s string) bool {
 	return len(s) >= 1 && len(s) <= maxIdentifier && len(word(s)) == len(s)
 }
 
-// ValidKeyID tells whether id may name a key: 1 to 16 of a-z 0-9.
+// ValidKeyID reports whether id may name a key: 1 to 16 of a-z 0-9.
 func ValidKeyID(id string) bool {
 	for i := 0; i < len(id); i++ {
 		if classes[id[i]]&classLower == 0 {

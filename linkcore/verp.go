@@ -251,7 +251,7 @@ func validTag(s string) bool {
 	return len(s) == returnPathTag
 }
 
-// validMailDomain tells whether s, in lower case, is a Domain of RFC 5321,
+// validMailDomain reports whether s, in lower case, is a Domain of RFC 5321,
 // section 4.1.2, of which DNS can hold every label.
 func validMailDomain(s string) bool {
 	for label := range strings.SplitSeq(s, ".") {

@@ -302,7 +302,7 @@ func FuzzReturnPathSignThenVerify(f *testing.F) {
 		}
 		local, _, _ := strings.Cut(address, "@")
 		if len(local) > 64 || !dotString.MatchString(local) || strings.TrimPrefix(local, signer.prefix) != strings.ToLower(strings.TrimPrefix(local, signer.prefix)) {
-			t.Errorf("%q is no local part that every mail system takes", local)
+			t.Errorf("%q is not a local part that every mail system takes", local)
 		}
 		for _, arrived := range []string{address, strings.ToLower(address), strings.ToUpper(address), "prvs=1234abcdef=" + address, "SRS0=aB+/=Zz=" + signer.domain + "=" + local + "@forwarder.example"} {
 			if strings.HasPrefix(lowerASCII(signer.prefix), "srs") {

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// writableByOthers tells whether a path's group or others can write to it. The
+// writableByOthers reports whether a path's group or others can write to it. The
 // mount of a secret is read-only, whatever its mode says.
 func writableByOthers(path string) (fs.FileMode, bool) {
 	info, err := os.Stat(path)

@@ -74,7 +74,7 @@ resource "google_bigquery_table" "events" {
   project     = local.project
   dataset_id  = google_bigquery_dataset.clicks[0].dataset_id
   table_id    = "events"
-  description = "Each event once. One that a verdict is about, or that the rule of verdicts finds among those of its day (UTC), is automated, with the signals of that; verdicts are no rows of their own. Filter by day, customer or campaign to read only that much of the table: a filter on occurred_at alone reads every day. Clicks on both sides of midnight that are a machine's only together are found by published verdicts alone."
+  description = "Each event once. One that a verdict is about, or that the rule of verdicts finds among those of its day (UTC), is automated, with the signals of that; verdicts are not rows of their own. Filter by day, customer or campaign to read only that much of the table: a filter on occurred_at alone reads every day. Clicks on both sides of midnight that are a machine's only together are found by published verdicts alone."
   labels      = var.labels
 
   view {

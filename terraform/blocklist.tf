@@ -59,7 +59,7 @@ resource "google_firestore_field" "expires_at" {
   ttl_config {}
 }
 
-# Each index makes every write dearer, and text beyond 1,500 bytes does not fit
+# Each index makes every write more expensive, and text beyond 1,500 bytes does not fit
 # into one. What nobody asks by has none; updated_at, expires_at, kind and value
 # keep the automatic ones, by which endpoints and linkctl find rules.
 resource "google_firestore_field" "unindexed" {

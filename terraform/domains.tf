@@ -22,7 +22,7 @@ locals {
 
   country_header = "X-Client-Region"
 
-  # By which the balancer's log tells these requests from others.
+  # Marks these requests in the balancer's log.
   url_maps = ["${var.prefix}-https", "${var.prefix}-http"]
 }
 

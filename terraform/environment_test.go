@@ -97,7 +97,7 @@ func TestWatchEnvironment(t *testing.T) {
 	const kept = "../cmd/internal/watch/worker/testdata/terraform.json"
 	runs := run(t, "watch.tftest.hcl")
 	given := map[string]map[string]string{}
-	for _, name := range []string{"tells", "blocks"} {
+	for _, name := range []string{"defaults", "settings"} {
 		pools := of(runs[name], "google_cloud_run_v2_worker_pool")
 		if len(pools) != 1 {
 			t.Fatalf("%s: %d worker pools", name, len(pools))

@@ -81,7 +81,6 @@ var optional = []string{
 
 	// The watcher publishes verdicts, and where it blocks it writes rules.
 	watchAccount + ": roles/pubsub.publisher on google_pubsub_topic topic=linktracker-clicks",
-	watchAccount + ": roles/datastore.user on google_project project=links-prod" + blocklistOnly,
 
 	// Deployers deploy it: their roles for deploying from source are for services.
 	platform + ": roles/run.developer on google_cloud_run_v2_worker_pool location=europe-west1 name=linktracker-watch",

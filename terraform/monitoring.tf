@@ -1,4 +1,4 @@
-# What is watched, and what is said to whom. Metrics are made of the line
+# Metrics, alerts and who is notified. Metrics are made of the line
 # "stats" that each instance logs once a minute (linkcore/endpoint/CONFIG.md);
 # alerts and the dashboard are tables further down.
 #
@@ -19,7 +19,7 @@ locals {
       for field, what in {
         redirects        = "Clicks that were sent on."
         blocked          = "Clicks that a rule blocked."
-        invalid          = "Requests for what is no valid link."
+        invalid          = "Requests for what is not a valid link."
         delivered        = "Events that the topic acknowledged."
         spilled          = "Events that were written to the log instead."
         refresh_failures = "Refreshes of the blocklist that failed."
@@ -204,7 +204,7 @@ locals {
       severity = burn.severity
       title    = "${objective.title} (${speed} burn)"
       log      = null
-      # A handful of failures at night is no rate.
+      # A handful of failures at night is not a rate.
       query = join(" and ", [
         "${format(objective.bad, burn.long)} / ${format(objective.all, burn.long)} > ${burn.rate} * (1 - ${objective.goal})",
         "${format(objective.bad, burn.short)} / ${format(objective.all, burn.short)} > ${burn.rate} * (1 - ${objective.goal})",
@@ -217,7 +217,7 @@ locals {
     }
   }]...)
 
-  # The share of requests for what is no valid link, with the window left open.
+  # The share of requests for what is not a valid link, with the window left open.
   invalid_of = "sum(increase(${local.sum_of["invalid"]}[%[1]s])) / (sum(increase(${local.sum_of["invalid"]}[%[1]s])) + sum(increase(${local.sum_of["redirects"]}[%[1]s])) + sum(increase(${local.sum_of["blocked"]}[%[1]s])))"
 
   replay = "linkctl replay --clicks ${local.clicks_url} pubsub://${local.project}/subscriptions/${google_pubsub_subscription.spill.name}"
@@ -364,7 +364,7 @@ locals {
       wait     = null
       means    = "An instance could not read a key, or the folder of keys. Links signed with that key are invalid there."
       look     = "The line names the key and the problem. `gcloud secrets versions list ${var.prefix}-keys` says which versions are enabled."
-      do       = "1. A version was disabled by hand: enable it again.\n2. Its content is no key: `make revoke KEY=…`, and add another version.\n3. The right to read the secret is gone: `terraform apply`."
+      do       = "1. A version was disabled by hand: enable it again.\n2. Its content is not a key: `make revoke KEY=…`, and add another version.\n3. The right to read the secret is gone: `terraform apply`."
     }
     rotation = {
       when     = true
@@ -390,9 +390,9 @@ locals {
         "sum(increase(${local.sum_of["invalid"]}[10m])) >= 100",
       ])
       wait  = "0s"
-      means = "More than ${var.invalid_share * 100}% of the requests of the last ten minutes were for what is no valid link, three times as much as over the last day. Strangers try what can be found, a mailing was sent with links that are broken, or a key is missing."
+      means = "More than ${var.invalid_share * 100}% of the requests of the last ten minutes were for what is not a valid link, three times as much as over the last day. Somebody is guessing links, a mailing was sent with links that are broken, or a key is missing."
       look  = "The log: `jsonPayload.message=\"stats\"` counts them by cause in `invalid_causes`."
-      do    = "1. `unknown_key`: does every region have every key? `make rotate-plan`.\n2. `tag`, with a mailing just sent: check one of its links with `linkctl inspect`; its sender or a gateway breaks them.\n3. Else it is strangers: with domains, Cloud Armor's rate limit is for them."
+      do    = "1. `unknown_key`: does every region have every key? `make rotate-plan`.\n2. `tag`, with a mailing just sent: check one of its links with `linkctl inspect`; its sender or a gateway breaks them.\n3. Otherwise somebody is guessing links: with domains, Cloud Armor's rate limit slows them down."
     }
     abuse = {
       when     = var.watch.enabled
@@ -401,7 +401,7 @@ locals {
       log      = local.watch_alerts
       query    = null
       wait     = null
-      # Each tells of something else: the least that Google allows.
+      # Each reports something else: the shortest limit that Google allows.
       limit = "300s"
       labels = {
         kind    = "EXTRACT(jsonPayload.kind)"
@@ -419,7 +419,7 @@ locals {
       log      = null
       query    = "max(${format(local.oldest_unacked, "${var.prefix}-watch")}) > 600"
       wait     = "300s"
-      means    = "The watcher has not read events for ten minutes. Alerts come late or not at all; clicks are followed and delivered as ever."
+      means    = "The watcher has not read events for ten minutes. Alerts come late or not at all; clicks are still redirected and delivered."
       look     = "The log: `resource.type=\"cloud_run_worker_pool\" resource.labels.worker_pool_name=\"${var.prefix}-watch\"`, where `jsonPayload.message=\"watch stats\"` says once a minute how it does."
       do       = "1. Nothing was deployed yet, and the placeholder reads nothing: `make deploy-watch`.\n2. It ends with an error: the line says which variable or right is missing; `terraform apply`."
     }

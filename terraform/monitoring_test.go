@@ -21,7 +21,7 @@ import (
 )
 
 // A metric of a name that the endpoint does not log, or a query for a metric
-// that is not made, is no error to anybody: it stays silent.
+// that is not made, is not an error to anybody: it stays silent.
 func TestMonitoring(t *testing.T) {
 	resources := run(t, "monitoring_domains.tftest.hcl")["with_domains"]
 	metrics := map[string]string{} // what each reads, by name
@@ -234,7 +234,7 @@ func TestRetentionIsAVariable(t *testing.T) {
 			seen++
 			setting := regexp.MustCompile(`(?m)^\s+` + attribute + `\s+=.*$`).FindString(m[3])
 			if !strings.Contains(setting, "var.") && !strings.Contains(setting, "each.value.retention_days") {
-				t.Errorf("%s.%s: its %s is no variable: %q", m[1], m[2], attribute, setting)
+				t.Errorf("%s.%s: its %s is not a variable: %q", m[1], m[2], attribute, setting)
 			}
 		}
 	}

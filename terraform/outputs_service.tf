@@ -1,5 +1,5 @@
 output "dns_records" {
-  description = "For each domain, the DNS records that its owner sets. The CNAME shows that the domain may have a certificate and stays for good: renewals need it. The CAA record is only needed where the domain has CAA records already."
+  description = "For each domain, the DNS records that its owner sets. The CNAME authorizes the domain's certificate; keep it permanently, since renewals need it. The CAA record is only needed where the domain has CAA records already."
   value = {
     for domain in var.domains : domain => concat(
       [

@@ -36,13 +36,13 @@ func TestREADME(t *testing.T) {
 		for _, m := range setting.FindAllStringSubmatch(block[1], -1) {
 			found++
 			if !variables[m[1]] {
-				t.Errorf("the README sets %s, which is no variable", m[1])
+				t.Errorf("the README sets %s, which is not a variable", m[1])
 			}
 		}
 	}
 	for _, m := range echoed.FindAllStringSubmatch(text, -1) {
 		if !variables[m[1]] {
-			t.Errorf("the README sets %s, which is no variable", m[1])
+			t.Errorf("the README sets %s, which is not a variable", m[1])
 		}
 	}
 	if found < 10 {
@@ -52,7 +52,7 @@ func TestREADME(t *testing.T) {
 	outputs := declared(t, "output")
 	for _, m := range read.FindAllStringSubmatch(text, -1) {
 		if name := m[1] + m[2]; !outputs[name] {
-			t.Errorf("the README reads %s, which is no output", name)
+			t.Errorf("the README reads %s, which is not an output", name)
 		}
 	}
 	for _, m := range linked.FindAllStringSubmatch(text, -1) {
@@ -71,17 +71,21 @@ func TestREADME(t *testing.T) {
 	}
 	for _, m := range made.FindAllStringSubmatch(text, -1) {
 		if !strings.Contains(makefiles, "\n"+m[1]+":") && strings.Contains(text, "make "+m[1]+"`") {
-			t.Errorf("the README says make %s, which is no command", m[1])
+			t.Errorf("the README says make %s, which is not a command", m[1])
 		}
 	}
 }
 
-// TestREADMELeavesFoldersAlone has every file that the README makes or removes in a
+// TestREADMELeavesFoldersAlone has every file that either README makes or removes in a
 // folder that it made itself: one called keys may be the reader's key ring.
 func TestREADMELeavesFoldersAlone(t *testing.T) {
-	content, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
+	var content []byte
+	for _, path := range []string{"README.md", "../README.md"} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content = append(content, text...)
 	}
 	found := 0
 	for _, script := range scripts.FindAllStringSubmatch(string(content), -1) {
@@ -93,7 +97,7 @@ func TestREADMELeavesFoldersAlone(t *testing.T) {
 		}
 	}
 	if found < 6 {
-		t.Errorf("only %d places found in the README", found)
+		t.Errorf("only %d places found in the READMEs", found)
 	}
 }
 

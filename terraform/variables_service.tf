@@ -193,7 +193,7 @@ variable "log_level" {
 }
 
 variable "accept_service_url" {
-  description = "Without domains: whether links may be made on the service's own URL, which ties them to it for good. true silences the warning; for trials."
+  description = "Without domains: whether links may be made on the service's own URL, which ties them to it permanently. true silences the warning; for trials."
   type        = bool
   default     = false
   nullable    = false
@@ -229,7 +229,7 @@ variable "rate_limit" {
 }
 
 variable "rate_limit_preview" {
-  description = "Whether the limit only counts whom it would refuse. Look at that for a week or two before it refuses anybody."
+  description = "Whether the limit only counts the clients that it would refuse. Watch the count for a week or two before you enforce it."
   type        = bool
   default     = true
   nullable    = false
@@ -358,7 +358,7 @@ variable "operators" {
 }
 
 variable "replayers" {
-  description = "IAM members who may publish to the click topic, as linkctl replay does with spilled events and linkctl watch --verdicts with verdicts, and read the spill subscription. Whoever may publish there can also make events up, so this is nothing that operators have."
+  description = "IAM members who may publish to the click topic, as linkctl replay does with spilled events and linkctl watch --verdicts with verdicts, and read the spill subscription. Who may publish there can also forge events, so operators do not have this right."
   type        = set(string)
   default     = []
   nullable    = false

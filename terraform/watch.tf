@@ -3,8 +3,7 @@
 # would each see half.
 
 locals {
-  watch    = var.watch.enabled ? 1 : 0
-  watch_db = var.watch.enabled && var.watch.block != "off" ? 1 : 0
+  watch = var.watch.enabled ? 1 : 0
 
   # The worker's environment, as cmd/internal/watch/worker/CONFIG.md describes it. What is
   # null is left to the worker's own default.
@@ -12,10 +11,6 @@ locals {
     {
       SUBSCRIPTION = one([for subscription in google_pubsub_subscription.watch : "pubsub://${local.project}/subscriptions/${subscription.name}"])
       CLICKS       = var.watch.verdicts ? local.clicks_url : "none"
-      BLOCK        = var.watch.block
-      BLOCKLIST    = var.watch.block == "off" ? null : local.blocklist_url
-      BLOCK_FOR    = var.watch.block_for
-      PROTECT      = length(var.watch.protect) == 0 ? null : join(",", sort(var.watch.protect))
       KNOWN_HOSTS  = length(var.watch.known_hosts) == 0 ? null : join(",", sort(var.watch.known_hosts))
       LOG_LEVEL    = var.log_level
     },
@@ -91,21 +86,6 @@ resource "google_pubsub_topic_iam_member" "watch_clicks" {
   member  = google_service_account.watch[0].member
 }
 
-# It reads a rule before it writes it: what people wrote stays.
-resource "google_project_iam_member" "watch_blocklist" {
-  count = local.watch_db
-
-  project = local.project
-  role    = "roles/datastore.user"
-  member  = google_service_account.watch[0].member
-
-  condition {
-    title       = "${var.prefix}-blocklist"
-    description = "This one database."
-    expression  = local.blocklist_only
-  }
-}
-
 # ---- where it runs
 
 resource "google_cloud_run_v2_worker_pool" "watch" {
@@ -166,7 +146,6 @@ resource "google_cloud_run_v2_worker_pool" "watch" {
     google_project_service.this,
     google_pubsub_subscription_iam_member.watch,
     google_pubsub_topic_iam_member.watch_clicks,
-    google_project_iam_member.watch_blocklist,
   ]
 }
 

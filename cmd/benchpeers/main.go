@@ -1,34 +1,36 @@
-// Benchpeers measures the endpoint beside its peers on this machine:
+// Benchpeers measures the endpoint beside other servers on this machine:
 //
 //	make bench-peers
 //
 // Each server runs on one core, and wrk with 32 connections on another, in
-// rounds that alternate between the servers, so that what else the machine does
-// hits all alike. Before that each server must show that it does its job: the
-// right Location for every link, a refusal for a forged one, a page for a
-// blocked one, and, after each round, exactly one event a request.
+// rounds that alternate between the servers, so that other work on the machine
+// affects all alike. First each server must show that it does its job: the right
+// Location for every link, a refusal of a forged one, a page for a blocked one,
+// and, after each round, exactly one event a request.
 //
-// It needs wrk and taskset; nginx, and npm for workerd, where those are to be
-// measured. A peer that can't be had is left out, and the output says so.
+// It needs wrk and taskset, and nginx and npm (for workerd) to measure those. It
+// leaves out a peer that it cannot get, and says so.
 //
-// The columns of the table: the processor time of the server's processes by the
-// operating system's accounting, in microseconds a request, and its ratio to
-// bare net/http; requests a second; the latency until the response ends, which is
-// that of the first byte where the response is not held; resident memory at the end
-// of the load; the time from exec to the first redirect.
+// It prints two tables. In the first each server is saturated: wrk sends the next
+// request as soon as it has a response. In the second each server gets the same
+// number of requests a second, -rate: only there do latencies compare, since a
+// saturated server's latency is the length of its queue.
 //
-// The endpoint delivers its events in one of two ways, and each row names its own.
-// In the background, the server always has work. Held, which is the default of the
-// endpoint and of Terraform, a response ends when its event is acknowledged, and
-// keeps its connection until then: 32 connections wait most of the time, so that
-// requests a second and latency are those of the acknowledgement, the processor is
-// idle in between, and few events share a call, which makes each dearer. What a
-// busy instance takes, whose calls are shared by more, all rows with as many
-// connections as Terraform lets an instance hold, is measured by
+// The columns: the processor time of the server's processes by the operating
+// system's accounting, in microseconds a request, and its ratio to bare net/http;
+// requests a second; the latency until the response ends, which is that of the
+// first byte where the response is not held; resident memory at the end of the
+// load; the time from exec to the first redirect.
+//
+// The endpoint delivers its events in the background, or holds each response
+// until its event is acknowledged, the default of the endpoint and of Terraform.
+// A held response occupies its connection, so 32 saturated connections measure the
+// acknowledgement; the processor idles, and few events share a call. To measure a
+// busy instance, with as many connections as Terraform lets an instance have:
 //
 //	make bench-peers PEERS='-connections 250 -only Pub/Sub'
 //
-// What a change costs is seen beside a program that was built before it:
+// To see what a change costs, build the program before it and measure both:
 //
 //	make bench-peers PEERS='-beside ../before/linktracker -only linktracker -rounds 11'
 package main
@@ -41,6 +43,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -60,6 +63,7 @@ func main() {
 	var b bench
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds, of which the median counts")
 	flag.DurationVar(&b.duration, "duration", 5*time.Second, "length of each peer's part of a round, at least 1s")
+	flag.IntVar(&b.rate, "rate", 2000, "requests a second of the second table; 0: leave it out")
 	flag.IntVar(&b.connections, "connections", 32, "connections that wrk keeps open")
 	flag.IntVar(&b.rules, "rules", 100_000, "rules in the blocklist")
 	flag.IntVar(&b.starts, "starts", 9, "starts from which the time to the first redirect is taken")
@@ -73,9 +77,9 @@ func main() {
 }
 
 type bench struct {
-	rounds, connections, rules, starts int
-	duration                           time.Duration
-	only, beside                       string
+	rounds, connections, rules, starts, rate int
+	duration                                 time.Duration
+	only, beside                             string
 
 	folder string
 	links  links
@@ -130,12 +134,20 @@ func (b *bench) run(ctx context.Context) (err error) {
 	}
 	for round := range b.rounds {
 		for _, p := range peers {
-			m, err := p.load(ctx, b)
-			if err != nil {
-				return fmt.Errorf("%s: %w", p.name, err)
+			for _, load := range []struct {
+				rate     int
+				measured *[]measurement
+			}{{0, &p.saturated}, {b.rate, &p.paced}} {
+				if load.measured == &p.paced && b.rate == 0 {
+					continue
+				}
+				m, err := p.load(ctx, b, load.rate)
+				if err != nil {
+					return fmt.Errorf("%s: %w", p.name, err)
+				}
+				*load.measured = append(*load.measured, m)
+				fmt.Fprintf(os.Stderr, "round %d: %7.1f µs CPU, %7.0f requests/s, p99 %6.2f ms: %s\n", round+1, m.cpu, m.rate, m.p99, p.name)
 			}
-			p.measured = append(p.measured, m)
-			fmt.Fprintf(os.Stderr, "round %d: %7.1f µs CPU, %7.0f requests/s, p99 %6.2f ms: %s\n", round+1, m.cpu, m.rate, m.p99, p.name)
 		}
 	}
 	for range b.starts {
@@ -151,26 +163,40 @@ func (b *bench) run(ctx context.Context) (err error) {
 	return nil
 }
 
-// print writes the table as Markdown.
+// print writes the tables as Markdown.
 func (b *bench) print(peers []*peer) {
-	fmt.Printf("%s, %d cores; server on one core, wrk with %d connections on another; median of %d rounds of %v; %d rules. Latency is that of the response's end, which a held response delays until its event is acknowledged.\n\n",
-		processor(), runtime.NumCPU(), b.connections, b.rounds, b.duration, b.rules)
-	fmt.Println("| server | CPU, ratio to bare net/http | CPU, µs a request | requests/s | p50, ms | p99, ms | resident, MiB | exec to first redirect, ms |")
+	fmt.Printf("%s, %s, %d cores; server on one core, wrk with %d connections on another; median of %d rounds of %v; %d rules.\n",
+		time.Now().UTC().Format(time.DateOnly), processor(), runtime.NumCPU(), b.connections, b.rounds, b.duration, b.rules)
+	fmt.Print("\nSaturated:\n\n| server | CPU, ratio to bare net/http | CPU, µs a request | requests/s | p50, ms | p99, ms | resident, MiB | exec to first redirect, ms |\n")
 	fmt.Println("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-	var bare float64
+	bare := measurement{cpu: math.NaN()}
 	for _, p := range peers {
-		m := p.median()
+		m := median(p.saturated)
 		if p.name == bareName {
-			bare = m.cpu
-		}
-		ratio := "–"
-		if bare > 0 {
-			ratio = fmt.Sprintf("%.2f", m.cpu/bare)
+			bare = m
 		}
 		slices.Sort(p.started)
 		start := float64(p.started[len(p.started)/2].Microseconds()) / 1e3
-		fmt.Printf("| %s | %s | %.1f | %.0f | %.2f | %.2f | %.0f | %.0f |\n", p.name, ratio, m.cpu, m.rate, m.p50, m.p99, m.resident, start)
+		fmt.Printf("%s %.0f | %.0f |\n", m.row(p, bare), m.resident, start)
 	}
+	if b.rate == 0 {
+		return
+	}
+	fmt.Printf("\nAt %d requests a second:\n\n| server | CPU, ratio to bare net/http | CPU, µs a request | requests/s | p50, ms | p99, ms |\n", b.rate)
+	fmt.Println("| --- | ---: | ---: | ---: | ---: | ---: |")
+	bare = measurement{cpu: math.NaN()}
+	for _, p := range peers {
+		m := median(p.paced)
+		if p.name == bareName {
+			bare = m
+		}
+		fmt.Println(m.row(p, bare))
+	}
+}
+
+// row returns the columns that both tables have.
+func (m measurement) row(p *peer, bare measurement) string {
+	return fmt.Sprintf("| %s | %.2f | %.1f | %.0f | %.2f | %.2f |", p.name, m.cpu/bare.cpu, m.cpu, m.rate, m.p50, m.p99)
 }
 
 // processor names the machine's processor.
@@ -193,10 +219,10 @@ type measurement struct {
 }
 
 // median returns the median of each figure by itself.
-func (p *peer) median() measurement {
+func median(measured []measurement) measurement {
 	middle := func(of func(measurement) float64) float64 {
-		values := make([]float64, len(p.measured))
-		for i, m := range p.measured {
+		values := make([]float64, len(measured))
+		for i, m := range measured {
 			values[i] = of(m)
 		}
 		slices.Sort(values)
@@ -211,8 +237,9 @@ func (p *peer) median() measurement {
 	}
 }
 
-// load puts one server under load for one round.
-func (p *peer) load(ctx context.Context, b *bench) (m measurement, err error) {
+// load puts one server under load for one round, of rate requests a second; 0: as
+// many as it answers.
+func (p *peer) load(ctx context.Context, b *bench, rate int) (m measurement, err error) {
 	s, err := p.start(ctx, b)
 	if err != nil {
 		return m, err
@@ -222,7 +249,7 @@ func (p *peer) load(ctx context.Context, b *bench) (m measurement, err error) {
 		return m, err
 	}
 	// The first second warms up: connections, caches, the garbage collector's goal.
-	if _, err := b.wrk(ctx, s, p, time.Second); err != nil {
+	if _, err := b.wrk(ctx, s, p, rate, time.Second); err != nil {
 		return m, err
 	}
 	if err := p.settle(b); err != nil {
@@ -233,7 +260,7 @@ func (p *peer) load(ctx context.Context, b *bench) (m measurement, err error) {
 		events = p.events(b)
 	}
 	before := s.cpu()
-	w, err := b.wrk(ctx, s, p, b.duration)
+	w, err := b.wrk(ctx, s, p, rate, b.duration)
 	if err != nil {
 		return m, err
 	}
@@ -284,10 +311,10 @@ type wrkResult struct {
 	P50, P99 int64 // µs
 }
 
-func (b *bench) wrk(ctx context.Context, s *server, p *peer, duration time.Duration) (w wrkResult, err error) {
+func (b *bench) wrk(ctx context.Context, s *server, p *peer, rate int, duration time.Duration) (w wrkResult, err error) {
 	cmd := exec.CommandContext(ctx, "taskset", "-c", loadCore, "wrk", "-t1", "-c", strconv.Itoa(b.connections),
 		"-d", fmt.Sprintf("%ds", int(max(duration, time.Second).Seconds())), "-s", filepath.Join(b.folder, "load.lua"), "http://"+s.address)
-	cmd.Env = append(os.Environ(), "TARGETS="+p.targets(b))
+	cmd.Env = append(os.Environ(), "TARGETS="+p.targets(b), "RATE="+strconv.Itoa(rate))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	if _, err := cmd.Output(); err != nil {

@@ -38,8 +38,8 @@ type peer struct {
 	install    func(context.Context, *bench) error
 	command    func(b *bench, port string) (args, environment []string, err error)
 
-	measured []measurement
-	started  []time.Duration
+	saturated, paced []measurement
+	started          []time.Duration
 }
 
 // allPeers returns what is measured, and the endpoint as the program beside has it,
@@ -298,7 +298,7 @@ func (p *peer) check(ctx context.Context, b *bench) error {
 		if err := p.settle(b); err != nil {
 			return err
 		}
-		// Workerd tells of no blocked click, the endpoint does.
+		// Workerd publishes no event for a blocked click, the endpoint does.
 		if got := p.events(b) - before; got < want {
 			return fmt.Errorf("%d events of %d clicks", got, want)
 		}

@@ -22,7 +22,7 @@ func (t *tool) blockCommand() *cobra.Command {
 		Short: "Block or redirect links, or stop tracking them",
 		Long: `Writes a rule for each KIND:VALUE: links that it matches are not followed. With
 --redirect they lead to another URL instead. With --untracked the recipient is
-sent on as ever and nothing of the person is recorded: for people who object to
+still redirected and nothing of the person is recorded: for people who object to
 tracking. Only an unsubscribe still names whose it is. That is for these kinds:
 ` + strings.Join(untrackedKinds(), ", ") + `.
 
@@ -39,7 +39,7 @@ With --wait the rule is followed until it is in force: a tracked link that it st
 is requested again and again until the endpoint answers 410, for --timeout at most.
 That is seen at one instance; the others follow at their own times. It is for one
 rule that blocks from now on and whose kind is not ip or agent: a redirect or
---untracked cannot be told from outside. Each request is a HEAD without a browser's
+--untracked cannot be seen from outside. Each request is a HEAD without a browser's
 headers, which leaves one event of the class automated. For the kinds host, url,
 prefix and key, a link of the customer ` + linkcore.ProbeCustomer + ` leaves nobody's: make one with
 linkctl sign --customer ` + linkcore.ProbeCustomer + `. No redirect is followed.

@@ -43,7 +43,7 @@ func (t *tool) linkToWaitFor(c *cobra.Command, rawURL string, rules []blocklist.
 	rule, now := rules[0], t.now()
 	switch {
 	case rule.Action != blocklist.Block:
-		return nil, usagef("--wait is for rules that block: whether a link is redirected or not tracked cannot be told from outside")
+		return nil, usagef("--wait is for rules that block: whether a link is redirected or not tracked cannot be seen from outside")
 	case rule.Kind == blocklist.IP || rule.Kind == blocklist.Agent:
 		return nil, usagef("--wait cannot follow a rule of the kind %s: whether it stops a click depends on who clicks", rule.Kind)
 	case !rule.Live(now):
@@ -123,7 +123,7 @@ func (w *blockedLink) wait(ctx context.Context, timeout time.Duration) error {
 func (w *blockedLink) blocked(ctx context.Context) (blocked, hopeless bool) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodHead, w.url, nil)
 	if err != nil {
-		w.last = "cannot be asked: the link is no URL"
+		w.last = "cannot be asked: the link is not a URL"
 		return false, true
 	}
 	r.Header.Set("User-Agent", "linkctl")

@@ -21,6 +21,7 @@ import (
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
 	"example.com/linktracker/linkcore/endpoint"
+	"example.com/linktracker/linkcore/lines"
 	"example.com/linktracker/linkcore/testsize"
 )
 
@@ -74,11 +75,12 @@ func decide(t *testing.T, b *bench, link linkcore.Link) blocklist.Decision {
 	options.Wait = 10 * time.Second
 	cache := blocklist.NewCache(source, options)
 	defer cache.Close()
-	index, err := cache.Index(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	<-cache.RefreshIfDue()
+	d, known := cache.Decide(t.Context(), &blocklist.Request{Link: &link, Now: time.Now()})
+	if !known {
+		t.Fatal("the rules are not known")
 	}
-	return index.Decide(&blocklist.Request{Link: &link, Now: time.Now()})
+	return d
 }
 
 func TestBlocklist(t *testing.T) {
@@ -197,7 +199,7 @@ func TestBlocklist(t *testing.T) {
 // is said at once.
 func TestBlockList(t *testing.T) {
 	onEach(t, func(t *testing.T, b *bench) {
-		list := "# a feed\n\nhost:a.example\n  ip:198.51.100.7/24 \nhost:b example\nagent:Go\n" + strings.Repeat("x", maxLine+1) + "\nhost:c.example"
+		list := "# a feed\n\nhost:a.example\n  ip:198.51.100.7/24 \nhost:b example\nagent:Go\n" + strings.Repeat("x", lines.Limit+1) + "\nhost:c.example"
 		for _, verb := range []string{"block", "unblock"} {
 			got := b.run(list, verb)
 			lines := strings.Split(got.stderr, "\n")
@@ -205,10 +207,10 @@ func TestBlockList(t *testing.T) {
 				t.Errorf("%s exits with %d\n%s%s", verb, got.code, got.stdout, got.stderr)
 			}
 			want := "linkctl: line 6: agent:go: it is shorter than 4 bytes, so it is part of very many user agents; if you mean it, say --force\n" +
-				"linkctl: line 7: is longer than 65536 bytes\n" +
+				"linkctl: line 7: is longer than 1048576 bytes\n" +
 				"linkctl: 3 of 6 rules were refused, so nothing was written (linkctl block --help explains)\n"
 			if verb == "unblock" {
-				want = "linkctl: line 7: is longer than 65536 bytes\n" +
+				want = "linkctl: line 7: is longer than 1048576 bytes\n" +
 					"linkctl: 2 of 6 rules were refused, so nothing was written (linkctl unblock --help explains)\n"
 			}
 			if rest := strings.Join(lines[1:], "\n"); rest != want {

@@ -40,7 +40,7 @@ type inspection struct {
 	Reason     string          `json:"reason,omitempty"` // why it does not verify
 }
 
-// good tells whether the link verifies or, if that was not tried, is well
+// good reports whether the link verifies or, if that was not tried, is well
 // formed.
 func (i *inspection) good() bool {
 	if i.Verified != nil {
@@ -64,7 +64,7 @@ func (t *tool) checker(c *cobra.Command) (*checker, error) {
 			k.host, err = linkcore.NormalizeHost(u.Host)
 		}
 		if err != nil {
-			return nil, usagef("the base URL %q is no URL such as https://links.example.com", base)
+			return nil, usagef("the base URL %q is not a URL such as https://links.example.com", base)
 		}
 		k.prefix = strings.TrimSuffix(u.EscapedPath(), "/")
 	}
@@ -260,7 +260,7 @@ func (i *inspection) writeTo(t *tool) error {
 		row("well formed", yesNo(i.WellFormed))
 		row("verified", "not tried: without a key ring (--keys, LINK_KEYS) anyone may have made it")
 	case *i.Verified:
-		// What a repair mended is no problem any more.
+		// What a repair mended is not a problem any more.
 		row("repair", string(i.Repair))
 		row("verified", "yes, with key "+i.Key)
 	default:

@@ -108,10 +108,16 @@ func completeFrom(c *cobra.Command, flag string, values ...cobra.Completion) {
 
 // fields reads what fieldFlags defines.
 func (t *tool) fields(c *cobra.Command) (linkcore.Fields, error) {
-	value := func(name string) string { return c.Flag(name).Value.String() }
-	fields := linkcore.Fields{Customer: value("customer"), Campaign: value("campaign"), Recipient: value("recipient")}
-	switch when := value("sent"); {
-	case !c.Flag("sent").Changed:
+	return t.fieldsFrom(func(name string) (string, bool) { return c.Flag(name).Value.String(), c.Flag(name).Changed })
+}
+
+// fieldsFrom reads them from what get returns for a name, and whether it was given.
+func (t *tool) fieldsFrom(get func(name string) (value string, given bool)) (fields linkcore.Fields, err error) {
+	fields.Customer, _ = get("customer")
+	fields.Campaign, _ = get("campaign")
+	fields.Recipient, _ = get("recipient")
+	switch when, given := get("sent"); {
+	case !given:
 	case when == "now":
 		fields.Sent = t.now()
 	default:
@@ -126,7 +132,7 @@ func (t *tool) fields(c *cobra.Command) (linkcore.Fields, error) {
 	return fields, nil
 }
 
-// aboutFlag tells whether a link could not be made for a field that is a flag:
+// aboutFlag reports whether a link could not be made for a field that is a flag:
 // such an error is the same for every destination.
 func aboutFlag(c *cobra.Command, err error) bool {
 	var field *linkcore.FieldError

@@ -18,7 +18,7 @@ import (
 var forgetHelp = `For a person who objects to tracking, or wants to be forgotten. It
 
   - writes the rule recipient:CUSTOMER/RECIPIENT, not tracked: also the links in
-    mails that were sent already work as ever, and events no longer say who follows
+    mails that were sent already still work, and events no longer say who follows
     them. Only an unsubscribe still names the person, who could never unsubscribe
     otherwise. A recipient without a customer is written /RECIPIENT;
   - deletes the person's rows in BigQuery (--bigquery) and lines in events files
@@ -36,9 +36,9 @@ as an event from before the rule may still be on its way. Doing it twice does no
 harm.
 
 In an events file the lines are overwritten with blanks in their places: an
-endpoint goes on appending meanwhile, and nobody who reads the file loses his
-place. Compressed files and arrays, such as exports, cannot be changed in this way:
-delete them. A line that holds the recipient's name and is no event of somebody
+endpoint keeps appending meanwhile, and no reader of the file loses its place.
+Compressed files and arrays, such as exports, cannot be changed in this way:
+delete them. A line that holds the recipient's name and is not an event of somebody
 else is reported and stays, and the exit code is 1: look at it yourself. The name
 inside a sealed link cannot be seen.
 
@@ -171,7 +171,7 @@ func (t *tool) forget(ctx context.Context, e *erase.Erasure, times erase.Times, 
 // confirm asks, on a terminal.
 func (t *tool) confirm(ctx context.Context, rule blocklist.Rule) error {
 	t.stdout.Flush()
-	fmt.Fprintf(t.stderr, "Delete all this of %s for good, and record no more of this person? Type yes: ", printable(rule.Value))
+	fmt.Fprintf(t.stderr, "Permanently delete all this of %s, and record no more of this person? Type yes: ", printable(rule.Value))
 	answer, err := bufio.NewReader(interruptible(ctx, t.stdin)).ReadString('\n')
 	if ctx.Err() != nil {
 		return ctx.Err()

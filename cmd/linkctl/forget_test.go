@@ -248,7 +248,7 @@ func TestForgetBigQueryFails(t *testing.T) {
 	}{
 		{403, "Access Denied: Table my-project:linktracker_clicks.clicks: User does not have permission", "your account needs the roles roles/bigquery.dataEditor on the table and roles/bigquery.jobUser on its project, as Terraform's variable `privacy_members` gives them"},
 		{404, "Not found: Dataset my-project:linktracker_clicks", "check the names in --bigquery"},
-		{400, "Unrecognized name: recipient at [1:50]", "this is no table of click events"},
+		{400, "Unrecognized name: recipient at [1:50]", "this is not a table of click events"},
 		{400, "Could not serialize access to table due to concurrent update", "somebody else changes the table just now; try again"},
 		{400, "Syntax error", "Syntax error"},
 		{503, "backend", "BigQuery did not answer as it should; try again"},
@@ -363,53 +363,6 @@ func TestForgetFileFails(t *testing.T) {
 	}
 	if got := b.run("", "forget", "acme/r83jf", "--events", dir+"/missing", "--yes"); got.code != exitNo || b.succeed("", "rules") != "" {
 		t.Errorf("a file that is not there: %+v", got)
-	}
-}
-
-// A line that holds the name and is not understood is never passed over.
-func TestForgetForms(t *testing.T) {
-	testsize.Medium(t)
-	t.Parallel()
-	spilled := func(recipient string) string {
-		return `{"message":"event spilled","event":{"event_id":"s1","event_type":"click","occurred_at":"2026-05-04T09:32:01Z","customer":"acme","recipient":"` + recipient + `"}}`
-	}
-	text := func(s string) string {
-		quoted, err := json.Marshal(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return `{"textPayload":` + string(quoted) + `}`
-	}
-	for name, test := range map[string]struct {
-		line    string
-		deleted int
-		unclear bool
-	}{
-		"json":        {line: `{"jsonPayload":` + spilled("r83jf") + `}`, deleted: 1},
-		"text":        {line: text(spilled("r83jf")), deleted: 1},
-		"marked":      {line: "\uFEFF" + spilled("r83jf"), deleted: 1},
-		"other":       {line: text(spilled("r1"))},
-		"other named": {line: text(spilled("r83jfX"))},
-		"prose":       {line: text("event spilled: customer acme, recipient r83jf, not JSON"), unclear: true},
-		"escaped":     {line: `{"message":"\u0072\u00383jf"}`, unclear: true},
-		"percent":     {line: `GET /?recipient=%7283jf`, unclear: true},
-		"log line":    {line: `{"message":"alert","subject":"acme/r83jf"}`, unclear: true},
-		"long":        {line: `{"event_id":"x","pad":"` + strings.Repeat("a", 2<<20) + `","recipient":"r83jf"}`, unclear: true},
-		"long other":  {line: `{"event_id":"x","pad":"` + strings.Repeat("a", 2<<20) + `"}`},
-	} {
-		b := newBench(t)
-		path := filepath.Join(t.TempDir(), "log")
-		writeFile(t, path, test.line+"\n")
-		got := b.run("", "forget", "acme/r83jf", "--events", path, "--yes")
-		content, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		changed := string(content) != test.line+"\n"
-		if (got.code == exitNo) != test.unclear || strings.Contains(got.stderr, "cannot be understood, the first is line 1") != test.unclear ||
-			!strings.Contains(got.stdout, fmt.Sprintf("%d line", test.deleted)) || changed != (test.deleted > 0) || changed && strings.Contains(string(content), "r83jf") {
-			t.Errorf("%s: exits with %d, changed: %v, %.300s%s", name, got.code, changed, got.stdout, got.stderr)
-		}
 	}
 }
 
@@ -544,7 +497,7 @@ func TestForgetAsks(t *testing.T) {
 		}
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), []string{"forget", "acme/r83jf", "--events", path}, slave, &stdout, &stderr, b.environ)
-		question := path + ": 5 lines to delete\nDelete all this of acme/r83jf for good, and record no more of this person? Type yes: "
+		question := path + ": 5 lines to delete\nPermanently delete all this of acme/r83jf, and record no more of this person? Type yes: "
 		content, _ := os.ReadFile(path)
 		if code != want || !strings.HasPrefix(stderr.String(), question) {
 			t.Errorf("%q: %d\n%s%s", answer, code, stdout.String(), stderr.String())

@@ -1,18 +1,15 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"strings"
-)
 
-// maxLine bounds a line of standard input, in bytes. It is far beyond the
-// longest link (8,000 bytes) and request target (16,384).
-const maxLine = 64 << 10
+	"example.com/linktracker/linkcore/lines"
+)
 
 // An item is one thing that a verb works on.
 type item struct {
@@ -30,15 +27,12 @@ func (i item) errorf(format string, args ...any) error {
 	return fmt.Errorf("line %d: %w", i.line, err)
 }
 
-// errLineTooLong is yielded with the item of a line that was skipped for its
-// length; reading goes on.
-var errLineTooLong = fmt.Errorf("is longer than %d bytes", maxLine)
-
 // items yields the arguments or, if there are none, the lines of standard input
 // without surrounding white space, blank lines and, if comments is set, those
 // that begin with '#'. what names the items in errors, in the plural.
 //
-// An error ends the iteration, [errLineTooLong] excepted. A list that is empty
+// An error ends the iteration, but for [lines.ErrTooLong], which comes with the item
+// of a line that was passed over. A list that is empty
 // is an error: a variable that was not set must not look like success.
 func (t *tool) items(ctx context.Context, args []string, what string, comments bool) iter.Seq2[item, error] {
 	return func(yield func(item, error) bool) {
@@ -55,15 +49,11 @@ func (t *tool) items(ctx context.Context, args []string, what string, comments b
 			return
 		}
 
-		r := bufio.NewReader(interruptible(ctx, t.stdin))
+		r := lines.NewReader(flushing{interruptible(ctx, t.stdin), t})
+		r.Plain = true
 		empty := true
-		for n := 1; ; n++ {
-			if r.Buffered() == 0 {
-				// The reader may wait now; whoever feeds it line by line gets
-				// what he is owed first.
-				t.stdout.Flush()
-			}
-			text, tooLong, err := readLine(r)
+		for {
+			l, err := r.Next()
 			if err == io.EOF {
 				break
 			}
@@ -71,22 +61,15 @@ func (t *tool) items(ctx context.Context, args []string, what string, comments b
 				yield(item{}, fmt.Errorf("read standard input: %w", err))
 				return
 			}
-			if n == 1 {
-				text = strings.TrimPrefix(text, "\uFEFF") // as Windows editors begin a file
+			it := item{text: strings.TrimSpace(string(l.Text)), line: l.Number}
+			if l.TooLong {
+				err = lines.ErrTooLong
+			} else if it.text == "" || comments && it.text[0] == '#' {
+				continue
 			}
-			it := item{text: strings.TrimSpace(text), line: n}
-			switch {
-			case tooLong:
-				empty = false
-				if !yield(it, errLineTooLong) {
-					return
-				}
-			case it.text == "" || comments && it.text[0] == '#':
-			default:
-				empty = false
-				if !yield(it, nil) {
-					return
-				}
+			empty = false
+			if !yield(it, err) {
+				return
 			}
 		}
 		if empty {
@@ -95,28 +78,16 @@ func (t *tool) items(ctx context.Context, args []string, what string, comments b
 	}
 }
 
-// readLine returns the next line without its end, cut to maxLine bytes if
-// tooLong is set.
-func readLine(r *bufio.Reader) (line string, tooLong bool, err error) {
-	var b []byte
-	for {
-		part, err := r.ReadSlice('\n')
-		if room := maxLine - len(b); len(part) > room {
-			tooLong = tooLong || len(strings.TrimRight(string(part[room:]), "\r\n")) > 0
-			b = append(b, part[:room]...)
-		} else {
-			b = append(b, part...)
-		}
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-			continue
-		case err == io.EOF && len(b) > 0:
-			return string(b), tooLong, nil
-		case err != nil:
-			return "", false, err
-		}
-		return strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r"), tooLong, nil
-	}
+// flushing gives whoever feeds standard input line by line what he is owed before it
+// waits for more.
+type flushing struct {
+	io.Reader
+	t *tool
+}
+
+func (f flushing) Read(p []byte) (int, error) {
+	f.t.stdout.Flush()
+	return f.Reader.Read(p)
 }
 
 // interruptible returns a reader of r whose Read returns when ctx ends, though r
@@ -138,11 +109,11 @@ type finding interface {
 }
 
 // check writes what find makes of each item, whose error is nil or
-// [errLineTooLong], and answers no if one is not good.
+// [lines.ErrTooLong], and answers no if one is not good.
 func (t *tool) check(ctx context.Context, args []string, what string, asJSON bool, find func(item, error) finding) error {
 	first, bad := true, false
 	for it, err := range t.items(ctx, args, what, false) {
-		if err != nil && !errors.Is(err, errLineTooLong) {
+		if err != nil && !errors.Is(err, lines.ErrTooLong) {
 			return err
 		}
 		found := find(it, err)

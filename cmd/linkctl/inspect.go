@@ -22,7 +22,7 @@ follows the link, unless the link is only good with it: white space that a line
 break put into a link is repaired.
 
 Where the links begin with a path, --base-url (LINK_BASE_URL) says with which. It
-also tells whether a link that does not verify was made for that host.
+also reports whether a link that does not verify was made for that host.
 
 The exit code is 0 if every link verifies or, without keys, is well formed, and 1
 if one does not.`,

@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/lines"
 	"example.com/linktracker/linkcore/testsize"
 )
 
@@ -41,7 +42,7 @@ func readVectors(t *testing.T) vectors {
 func asLine(host, target string) (string, bool) {
 	line := "https://" + host + target
 	ok := strings.HasPrefix(target, "/") && !strings.ContainsFunc(line, func(r rune) bool { return r == '#' || unicode.IsSpace(r) }) &&
-		host != "" && !strings.ContainsAny(host, "/?#") && len(line) <= maxLine
+		host != "" && !strings.ContainsAny(host, "/?#") && len(line) <= lines.Limit
 	return line, ok
 }
 
@@ -156,9 +157,9 @@ func TestInspect(t *testing.T) {
 			want: good + "x\n" + strings.Replace(parts, "  destination  https://example.com", "  destination  https://example.comx", 1) +
 				"  verified     no: " + linkcore.ErrTag.Error() + "\n"},
 		{name: "cut", url: shortened, code: exitNo,
-			want: shortened + "\n  host         links.example.com\n  problem      the first path segment is no token: its tag has not 22 characters of base64url: it was cut, or something was added to it\n  verified     no: " + linkcore.ErrNotLink.Error() + "\n"},
+			want: shortened + "\n  host         links.example.com\n  problem      the first path segment is not a token: its tag has not 22 characters of base64url: it was cut, or something was added to it\n  verified     no: " + linkcore.ErrNotLink.Error() + "\n"},
 		{name: "cut, without keys", url: shortened, without: true, code: exitNo,
-			want: shortened + "\n  host         links.example.com\n  problem      the first path segment is no token: its tag has not 22 characters of base64url: it was cut, or something was added to it\n  well formed  no\n" + untried},
+			want: shortened + "\n  host         links.example.com\n  problem      the first path segment is not a token: its tag has not 22 characters of base64url: it was cut, or something was added to it\n  well formed  no\n" + untried},
 		{name: "unknown key", url: strings.Replace(good, "/c1.", "/c9.", 1), code: exitNo,
 			want: strings.Replace(good, "/c1.", "/c9.", 1) + "\n" + strings.Replace(parts, "key          1", "key          9", 1) +
 				"  verified     no: the key that the token names is not in the key ring, which has 1\n"},
@@ -168,7 +169,7 @@ func TestInspect(t *testing.T) {
 		{name: "no URL", url: "hello", code: exitNo,
 			want: "hello\n  problem      a tracked URL begins with https:// or http://\n  well formed  no\n" + untried},
 		{name: "hostile", url: "https://links.example.com/\x1b[2J\u202Ex?\xff", without: true, code: exitNo,
-			want: `https://links.example.com/\x1b[2J\u202ex?\xff` + "\n  host         links.example.com\n  problem      the first path segment is no token: it begins with \"\\x1b\", not with the kind c, o, u or s\n  well formed  no\n" + untried},
+			want: `https://links.example.com/\x1b[2J\u202ex?\xff` + "\n  host         links.example.com\n  problem      the first path segment is not a token: it begins with \"\\x1b\", not with the kind c, o, u or s\n  well formed  no\n" + untried},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := &bench{t, b.environ}
@@ -190,8 +191,8 @@ func TestInspect(t *testing.T) {
 	if got.code != exitNo || strings.Count(got.stdout, "\n\nhttps://") != 2 {
 		t.Errorf("exits with %d\n%s", got.code, got.stdout)
 	}
-	got = b.run(good+"\n"+strings.Repeat("x", maxLine+1)+"\n"+good+"\n", "inspect", "--json")
-	if got.code != exitNo || strings.Count(got.stdout, `"verified":true`) != 2 || !strings.Contains(got.stdout, `"problems":["line 2: is longer than 65536 bytes"]`) {
+	got = b.run(good+"\n"+strings.Repeat("x", lines.Limit+1)+"\n"+good+"\n", "inspect", "--json")
+	if got.code != exitNo || strings.Count(got.stdout, `"verified":true`) != 2 || !strings.Contains(got.stdout, `"problems":["line 2: is longer than 1048576 bytes"]`) {
 		t.Errorf("exits with %d\n%s", got.code, got.stdout)
 	}
 }

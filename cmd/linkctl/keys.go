@@ -216,9 +216,9 @@ func (t *tool) keysListCommand() *cobra.Command {
 and why a file cannot be used. Files whose name begins with a dot are skipped, as
 the endpoint skips them.
 
-The fingerprint is the same wherever the same secret is, under any id, and tells
-nothing of it, so it may be shown to anyone: it answers whether two machines
-have the same key.
+The fingerprint is the same wherever the same secret is, under any id. It reveals
+nothing of the secret, so it may be shown to anyone, to find out whether two
+machines have the same key.
 
 The exit code is 1 if a file cannot be used or two keys are one secret.`,
 		Example: `  linkctl keys list
@@ -286,7 +286,7 @@ func listKeys(dir string) ([]listedKey, error) {
 	return keys, nil
 }
 
-// fingerprint tells secrets apart: 64 bits that are derived from the secret as
+// fingerprint identifies a secret: 64 bits that are derived from the secret as
 // its keys are, so that they say nothing of it. The file is one that the key
 // ring accepted.
 func fingerprint(path string) (string, error) {

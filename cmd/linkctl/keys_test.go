@@ -140,7 +140,7 @@ func TestKeysList(t *testing.T) {
 {"file":"` + path("2") + `","problem":"the file is empty: write the secret to it in base64"}
 {"file":"` + path("3") + `","problem":"the secret has 5 bytes: 32 or more are needed, as ` + "`linkctl keys new`" + ` makes them"}
 {"file":"` + path("4") + `","problem":"the secret is not base64"}
-{"file":"` + path("Upper") + `","problem":"the file's name is no key id: 1 to 16 characters of a-z and 0-9 are"}
+{"file":"` + path("Upper") + `","problem":"the file's name is not a key id, which is 1 to 16 characters of a-z and 0-9"}
 {"id":"copy","file":"` + path("copy") + `","fingerprint":"e1e090ee2d9d4f15","problem":"it is the same secret as key 1"}
 `
 	if got.code != exitNo || got.stderr != "" || got.stdout != want {

@@ -1,35 +1,8 @@
 // Linkctl is the operators' and developers' tool for tracked links. It makes
 // links and takes them apart, keeps the key ring, and blocks what must not be
-// reached any more:
-//
-//	linkctl keys new      make a secret, in the key ring or for Secret Manager
-//	linkctl keys list     the key ring's keys, and what is wrong with it
-//	linkctl sign          make tracked links whose parts can be read
-//	linkctl seal          make tracked links whose parts are hidden
-//	linkctl inspect       take tracked links apart and check them
-//	linkctl rewrite       put tracking into a mail
-//	linkctl verp make     make return paths, which say whose mail bounced
-//	linkctl verp check    read the return paths that bounces came to
-//	linkctl block         block or redirect links, or stop tracking them
-//	linkctl unblock       lift rules
-//	linkctl rules         list rules
-//	linkctl tail          show clicks as they happen
-//	linkctl watch         watch clicks for abuse
-//	linkctl replay        publish spilled events again
-//	linkctl report        show what was clicked, as one page of HTML
-//	linkctl forget        delete what is recorded of a person, and record no more
-//	linkctl doctor        check a deployment from outside in
-//
-// What a verb works on is given as arguments or, without any, on standard
-// input, one a line. Results go to standard output, everything else to
-// standard error. The exit code is 0 for yes, 1 for no, 2 for a command that is
-// not understood; "linkctl help exit-codes" says it verb by verb, and
-// "linkctl help VERB" is each verb's manual, with examples.
-//
-// A setting is a flag or an environment variable, and the flag wins: --keys
-// (LINK_KEYS), --signing-key (LINK_SIGNING_KEY), --base-url (LINK_BASE_URL),
-// --blocklist (BLOCKLIST), --clicks (CLICKS). They are the endpoint's own, so
-// that one configuration serves both.
+// reached any more. "linkctl help" lists the verbs, "linkctl help VERB" is each
+// verb's manual, with examples, and "linkctl help exit-codes" says what an exit code
+// means.
 //
 // Each verb has a file of its name here; root.go lists them. What they share is in
 // files named for it: flags.go, input.go, output.go, keyring.go, store.go,
@@ -56,7 +29,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	// From the first signal on, the next one kills: a write that hangs must not
-	// keep anyone from his prompt.
+	// keep anyone from their prompt.
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
 }
@@ -152,7 +125,7 @@ func (t *tool) complain(format string, args ...any) {
 	fmt.Fprintf(t.stderr, "linkctl: %s\n", printable(message))
 }
 
-// note writes one line to standard error that is no complaint.
+// note writes one line to standard error that is not a complaint.
 func (t *tool) note(format string, args ...any) {
 	t.stdout.Flush()
 	fmt.Fprintf(t.stderr, "%s\n", printable(fmt.Sprintf(format, args...)))

@@ -168,7 +168,7 @@ func TestUsage(t *testing.T) {
 		{args: "sign --metadata {} https://example.com", stderr: `unknown flag: --metadata (linkctl sign --help explains)`},
 		{args: "seal --metadata [] https://example.com", stderr: `--metadata must be a JSON object, from { to } (linkctl seal --help explains)`},
 		{args: "inspect", stderr: `no URLs: standard input is empty (linkctl inspect --help explains)`},
-		{args: "inspect --base-url https:// https://example.com", stderr: `the base URL "https://" is no URL such as https://links.example.com (linkctl inspect --help explains)`},
+		{args: "inspect --base-url https:// https://example.com", stderr: `the base URL "https://" is not a URL such as https://links.example.com (linkctl inspect --help explains)`},
 		{args: "block host:a.example", unset: "BLOCKLIST", stderr: `the blocklist is not set: give --blocklist or set BLOCKLIST (linkctl block --help explains)`},
 		{args: "rules --blocklist none", stderr: `the blocklist (--blocklist, BLOCKLIST): none holds no rules to read or write (linkctl rules --help explains)`},
 		{args: "rules --blocklist firestore://a/b", stderr: `the blocklist (--blocklist, BLOCKLIST): "firestore://a/b" is not of the form firestore://PROJECT/DATABASE/COLLECTION, file:PATH or none (linkctl rules --help explains)`},
@@ -183,7 +183,7 @@ func TestUsage(t *testing.T) {
 		{args: "block --starts 2h --expires 2h host:a.example", stderr: `--expires `},
 		{args: "block --redirect https://b.example --untracked customer:x", stderr: `a rule does one thing: give --redirect or --untracked, not both (linkctl block --help explains)`},
 		{args: "block --redirect= host:a.example", stderr: `host:a.example: target is missing: a redirect needs an absolute http(s) URL (linkctl block --help explains)`},
-		{args: "block --redirect ftp://b.example host:a.example", stderr: `host:a.example: target "ftp://b.example" is no URL to send people to: `},
+		{args: "block --redirect ftp://b.example host:a.example", stderr: `host:a.example: target "ftp://b.example" is not a URL to send people to: `},
 		{args: "block --untracked host:a.example", stderr: `host:a.example: action untracked is for the kinds link, recipient, campaign, customer (linkctl block --help explains)`},
 		{args: "block host:com", stderr: `host:com: it is every host that ends in .com; if you mean it, say --force (linkctl block --help explains)`},
 	} {

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 	"time"
 	"unicode"
 	"unicode/utf16"
@@ -17,8 +20,8 @@ import (
 	"golang.org/x/term"
 )
 
-// printable returns s with what is not printable, the bytes that are no UTF-8
-// included, escaped as in a Go string: rules and links are strangers' bytes, and
+// printable returns s with what is not printable, the bytes that are not UTF-8
+// included, escaped as in a Go string: rules and links hold others' bytes, and
 // a terminal obeys some of them. A line end is escaped too, so a line stays one.
 func printable(s string) string {
 	clean := true
@@ -73,39 +76,19 @@ func (t *table) row(cells ...string) {
 // widest cell. A column that is empty in every row but the first, the heading,
 // is left out; other empty cells hold a dash.
 func (t *table) writeTo(w io.Writer) error {
-	if len(t.rows) == 0 {
-		return nil
-	}
-	width := make([]int, len(t.rows[0]))
-	for n, row := range t.rows {
-		for i, cell := range row {
-			if n > 0 && cell != "" {
-				width[i] = max(width[i], len([]rune(cell)), len(t.rows[0][i]))
-			}
-		}
-	}
-	if len(t.rows) == 1 {
-		return nil
-	}
+	aligned := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range t.rows {
-		var line strings.Builder
+		var cells []string
 		for i, cell := range row {
-			if width[i] == 0 {
-				continue
+			if slices.ContainsFunc(t.rows[1:], func(row []string) bool { return row[i] != "" }) {
+				cells = append(cells, cmp.Or(cell, "-"))
 			}
-			if line.Len() > 0 {
-				line.WriteString("  ")
-			}
-			if cell == "" {
-				cell = "-"
-			}
-			fmt.Fprintf(&line, "%-*s", width[i], cell)
 		}
-		if _, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " ")); err != nil {
-			return err
+		if cells != nil {
+			fmt.Fprintln(aligned, strings.Join(cells, "\t"))
 		}
 	}
-	return nil
+	return aligned.Flush()
 }
 
 // writeJSON writes v as one line.
@@ -128,7 +111,7 @@ func (w jsonWriter) Write(data []byte) (int, error) {
 }
 
 // escapeJSON escapes in JSON what is not printable, but for line ends, which
-// stand between its tokens: a stranger's bytes must not speak to the terminal.
+// stand between its tokens: bytes that others sent must not control the terminal.
 func escapeJSON(data []byte) []byte {
 	line := make([]byte, 0, len(data))
 	for _, r := range string(data) {
@@ -186,8 +169,8 @@ func (t *tool) say(format string, args ...any) {
 	fmt.Fprintf(t.stdout, "%s\n", printable(fmt.Sprintf(format, args...)))
 }
 
-// terminalWidth returns what tells the terminal's width in characters, or nil if
-// standard output is no terminal.
+// terminalWidth returns a function that returns the terminal's width in characters, or nil if
+// standard output is not a terminal.
 func (t *tool) terminalWidth() func() int {
 	if !isTerminal(t.out) {
 		return nil
@@ -220,22 +203,12 @@ func shorten(s string, limit int) string {
 }
 
 // cut shortens what is quoted in a message.
-func cut(s string) string {
-	const most = 80 // bytes
-	if len(s) <= most {
-		return s
-	}
-	n := most
-	for n > most-utf8.UTFMax && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "…"
-}
+func cut(s string) string { return shorten(s, 81) }
 
 // plainWord is what every shell takes for one word that is as it is written.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+:,./][A-Za-z0-9_@%+:,./-]*$`)
 
-// shellWord returns s as it is given to a shell: what strangers put into a link is
+// shellWord returns s as it is given to a shell: what others put into a link is
 // in commands that people copy.
 func shellWord(s string) string {
 	if plainWord.MatchString(s) {

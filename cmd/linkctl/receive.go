@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// An outage tells on standard error when nothing can be received from a source,
+// An outage reports on standard error when nothing can be received from a source,
 // and remembers it for the summary.
 type outage struct {
 	t      *tool

@@ -33,20 +33,20 @@ would have been published then. INPUT is one of
 
 --clicks is the endpoint's own setting, where the events should have gone. Your
 account needs the right to publish there, which Terraform's variable replayers
-gives, and operators alone have not.
+gives; operators do not have it by default.
 
 Replaying can be stopped and run again. How far a file was replayed is kept in a
-cursor beside it, INPUT.cursor, which also tells whether the file is still the one
-that it was; a log may have become longer. A message of the subscription is
+cursor beside it, INPUT.cursor, which also detects another file of that name; a log
+may have become longer. A message of the subscription is
 acknowledged once its event is. So no event is published twice, unless the program
 is killed or Pub/Sub does not answer: then those that were under way, at most ` + fmt.Sprint(replay.Window) + `,
 may be. They have the same event_id, by which subscribers tell duplicates apart; as
 they do with an event that had reached the topic although it was spilled.
 
-What cannot be read is told with its line, and everything else is replayed. So are
-events that the topic refuses, such as those that its schema does not allow: mend
-that and run it again. In a subscription both stay. The exit code is 1 if there
-were any.`,
+What cannot be read is reported with its line, and everything else is replayed.
+Events that the topic refuses, such as those that its schema does not allow, are
+reported too: correct that and run it again. In a subscription both stay. The exit
+code is 1 if there were any.`,
 		Example: `  linkctl replay --dry-run spilled.jsonl
   linkctl replay --clicks pubsub://my-project/clicks spilled.jsonl
   gcloud logging read 'jsonPayload.message="event spilled"' --format=json | linkctl replay -
@@ -75,7 +75,7 @@ func (t *tool) replay(c *cobra.Command, input, cursor string, dryRun bool, wait 
 	path := strings.TrimPrefix(input, "file:")
 	switch {
 	case subscription && !subscriptionURL.MatchString(input):
-		return usagef("%q is no subscription: give pubsub://PROJECT/subscriptions/NAME", input)
+		return usagef("%q is not a subscription: give pubsub://PROJECT/subscriptions/NAME", input)
 	case subscription && dryRun:
 		return usagef("--dry-run is for files: `gcloud pubsub subscriptions pull NAME --limit=1` shows a message and leaves it there")
 	case c.Flag("cursor").Changed && (subscription || input == "-"):

@@ -116,9 +116,9 @@ func checkSources(sources []string, during time.Duration) error {
 		case strings.HasPrefix(source, "gs://"):
 			return usagef("%q is in Cloud Storage: copy it first, with `gcloud storage cp`", source)
 		case isPubSub && strings.Contains(topic, "/subscriptions/") && !subscriptionURL.MatchString(source):
-			return usagef("%q is no subscription: give pubsub://PROJECT/subscriptions/NAME", source)
+			return usagef("%q is not a subscription: give pubsub://PROJECT/subscriptions/NAME", source)
 		case isPubSub && !strings.Contains(topic, "/subscriptions/") && !clicksURL.MatchString(source):
-			return usagef("%q is no topic: give pubsub://PROJECT/TOPIC", source)
+			return usagef("%q is not a topic: give pubsub://PROJECT/TOPIC", source)
 		case isPubSub && !strings.Contains(topic, "/subscriptions/") && during == 0:
 			return usagef("%q is a topic, on which only what comes from now on can be read: say for how long with --for", source)
 		}
@@ -229,7 +229,7 @@ func divide(sources []string) (files, subscriptions []string) {
 	return files, subscriptions
 }
 
-// checkFile tells whether a source can be opened.
+// checkFile reports whether a source can be opened.
 func checkFile(path string) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 		return nil // a pipe can be opened once

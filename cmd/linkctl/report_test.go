@@ -145,7 +145,7 @@ func TestReportUsage(t *testing.T) {
 		"file:":                                 `a source is empty`,
 		"gs://bucket/export.json":               "\"gs://bucket/export.json\" is in Cloud Storage: copy it first, with `gcloud storage cp`",
 		"pubsub://my-project/clicks":            `"pubsub://my-project/clicks" is a topic, on which only what comes from now on can be read: say for how long with --for`,
-		"pubsub://my-project/subscriptions/":    `"pubsub://my-project/subscriptions/" is no subscription: give pubsub://PROJECT/subscriptions/NAME`,
+		"pubsub://my-project/subscriptions/":    `"pubsub://my-project/subscriptions/" is not a subscription: give pubsub://PROJECT/subscriptions/NAME`,
 	} {
 		b.want(outcome{exitUsage, "", "linkctl: " + want + " (linkctl report --help explains)\n"}, "", append([]string{"report"}, strings.Fields(args)...)...)
 	}
@@ -250,10 +250,10 @@ func TestReportFailsBefore(t *testing.T) {
 		"DIR/clicks.json":                 {exitNo, "open DIR/clicks.json: no such file or directory"},
 		"DIR":                             {exitNo, "read DIR: it is a folder: name the files in it"},
 		"DIR/cut.gz":                      {exitNo, "read DIR/cut.gz: "},
-		"pubsub://p --for 1m":             {exitUsage, `"pubsub://p" is no topic: give pubsub://PROJECT/TOPIC`},
-		"pubsub://p/subscriptions/a%20b":  {exitUsage, `"pubsub://p/subscriptions/a%20b" is no subscription: `},
-		"pubsub://p/clicks/more --for 1m": {exitUsage, `"pubsub://p/clicks/more" is no topic: `},
-		"pubsub://p/clicks?x=1 --for 1m":  {exitUsage, `"pubsub://p/clicks?x=1" is no topic: `},
+		"pubsub://p --for 1m":             {exitUsage, `"pubsub://p" is not a topic: give pubsub://PROJECT/TOPIC`},
+		"pubsub://p/subscriptions/a%20b":  {exitUsage, `"pubsub://p/subscriptions/a%20b" is not a subscription: `},
+		"pubsub://p/clicks/more --for 1m": {exitUsage, `"pubsub://p/clicks/more" is not a topic: `},
+		"pubsub://p/clicks?x=1 --for 1m":  {exitUsage, `"pubsub://p/clicks?x=1" is not a topic: `},
 	} {
 		all := append([]string{"report", subscription, "--wait", "200ms"}, strings.Fields(strings.ReplaceAll(args, "DIR", dir))...)
 		got := b.run("", all...)

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/durable"
@@ -25,8 +26,9 @@ const maxMail = 256 << 20
 const rewriteHelp = `Puts tracking into a finished mail: replaces its links by tracked ones and writes
 the mail to standard output, or to --output. Every other byte stays as it is.
 
-The mail is a message (.eml), HTML or plain text, told by its content; --type says
-which where that fails. Without FILE, or with -, it is read from standard input.
+The mail is a message (.eml), HTML or plain text, which its content shows; --type
+says which where that fails. Without FILE, or with -, it is read from standard
+input.
 
 Left alone are other schemes (mailto:, tel:), fragments, URLs with placeholders of
 a template, links that are tracked already, those of the mail's List-Unsubscribe,
@@ -40,7 +42,10 @@ the whole mail was written.
 
 --report says on standard error which links were tracked, which were left alone
 and why. --dry-run writes no mail, and the report to standard output. Without a
-report, warnings are on standard error; as JSON, the report has them.`
+report, warnings are on standard error; as JSON, the report has them.
+
+--serve keeps the process for many mails: linkcore/email/EMAIL.md describes the
+requests. Flags that are given hold for each mail that does not say otherwise.`
 
 func (t *tool) rewriteCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -54,33 +59,7 @@ func (t *tool) rewriteCommand() *cobra.Command {
   printf '%s\n' '<a href="https://example.com/pricing">Pricing</a>' | linkctl rewrite --recipient r1`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	flags := c.Flags()
-	flags.StringP("output", "o", "", "write the mail to `FILE` instead, whole or not at all")
-	flags.String("type", "auto", "`TYPE` of the mail: message, html, text, or auto to tell by its content")
-	flags.String("report", "", "say what was done with each link; `FORMAT` is table or json")
-	flags.Lookup("report").NoOptDefVal = "table"
-	flags.Bool("dry-run", false, "write no mail, only the report")
-	signingFlags(flags)
-	flags.String("base-url", "", "`URL` where the links begin: https://links.example.com (LINK_BASE_URL)")
-	fieldFlags(flags)
-	flags.String("tracking", "full", "`HOW` to track: full, anonymous (no recipient, the same links in every mail) or off")
-	flags.Bool("sealed", false, "hide what links hold from whoever reads the mail")
-	flags.String("form", "path", "`FORM` of the links: path or query")
-	flags.Bool("labels", false, "give links a label made of their text, where their form has a place for one")
-	flags.StringArray("utm", nil, "add `NAME=VALUE`, such as utm_source=news, to destinations that have no parameter of that name (repeatable)")
-	flags.StringArray("skip-host", nil, "leave links to `HOST` or *.HOST alone (repeatable)")
-	flags.StringArray("only-host", nil, "track links to `HOST` or *.HOST only (repeatable)")
-	flags.StringArray("skip-url", nil, "leave URLs that fit `PATTERN` alone, in which * is any text (repeatable)")
-	flags.StringArray("unsubscribe-url", nil, "leave the sender's own unsubscribe links alone: those that fit `PATTERN`, likewise, and all of the message's List-Unsubscribe (repeatable)")
-	flags.Bool("placeholders", false, "track URLs with a template's placeholders too, as they stand")
-	flags.String("visible-url", "track", "`WHAT` to do with a link whose text is another URL: track, skip or refuse")
-	flags.String("shorteners", "track", "`WHAT` to do with link shorteners, likewise")
-	flags.String("one-time", "skip", "`WHAT` to do with one-time links such as a password reset, likewise")
-	flags.String("pixel", "none", "`PLACE` of the picture that tells that the mail was opened: end, top or none")
-	flags.String("pixel-base-url", "", "`URL` where the picture's link begins (default as the links)")
-	flags.String("honeypot", "", "add an invisible link to `URL`, which only scanners follow")
-	flags.Bool("list-unsubscribe", false, "add the header fields of one-click unsubscribing to a message that has none")
-	flags.String("unsubscribe-mailto", "", "`ADDRESS` that they name in addition")
+	rewriteFlags(c.Flags())
 	completeFrom(c, "type", "auto", "message", "html", "text")
 	completeFrom(c, "report", "table", "json")
 	completeFrom(c, "sent", "now")
@@ -100,6 +79,37 @@ func (t *tool) rewriteCommand() *cobra.Command {
 	return c
 }
 
+// rewriteFlags are the options of a command, and of a request to --serve.
+func rewriteFlags(flags *pflag.FlagSet) {
+	flags.StringP("output", "o", "", "write the mail to `FILE` instead, whole or not at all")
+	flags.String("type", "auto", "`TYPE` of the mail: message, html, text, or auto to tell by its content")
+	flags.String("report", "", "say what was done with each link; `FORMAT` is table or json")
+	flags.Lookup("report").NoOptDefVal = "table"
+	flags.Bool("dry-run", false, "write no mail, only the report")
+	signingFlags(flags)
+	flags.String("base-url", "", "`URL` where the links begin: https://links.example.com (LINK_BASE_URL)")
+	fieldFlags(flags)
+	flags.String("tracking", "full", "`HOW` to track: full, anonymous (no recipient, the same links in every mail) or off")
+	flags.Bool("sealed", false, "hide what links hold from readers of the mail")
+	flags.String("form", "path", "`FORM` of the links: path or query")
+	flags.Bool("labels", false, "give links a label made of their text, where their form has a place for one")
+	flags.StringArray("utm", nil, "add `NAME=VALUE`, such as utm_source=news, to destinations that have no parameter of that name (repeatable)")
+	flags.StringArray("skip-host", nil, "leave links to `HOST` or *.HOST alone (repeatable)")
+	flags.StringArray("only-host", nil, "track links to `HOST` or *.HOST only (repeatable)")
+	flags.StringArray("skip-url", nil, "leave URLs that fit `PATTERN` alone, in which * is any text (repeatable)")
+	flags.StringArray("unsubscribe-url", nil, "leave the sender's own unsubscribe links alone: those that fit `PATTERN`, likewise, and all of the message's List-Unsubscribe (repeatable)")
+	flags.Bool("placeholders", false, "track URLs with a template's placeholders too, as they stand")
+	flags.String("visible-url", "track", "`WHAT` to do with a link whose text is another URL: track, skip or refuse")
+	flags.String("shorteners", "track", "`WHAT` to do with link shorteners, likewise")
+	flags.String("one-time", "skip", "`WHAT` to do with one-time links such as a password reset, likewise")
+	flags.String("pixel", "none", "`PLACE` of the pixel, a picture that reports that the mail was opened: end, top or none")
+	flags.String("pixel-base-url", "", "`URL` where the picture's link begins (default as the links)")
+	flags.String("honeypot", "", "add an invisible link to `URL`, which only scanners follow")
+	flags.Bool("list-unsubscribe", false, "add the header fields of one-click unsubscribing to a message that has none")
+	flags.String("unsubscribe-mailto", "", "`ADDRESS` that they name in addition")
+	flags.String("serve", "", "answer HTTP requests at `ADDRESS`, such as 127.0.0.1:8026 or /run/linkctl.sock, each with a mail and its options")
+}
+
 // mailTypes are the ways to rewrite, by the value of --type.
 var mailTypes = map[string]func(*email.Rewriter, linkcore.Fields, []byte) (email.Result, error){
 	"auto":    (*email.Rewriter).Rewrite,
@@ -110,6 +120,12 @@ var mailTypes = map[string]func(*email.Rewriter, linkcore.Fields, []byte) (email
 
 func (t *tool) rewrite(c *cobra.Command, args []string) error {
 	value := func(name string) string { return c.Flag(name).Value.String() }
+	if address := value("serve"); c.Flag("serve").Changed {
+		if len(args) > 0 || c.Flag("output").Changed {
+			return usagef("--serve takes mails by HTTP: give neither a file nor --output")
+		}
+		return t.serve(c, address)
+	}
 	fields, err := t.fields(c)
 	if err != nil {
 		return err

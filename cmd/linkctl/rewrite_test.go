@@ -152,7 +152,7 @@ func TestRewriteNoHeader(t *testing.T) {
 	b := newBench(t)
 	for _, mail := range []string{testHTML, testText} {
 		got := b.run(mail, "rewrite", "--recipient", "r1", "--list-unsubscribe")
-		if got.code != exitYes || !trackedURL.MatchString(got.stdout) || got.stderr != "linkctl: warning: List-Unsubscribe is left out: it is a header field, and this is no whole message\n" {
+		if got.code != exitYes || !trackedURL.MatchString(got.stdout) || got.stderr != "linkctl: warning: List-Unsubscribe is left out: it is a header field, and this is not a whole message\n" {
 			t.Errorf("exits with %d\n%s%s", got.code, got.stdout, got.stderr)
 		}
 	}

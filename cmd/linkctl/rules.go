@@ -19,8 +19,8 @@ With --json each rule is one JSON object a line, its fields named as in the
 blocklist. That is also what a blocklist of the form file:PATH holds, so it makes
 a copy that endpoints can read.
 
-A document that cannot be understood is told on standard error. With a filter the
-exit code is 1 if no rule fits it.`
+A document that cannot be understood is reported on standard error. With a filter
+the exit code is 1 if no rule fits it.`
 
 func (t *tool) rulesCommand() *cobra.Command {
 	c := &cobra.Command{

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/lines"
 )
 
 // untrackedKinds are the kinds whose rules may stop tracking.
@@ -49,7 +50,7 @@ func kindsHelp(columns func(blocklist.Kind) (left, right string)) string {
 }
 
 // parseRules reads the rules that the arguments or standard input give. Every
-// rule that is malformed is told on standard error before it fails, and check
+// rule that is malformed is reported on standard error before it fails, and check
 // may refuse more of them.
 func (t *tool) parseRules(c *cobra.Command, args []string, check func(*blocklist.Rule) error) ([]blocklist.Rule, error) {
 	var rules []blocklist.Rule
@@ -57,7 +58,7 @@ func (t *tool) parseRules(c *cobra.Command, args []string, check func(*blocklist
 	count, refused := 0, 0
 	var last error
 	for it, err := range t.items(c.Context(), args, "rules", true) {
-		if err != nil && !errors.Is(err, errLineTooLong) {
+		if err != nil && !errors.Is(err, lines.ErrTooLong) {
 			return nil, err
 		}
 		count++

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/lines"
 )
 
 const signHelp = `Signs a tracked link for each destination and prints it, one a line, in the order
@@ -33,11 +34,11 @@ the link's place in the template, which is then in the events: NAME-xr1YhNga3Cc.
 A name is cut to 52 characters. hp_ and an_ at its beginning have a meaning:
 linkcore/event/EVENTS.md.
 
---exact-link takes the value of --link for the whole id. If several mails have that
-id, an event without a recipient does not say whose mail it was, a rule about the
-link is about everybody who got it, an untracked one included, and a link that was
-passed on cannot be told from one that many recipients have. It names one link, so
-it is refused for several destinations.
+--exact-link takes the value of --link as the whole id. If several mails have that
+id, an event without a recipient does not say whose mail it was. A rule about the
+link then affects everybody who got it, also one that stops tracking; and a
+forwarded link looks like one that many recipients have. It names one link, so it
+is refused for several destinations.
 
 With --kind open or unsubscribe there is no destination: the one link that is
 printed is the picture's, or the unsubscribe page's.`
@@ -130,7 +131,7 @@ func (t *tool) makeLinks(c *cobra.Command, args []string, link makeLink) error {
 			if aboutFlag(c, err) {
 				return usagef("--%w", err)
 			}
-		} else if !errors.Is(err, errLineTooLong) {
+		} else if !errors.Is(err, lines.ErrTooLong) {
 			return err
 		}
 		if err != nil {

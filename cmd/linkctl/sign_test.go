@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/lines"
 )
 
 // verify checks a link that was made, by the core's own means.
@@ -78,7 +79,7 @@ func TestSign(t *testing.T) {
 func TestSignList(t *testing.T) {
 	b := newBench(t)
 	list := "\uFEFFhttps://example.com/a\r\n\n  https://example.com/b\t\nftp://example.com/\nhttps://example.com/" +
-		strings.Repeat("x", maxLine) + "\nhttps://example.com/" + strings.Repeat("y", 9000) + "\nhttps://example.com/c"
+		strings.Repeat("x", lines.Limit) + "\nhttps://example.com/" + strings.Repeat("y", 9000) + "\nhttps://example.com/c"
 	got := b.run(list, "sign")
 	links := strings.Split(strings.TrimSuffix(got.stdout, "\n"), "\n")
 	if len(links) != 3 {
@@ -92,7 +93,7 @@ func TestSignList(t *testing.T) {
 	complaints := strings.Split(got.stderr, "\n")
 	if got.code != exitNo || len(complaints) != 4 ||
 		!strings.HasPrefix(complaints[0], "linkctl: line 4: destination ") ||
-		complaints[1] != "linkctl: line 5: is longer than 65536 bytes" ||
+		complaints[1] != "linkctl: line 5: is longer than 1048576 bytes" ||
 		!strings.HasPrefix(complaints[2], "linkctl: line 6: destination makes a tracked URL of ") {
 		t.Errorf("exits with %d\n%s", got.code, got.stderr)
 	}
@@ -111,7 +112,7 @@ func TestSignList(t *testing.T) {
 		t.Errorf("link %q", link.Link)
 	}
 
-	// A name is no id: a template that numbers its links has no two the same.
+	// A name is not an id: a template that numbers its links has no two the same.
 	ids := map[string]bool{}
 	for range 3 {
 		for line := range strings.Lines(b.succeed("https://example.com/a\nhttps://example.com/b\n", "sign", "--recipient", "r1", "--link", "cta")) {

@@ -23,10 +23,10 @@ import (
 )
 
 const tailHelp = `Shows events as they happen, until Ctrl-C: one line each on a terminal, and in a
-pipe or with --json the event itself, one JSON object a line. A line tells when it
+pipe or with --json the event itself, one JSON object a line. A line says when it
 happened (UTC), what, whether it looks automated, customer/campaign/recipient/link
 with - for what is not known, where the link leads, and after that what speaks for
-automation and which rule matched. What strangers wrote is shown with unprintable
+automation and which rule matched. What clients sent is shown with unprintable
 characters escaped.
 
 --clicks is the endpoint's own setting. From a topic the events come through a
@@ -139,7 +139,7 @@ func (f *eventFilter) check() error {
 	return nil
 }
 
-// keeps tells whether an event is wanted.
+// keeps reports whether an event is wanted.
 func (f *eventFilter) keeps(e *event.Event) bool {
 	one := func(list []string, value string) bool { return len(list) == 0 || slices.Contains(list, value) }
 	return one(f.customers, e.Customer) && one(f.campaigns, e.Campaign) && one(f.types, string(e.Type)) &&

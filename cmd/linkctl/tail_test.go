@@ -430,6 +430,8 @@ func TestTailLines(t *testing.T) {
 		{full(func(e *event.Event) {
 			e.Type, e.Recipient, e.Link, e.Destination, e.Untracked, e.Automation = event.Open, "", "", "", true, ""
 		}), 0, false, "09:32:01.371Z  open         -          acme/spring26/-/-  -  untracked"},
+		{full(func(e *event.Event) { e.Type, e.Proxy, e.Signals = event.Open, "apple", event.SignalImageProxy }), 0, false,
+			"09:32:01.371Z  open         human      acme/spring26/r83jf/a1  example.com/pricing  image_proxy  by apple's proxy"},
 		{full(func(e *event.Event) { e.Recipient, e.Link, e.Untracked, e.RulesUnknown = "", "an_1", true, true }), 0, false,
 			"09:32:01.371Z  click        human      acme/spring26/-/an_1  example.com/pricing  untracked  rules unknown"},
 		{full(func(e *event.Event) { e.RedirectedTo, e.Rule = "https://b.example/", "url:example.com/pricing" }), 0, false,
@@ -485,7 +487,7 @@ func TestTailEnds(t *testing.T) {
 			t.Errorf("the line is %q", line)
 		}
 	}
-	if code := s.end(); code != exitYes || strings.Count(s.stderr.String(), "linkctl: warning: passed over: this is no event") != 2 {
+	if code := s.end(); code != exitYes || strings.Count(s.stderr.String(), "linkctl: warning: passed over: this is not an event") != 2 {
 		t.Errorf("exit code %d: %s", code, s.stderr)
 	}
 

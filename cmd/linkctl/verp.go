@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/lines"
 )
 
 func (t *tool) verpCommand() *cobra.Command {
@@ -94,7 +95,7 @@ func (t *tool) makeReturnPaths(c *cobra.Command, args []string) error {
 
 	refused := false
 	for it, err := range t.items(c.Context(), args, "recipients", false) {
-		if err != nil && !errors.Is(err, errLineTooLong) {
+		if err != nil && !errors.Is(err, lines.ErrTooLong) {
 			return err
 		}
 		address := ""

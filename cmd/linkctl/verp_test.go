@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"example.com/linktracker/linkcore/lines"
 )
 
 func TestVERPMake(t *testing.T) {
@@ -22,12 +24,12 @@ func TestVERPMake(t *testing.T) {
 	}
 
 	// One that does not fit is named, and the others are made.
-	got := b.run("r1\n"+strings.Repeat("r", 50)+"\nr.2\n"+strings.Repeat("r", maxLine+1)+"\nr3\n", "verp", "make", "--return-path", "bounces.example.com", "--customer", "acme")
+	got := b.run("r1\n"+strings.Repeat("r", 50)+"\nr.2\n"+strings.Repeat("r", lines.Limit+1)+"\nr3\n", "verp", "make", "--return-path", "bounces.example.com", "--customer", "acme")
 	complaints := strings.Split(got.stderr, "\n")
 	if got.code != exitNo || strings.Count(got.stdout, "\n") != 2 || len(complaints) != 4 ||
 		!strings.HasPrefix(complaints[0], "linkctl: line 2: "+strings.Repeat("r", 50)+": recipient takes 50 bytes of a return path that would have 77 before the @") ||
 		complaints[1] != "linkctl: line 3: r.2: recipient has a character other than A-Z a-z 0-9 _ -" ||
-		complaints[2] != "linkctl: line 4: "+strings.Repeat("r", 80)+"…: is longer than 65536 bytes" {
+		complaints[2] != "linkctl: line 4: "+strings.Repeat("r", 80)+"…: is longer than 1048576 bytes" {
 		t.Errorf("exits with %d\n%s%s", got.code, got.stdout, got.stderr)
 	}
 }
@@ -77,9 +79,9 @@ post\x1bmaster@example.com
   verified     no: the address holds no token of a return path
 `}, "", "verp", "check", upper, strings.Replace(good, "83jf", "83jg", 1), strings.Replace(good, "b1", "b9", 1), "post\x1bmaster@example.com")
 
-	got := b.run(good+"\n"+strings.Repeat("x", maxLine+1)+"\n", "verp", "check", "--json")
+	got := b.run(good+"\n"+strings.Repeat("x", lines.Limit+1)+"\n", "verp", "check", "--json")
 	want := `{"address":"` + good + `","verified":true,"key":"1","domain":"bounces.example.com","customer":"acme","campaign":"spring26","recipient":"r83jf"}` + "\n" +
-		`{"address":"","verified":false,"reason":"line 2: is longer than 65536 bytes"}` + "\n"
+		`{"address":"","verified":false,"reason":"line 2: is longer than 1048576 bytes"}` + "\n"
 	if got.code != exitNo || got.stdout != want {
 		t.Errorf("exits with %d\n%s", got.code, got.stdout)
 	}

@@ -17,9 +17,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"example.com/linktracker/cmd/internal/watch"
-	"example.com/linktracker/cmd/internal/watch/guard"
+	"example.com/linktracker/cmd/internal/watch/worker"
 	"example.com/linktracker/linkcore"
-	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/event"
 )
@@ -37,11 +36,8 @@ const watchHelp = `Watches clicks for abuse, until Ctrl-C or the end of a file, 
   spreading_host    links of many customers lead to a host that was not there
 
 On a terminal in lines for people, in a pipe or with --json as JSON lines, the
-same that cmd/linkwatch logs. Each alert names the rule that would stop it. With
---block the rule is written to the blocklist and expires after --block-for. A rule
-about a whole customer is only written with --block-customers, none that would stop
-something protected with --protect, and none where people wrote one of that kind
-and value or lifted it within the last day.
+same that cmd/linkwatch logs. Each alert names the narrowest command that would
+stop the harm. No rule is written: whether links stop is decided by people.
 
 Also found are clicks that machines made: three or more different links of one
 recipient and mailing within two seconds, or a trap (a link that begins with hp_)
@@ -67,7 +63,7 @@ func (t *tool) watchCommand() *cobra.Command {
 		Long:  watchHelp,
 		Example: `  linkctl watch --clicks pubsub://my-project/clicks
   linkctl watch --from file:clicks.jsonl
-  linkctl watch --block --block-for 4h --protect customer:acme --known-hosts example.com,example.org
+  linkctl watch --known-hosts example.com,example.org
   linkctl watch --from file:clicks.jsonl --learning 0 --link-networks 10 --json
   linkctl watch --from file:clicks.jsonl --verdicts --clicks file:verdicts.jsonl`,
 		Args: cobra.NoArgs,
@@ -76,16 +72,11 @@ func (t *tool) watchCommand() *cobra.Command {
 	flags := c.Flags()
 	from := flags.String("from", "", "`SOURCE` of the events, if it is not --clicks from now on")
 	verdicts := flags.Bool("verdicts", false, "publish verdicts to --clicks")
-	block := flags.Bool("block", false, "write the rules that alerts suggest to --blocklist")
-	blocklistFlag(c)
-	o := guard.Options{Watch: watch.DefaultConfig()}
-	flags.DurationVar(&o.BlockFor, "block-for", 24*time.Hour, "how long such a rule stands, a `TIME` such as 4h")
-	flags.BoolVar(&o.BlockCustomers, "block-customers", false, "write rules about whole customers too")
-	flags.StringSliceVar(&o.Protect, "protect", nil, "write no rule that stops this `KIND:VALUE`: a link, recipient, campaign, customer or host")
+	o := worker.Options{Watch: watch.DefaultConfig()}
 	asJSON := flags.Bool("json", false, "one JSON object a line also on a terminal; --json=false: lines for people also in a pipe")
 	thresholdFlags(flags, &o.Watch)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return t.watch(c, o, *from, *verdicts, *block, *asJSON)
+		return t.watch(c, o, *from, *verdicts, *asJSON)
 	}
 	return c
 }
@@ -108,17 +99,7 @@ func thresholdFlags(flags *pflag.FlagSet, config *watch.Config) {
 	flags.DurationVar(&config.Repeat, "repeat", config.Repeat, "no alert about the same within this `TIME`")
 }
 
-func (t *tool) watch(c *cobra.Command, o guard.Options, from string, verdicts, block, asJSON bool) error {
-	if o.BlockFor < time.Minute {
-		return usagef("--block-for %v: give a minute or more", o.BlockFor)
-	}
-	if !block {
-		for _, flag := range []string{"block-for", "block-customers", "protect"} {
-			if c.Flag(flag).Changed {
-				return usagef("--%s is for --block", flag)
-			}
-		}
-	}
+func (t *tool) watch(c *cobra.Command, o worker.Options, from string, verdicts, asJSON bool) error {
 	source := from
 	if source == "" {
 		var err error
@@ -128,7 +109,7 @@ func (t *tool) watch(c *cobra.Command, o guard.Options, from string, verdicts, b
 	}
 	v := &watchView{t: t, json: t.wantsJSON(c, asJSON), color: t.coloured(), log: endpoint.NewLog(jsonWriter{t.stdout}, slog.LevelInfo)}
 
-	o.Alert, o.Warn, o.CreatedBy = v.alert, v.warn, "linkctl watch, "+t.whoami()
+	o.Alert, o.Warn = v.alert, v.warn
 	if verdicts {
 		clicks, err := t.required(c, "clicks", "CLICKS", "where verdicts go")
 		if err != nil {
@@ -147,14 +128,7 @@ func (t *tool) watch(c *cobra.Command, o guard.Options, from string, verdicts, b
 		defer sink.Close(context.WithoutCancel(c.Context()))
 		o.Verdicts = sink
 	}
-	watchAll := func() error { return v.run(c.Context(), o, source, from == "") }
-	if !block {
-		return watchAll()
-	}
-	return t.withStore(c, writingRules, func(store blocklist.Store) error {
-		o.Rules = store
-		return watchAll()
-	})
+	return v.run(c.Context(), o, source, from == "")
 }
 
 // A watchView shows alerts.
@@ -166,13 +140,13 @@ type watchView struct {
 	err         error // of standard output
 }
 
-func (v *watchView) run(ctx context.Context, o guard.Options, source string, fromNow bool) error {
+func (v *watchView) run(ctx context.Context, o worker.Options, source string, fromNow bool) error {
 	// As for tail: the subscription is to be removed whoever stops reading.
 	signal.Ignore(syscall.SIGPIPE)
 	defer signal.Reset(syscall.SIGPIPE)
 	defer debug.SetGCPercent(debug.SetGCPercent(watch.GCPercent))
 
-	g, err := guard.New(o)
+	g, err := worker.New(o)
 	var field *linkcore.FieldError
 	switch {
 	case errors.As(err, &field):
@@ -253,11 +227,11 @@ func (v *watchView) warn(message string, err error) {
 }
 
 // alert shows an alert.
-func (v *watchView) alert(a watch.Alert, o guard.Outcome) {
+func (v *watchView) alert(a watch.Alert) {
 	if v.json {
-		guard.LogAlert(v.log, a, o)
+		worker.LogAlert(v.log, a)
 	} else {
-		v.t.stdout.WriteString(v.lines(a, o))
+		v.t.stdout.WriteString(v.lines(a))
 	}
 	if err := v.t.stdout.Flush(); err != nil && v.err == nil {
 		v.err = err
@@ -266,7 +240,7 @@ func (v *watchView) alert(a watch.Alert, o guard.Outcome) {
 }
 
 // lines returns what a person reads of an alert.
-func (v *watchView) lines(a watch.Alert, o guard.Outcome) string {
+func (v *watchView) lines(a watch.Alert) string {
 	severity, color := "warning", yellow
 	if a.Severity >= slog.LevelError {
 		severity, color = "error", red
@@ -288,14 +262,7 @@ func (v *watchView) lines(a watch.Alert, o guard.Outcome) string {
 		text = append(text, "campaign: "+a.Customer+"/"+a.Campaign)
 		text = append(text, "to see it: linkctl tail --customer "+shellWord(a.Customer)+" --campaign "+shellWord(a.Campaign))
 	}
-	switch {
-	case !o.BlockedUntil.IsZero():
-		text = append(text, fmt.Sprintf("blocked until %s; linkctl unblock %s lifts it", stamp(o.BlockedUntil), shellWord(a.Rule)))
-	case o.Err != nil:
-		text = append(text, fmt.Sprintf("not blocked: %s: %v", o.NotBlocked, o.Err))
-	case o.NotBlocked != "":
-		text = append(text, "not blocked: "+o.NotBlocked)
-	case a.Rule != "":
+	if a.Rule != "" {
 		text = append(text, "to stop it: linkctl block --expires 24h --reason "+string(a.Kind)+" "+shellWord(a.Rule))
 	}
 	for i, line := range text {

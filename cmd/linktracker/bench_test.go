@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/emulatortest"
+	"example.com/linktracker/linkcore/endpoint"
 )
 
 // hanging returns the address of a server that accepts and never answers.
@@ -50,13 +52,19 @@ func refusing(t testing.TB) string {
 	return listener.Addr().String()
 }
 
-// BenchmarkStart is the time from exec to the first redirect, of the program as
-// it is deployed.
-func BenchmarkStart(b *testing.B) {
+// deployed builds the program as it is deployed.
+func deployed(b *testing.B) string {
 	program := filepath.Join(b.TempDir(), "linktracker")
 	if out, err := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, ".").CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
 	}
+	return program
+}
+
+// BenchmarkStart is the time from exec to the first redirect, of the program as
+// it is deployed.
+func BenchmarkStart(b *testing.B) {
+	program := deployed(b)
 	keys, ring := keyFolder(b)
 	target := link(b, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
 	rules := filepath.Join(b.TempDir(), "rules")
@@ -254,6 +262,59 @@ func BenchmarkFirstByte(b *testing.B) {
 			}
 			report(b, took, time.Microsecond, "µs")
 		})
+	}
+}
+
+// BenchmarkClickToLocation is what a recipient waits for: the time from a click to
+// its Location, by the number of rules in Firestore. A warm instance has loaded
+// them; a cold one is started by the click.
+func BenchmarkClickToLocation(b *testing.B) {
+	program := deployed(b)
+	keys, ring := keyFolder(b)
+	target := link(b, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
+	for _, n := range []int{100, 1000, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
+			topic, _ := newTopic(b)
+			environment := []string{"LINK_KEYS=" + keys, "CLICKS=" + topic, "PUBSUB_EMULATOR_HOST=" + emulatortest.PubSub(b),
+				"BLOCKLIST=firestore://" + emulatortest.Project(b) + "/(default)/blocklist", "FIRESTORE_EMULATOR_HOST=" + emulatortest.Firestore(b)}
+			writeHosts(b, "firestore://"+emulatortest.Project(b)+"/(default)/blocklist", n)
+			s := start(b, nil, environment...)
+			waitFor(b, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
+			s.headers(b, target)
+			b.Run("warm", func(b *testing.B) {
+				var took []time.Duration
+				for b.Loop() {
+					took = append(took, s.firstByte(b, target))
+				}
+				report(b, took, time.Millisecond, "ms")
+			})
+			s.stop(b)
+			b.Run("cold", func(b *testing.B) {
+				var took []time.Duration
+				for b.Loop() {
+					took = append(took, startToRedirect(b, program, target, environment))
+				}
+				report(b, took, time.Millisecond, "ms")
+			})
+		})
+	}
+}
+
+// writeHosts writes n rules.
+func writeHosts(b *testing.B, url string, n int) {
+	store, err := endpoint.OpenStore(url)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close()
+	rules := make([]blocklist.Rule, n)
+	for i := range rules {
+		rules[i] = blocklist.Rule{Kind: blocklist.Host, Value: fmt.Sprintf("blocked-%d.example", i)}
+	}
+	for batch := range slices.Chunk(rules, 10_000) {
+		if err := store.Put(b.Context(), batch...); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -115,7 +115,7 @@ Ctrl-C stops it.
 	return err
 }
 
-// fileOf returns the path in file:PATH, or the whole where it is no file.
+// fileOf returns the path in file:PATH, or the whole where it is not a file.
 func fileOf(url string) string {
 	if len(url) > 5 && url[:5] == "file:" {
 		return url[5:]

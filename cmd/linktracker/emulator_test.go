@@ -52,7 +52,7 @@ func newTopic(t testing.TB) (url string, received *subscription) {
 		client.Subscriber(name).Receive(ctx, func(_ context.Context, m *pubsub.Message) {
 			var event map[string]any
 			if err := json.Unmarshal(m.Data, &event); err != nil {
-				t.Errorf("a message that is no JSON: %q", m.Data)
+				t.Errorf("a message that is not JSON: %q", m.Data)
 			}
 			received.mu.Lock()
 			id, _ := event["event_id"].(string)

@@ -95,7 +95,7 @@ func (l *ledger) note(t testing.TB, data []byte) {
 		Query string `json:"query"`
 	}
 	if err := json.Unmarshal(data, &event); err != nil {
-		t.Errorf("an event that is no JSON: %q", data)
+		t.Errorf("an event that is not JSON: %q", data)
 		return
 	}
 	l.mu.Lock()

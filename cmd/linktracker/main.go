@@ -91,9 +91,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return fail(2, err)
 	}
 	// Before anything is opened: a port in use must not cost a key or a rule read.
-	listener, err := net.Listen("tcp", net.JoinHostPort(host, fmt.Sprint(c.Port)))
+	listener, err := c.Listen(host)
 	if err != nil {
-		return fail(1, fmt.Errorf("PORT: %w", err))
+		return fail(1, err)
 	}
 	defer listener.Close()
 	var admin net.Listener
@@ -118,9 +118,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		}
 	}
 	served := make(chan error, 1)
-	idle := closeIdle(listener, e.Log)
-	server.ConnState = idle.connState
-	go func() { served <- server.Serve(idle) }()
+	go func() { served <- server.Serve(listener) }()
 	select {
 	case err := <-served:
 		e.Stop(e.Drain)
@@ -132,7 +130,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return 0
 }
 
-// serveMetrics serves the metrics page until it is told to stop, which is after
+// serveMetrics serves the metrics page until it is to stop, which is after
 // the endpoint, so that what a stop does can be seen there. That page is not
 // what anybody's click depends on: it ends nothing if it fails.
 func serveMetrics(e *endpoint.Endpoint, listener net.Listener) (stop func()) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"net"
 	"net/http"
@@ -25,8 +24,10 @@ import (
 	"cloud.google.com/go/firestore"
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
@@ -533,6 +534,11 @@ type meter struct {
 	firestore firestorepb.FirestoreClient
 	address   string
 
+	// Faults, which do not change while it serves.
+	late   time.Duration // the first answer to a query
+	cut    int           // after so many documents a query breaks off; 0: it does not
+	denied bool          // single documents are
+
 	mu      sync.Mutex
 	queries []query
 	counts  []int64 // what was counted
@@ -564,13 +570,16 @@ func dialFirestore(t testing.TB) firestorepb.FirestoreClient {
 	return firestorepb.NewFirestoreClient(conn)
 }
 
-func newMeter(t testing.TB, firestore firestorepb.FirestoreClient) *meter {
+func newMeter(t testing.TB, firestore firestorepb.FirestoreClient, faults ...func(*meter)) *meter {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := &meter{firestore: firestore, address: listener.Addr().String()}
+	for _, fault := range faults {
+		fault(m)
+	}
 	server := grpc.NewServer()
 	firestorepb.RegisterFirestoreServer(server, m)
 	go server.Serve(listener)
@@ -598,13 +607,25 @@ func (m *meter) RunQuery(request *firestorepb.RunQueryRequest, stream firestorep
 		q.ended = time.Now()
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.queries = append(m.queries, q)
+		if filter.GetField().GetFieldPath() != "kind" { // the beginning of a first load, which costs one
+			m.queries = append(m.queries, q)
+		}
 	}()
+	if request.GetStructuredQuery().GetWhere() == nil {
+		select {
+		case <-time.After(m.late):
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
+	}
 	answers, err := m.firestore.RunQuery(forwarded(stream.Context()), request)
 	if err != nil {
 		return err
 	}
 	for {
+		if m.cut > 0 && q.documents == m.cut {
+			return status.Error(codes.Unavailable, "broken off")
+		}
 		answer, err := answers.Recv()
 		if err == io.EOF {
 			q.complete = true
@@ -615,6 +636,28 @@ func (m *meter) RunQuery(request *firestorepb.RunQueryRequest, stream firestorep
 		}
 		if answer.GetDocument() != nil {
 			q.documents++
+		}
+		if err := stream.Send(answer); err != nil {
+			return err
+		}
+	}
+}
+
+func (m *meter) BatchGetDocuments(request *firestorepb.BatchGetDocumentsRequest, stream firestorepb.Firestore_BatchGetDocumentsServer) error {
+	if m.denied {
+		return status.Error(codes.PermissionDenied, "no right to get documents")
+	}
+	answers, err := m.firestore.BatchGetDocuments(forwarded(stream.Context()), request)
+	if err != nil {
+		return err
+	}
+	for {
+		answer, err := answers.Recv()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 		if err := stream.Send(answer); err != nil {
 			return err
@@ -803,11 +846,9 @@ func TestReadsOfADay(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d rules, %d changed", test.rules, test.changed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &meteredSource{documents: make([]blocklist.Document, test.rules)}
-				for i := range s.documents {
-					s.documents[i] = blocklist.Document{ID: strconv.Itoa(i), Fields: map[string]any{
-						"kind": "host", "value": fmt.Sprintf("blocked-%d.example", i), "updated_at": time.Now().Add(-time.Hour),
-					}}
+				s := &meteredSource{updated: make([]time.Time, test.rules)}
+				for i := range s.updated {
+					s.updated[i] = time.Now().Add(-time.Hour)
 				}
 				c := blocklist.NewCache(s, blocklist.DefaultOptions())
 				c.Start(t.Context())
@@ -829,9 +870,9 @@ func TestReadsOfADay(t *testing.T) {
 // A meteredSource is documents in memory whose reads cost what Firestore takes
 // for them.
 type meteredSource struct {
-	mu        sync.Mutex
-	documents []blocklist.Document
-	recent    int // so many of them, the first, were changed since the start
+	mu      sync.Mutex
+	updated []time.Time // of each document
+	recent  int         // so many of them, the first, were changed since the start
 
 	reads, wholes, counted int
 	changed                int // documents read by refreshes
@@ -842,22 +883,21 @@ func (s *meteredSource) change(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range n {
-		s.documents[i].Fields = maps.Clone(s.documents[i].Fields)
-		s.documents[i].Fields["updated_at"] = time.Now()
+		s.updated[i] = time.Now()
 	}
 	s.recent = n
 }
 
-func (s *meteredSource) Read(_ context.Context, since time.Time, yield func(blocklist.Document)) (whole bool, err error) {
+func (s *meteredSource) Read(_ context.Context, since time.Time, _ string, yield func(blocklist.Document)) (whole bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	q, documents := query{}, s.documents
+	q, updated := query{}, s.updated
 	if !since.IsZero() {
-		documents = documents[:s.recent]
+		updated = updated[:s.recent]
 	}
-	for _, d := range documents {
-		if !d.Fields["updated_at"].(time.Time).Before(since) {
-			yield(d)
+	for i, at := range updated {
+		if !at.Before(since) {
+			yield(blocklist.NewDocument(strconv.Itoa(i), map[string]any{"kind": "host", "value": fmt.Sprintf("blocked-%d.example", i), "updated_at": at}))
 			q.documents++
 		}
 	}
@@ -870,13 +910,17 @@ func (s *meteredSource) Read(_ context.Context, since time.Time, yield func(bloc
 	return since.IsZero(), nil
 }
 
+func (s *meteredSource) Get(context.Context, []string) ([]blocklist.Document, error) {
+	return nil, errors.ErrUnsupported
+}
+
 // Count counts with two queries, of which that of expired documents finds none.
 func (s *meteredSource) Count(context.Context, time.Time) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counted++
-	s.reads += countReads(int64(len(s.documents))) + countReads(0)
-	return len(s.documents), nil
+	s.reads += countReads(int64(len(s.updated))) + countReads(0)
+	return len(s.updated), nil
 }
 
 func (s *meteredSource) Close() error { return nil }

@@ -1,7 +1,6 @@
 // Linkwatch watches click events for abuse, for as long as it runs: a worker that
-// reads one subscription, raises alerts as structured log lines, publishes
-// verdicts to the click topic and, if it is told to, writes rules that expire.
-// `linkctl watch` does the same for people.
+// reads one subscription, raises alerts as structured log lines and publishes
+// verdicts to the click topic. `linkctl watch` does the same for people.
 //
 // It is configured by environment variables, which
 // cmd/internal/watch/worker/CONFIG.md describes, and stops gracefully on SIGTERM
@@ -9,7 +8,7 @@
 // no longer receive.
 //
 // One instance is enough for 50,000 events a second, and two would each see half:
-// what it knows is in its memory. Package guard says what a restart forgets.
+// what it knows is in its memory. CONFIG.md says what a restart forgets.
 package main
 
 import (
@@ -22,10 +21,25 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"example.com/linktracker/cmd/internal/version"
 	"example.com/linktracker/cmd/internal/watch"
 	"example.com/linktracker/cmd/internal/watch/worker"
 	"example.com/linktracker/linkcore"
 )
+
+const help = `Linkwatch watches click events for abuse, logs alerts as JSON lines and publishes
+verdicts, until SIGTERM or Ctrl-C. It takes no arguments. Environment variables
+configure it:
+
+  SUBSCRIPTION  pubsub://PROJECT/subscriptions/NAME of the events (required)
+  CLICKS        pubsub://PROJECT/TOPIC for verdicts, or none (required)
+  KNOWN_HOSTS   destination hosts that raise no alert
+  LEARNING      how long after the start all hosts count as known (1h)
+  LOG_LEVEL     info, debug, warn or error
+
+cmd/internal/watch/worker/CONFIG.md has the thresholds. linkwatch --version prints
+the version.
+`
 
 func main() {
 	debug.SetGCPercent(watch.GCPercent)
@@ -37,7 +51,15 @@ func main() {
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	if len(args) > 0 {
-		fmt.Fprintln(stderr, "linkwatch: it takes no arguments: cmd/internal/watch/worker/CONFIG.md describes the environment variables that configure it")
+		switch args[0] {
+		case "--help", "-h", "help":
+			fmt.Fprint(stdout, help)
+			return 0
+		case "--version":
+			fmt.Fprintln(stdout, "linkwatch", version.String())
+			return 0
+		}
+		fmt.Fprintf(stderr, "linkwatch: %q: it takes no arguments; linkwatch --help says what configures it\n", args[0])
 		return 2
 	}
 	c, err := worker.ParseConfig(getenv)

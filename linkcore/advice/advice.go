@@ -3,6 +3,7 @@
 package advice
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,11 +56,7 @@ func (s Service) unreachable() string {
 	if host := os.Getenv(s.Emulator); s.Emulator != "" && host != "" {
 		return fmt.Sprintf("see whether the emulator runs that %s=%s names", s.Emulator, host)
 	}
-	silent := s.Silent
-	if silent == "" {
-		silent = "try again"
-	}
-	return s.Name + " did not answer; " + silent
+	return s.Name + " did not answer; " + cmp.Or(s.Silent, "try again")
 }
 
 // Unreachable reports whether err says that nobody answered, rather than what

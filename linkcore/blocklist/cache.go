@@ -5,15 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
-
-// ErrUnavailable means that the rules were never read.
-var ErrUnavailable = errors.New("the blocklist has not been read")
 
 const (
 	// overlap is how long before the start of the last successful refresh a
@@ -32,8 +30,10 @@ const (
 	readsPerSecond = 2
 
 	// patience is how many seconds a refresh may hear nothing before it is given
-	// up. While documents arrive it may take as long as it needs.
-	patience = 10
+	// up. While documents arrive it may take as long as it needs. It doubles each
+	// time that it was not enough, morePatience times at most.
+	patience     = 10
+	morePatience = 4
 
 	// lastWord is how long a call of the source may still take to return once
 	// the refresh was given up: it may say what it waited for.
@@ -46,8 +46,10 @@ const (
 	firstPause = time.Second
 	lastPause  = time.Minute
 
-	// progressEvery is after how many documents a load reports in the log.
-	progressEvery = 20000
+	// progressEvery is after how many seconds each the log says how far a load is,
+	// and complainEvery how often that there is no whole copy yet.
+	progressEvery = 10
+	complainEvery = time.Minute
 
 	// adoptEvery is how often a request may be held for a refresh that it did
 	// not start.
@@ -83,32 +85,32 @@ type Cache struct {
 	source Source
 	o      Options
 	now    func() instant
-	quiet  int // seconds; see patience
 
 	current atomic.Pointer[snapshot] // nil until all was read once
+	partial atomic.Pointer[Index]    // the blocks that have arrived until then
+	arrived atomic.Int64             // documents that have
 	flight  atomic.Pointer[flight]   // the refresh in flight
 	due     atomic.Int64             // when the next refresh is due, as instant.mono
 	failing atomic.Bool              // the last refresh failed
 	failed  atomic.Uint64
-	ready   chan struct{} // closed when the first refresh has ended
+	ready   chan struct{} // closed when all was read once
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	mu     sync.Mutex // guards what follows, and that one refresh starts at a time
 	closed bool
+	asks   asks
 	wg     sync.WaitGroup
 
 	// What follows belongs to the refresh in flight.
-	store      *store
-	documents  map[documentKey]handle
-	index      *Index
-	skipped    int
-	leftOut    bool // agents were left out, and the log says so
+	broken     *load // a load that broke off, to go on with
+	leftOut    bool  // agents were left out, and the log says so
 	lastStart  instant
 	lastCount  instant
 	nextWhole  time.Duration // when all is read again, as instant.mono
-	latest     int64         // the latest time, in Unix microseconds, by which rules were left out as expired
 	failures   int           // in a row
+	quiet      int           // how many of them heard nothing for too long
+	complained instant       // when the log last said that there is no whole copy
 	countFails bool
 	left       *call // outlived the refresh that made it, and may be at work still
 	missed     bool  // such a call ended well: the source takes for read what the copy does not hold
@@ -131,15 +133,48 @@ func (i instant) since(t instant) time.Duration {
 type snapshot struct {
 	index     *Index
 	refreshed instant // when the refresh that it is as good as started
-	documents int
-	skipped   int
 }
 
 // A flight is a refresh under way.
 type flight struct {
 	done     chan struct{}
+	start    instant
 	progress atomic.Uint64
-	adopted  atomic.Int64 // when a request was last held for it, as instant.mono
+	adopted  atomic.Int64         // when a request was last held for it, as instant.mono
+	load     atomic.Pointer[load] // of all; nil: none
+}
+
+// A load is documents that are being read.
+type load struct {
+	start instant // when the first Read began
+	now   int64   // the same in Unix microseconds
+
+	mu        sync.Mutex // guards what follows
+	over      bool       // what a call still yields is not wanted
+	place     string     // where the next Read goes on
+	rules     rules
+	changed   bool                           // one of them is not in the copy
+	problems  map[documentKey]*DocumentError // of those that changed
+	published int                            // how many were there when the blocks among them were last published
+	publish   time.Duration                  // when that may be done again, as instant.mono
+}
+
+// take takes a document. x is the copy.
+func (l *load) take(d *Document, x *Index) {
+	if d.Place != "" {
+		l.place = d.Place
+	}
+	r := newRule(d, l.now)
+	key := keyOf(d.ID)
+	if p, old := x.document(key); old != nil && p.rule(old).unchanged(r, l.now) {
+		r.updated = old.updated
+	} else {
+		l.changed = true
+		if d.err != nil {
+			l.problems[key] = &DocumentError{d.where(), d.err}
+		}
+	}
+	l.rules.add(key, &r)
 }
 
 // A call is a call of the source. A refresh that is given up leaves it behind,
@@ -152,9 +187,6 @@ type call struct {
 	whole bool // what Read said
 	n     int  // what Count said
 	err   error
-
-	mu     sync.Mutex // guards what follows, and all that yield does
-	behind bool       // left behind: what it still yields is not wanted
 }
 
 // errHangs says why a refresh failed whose call of the source did not return.
@@ -177,12 +209,9 @@ func NewCache(source Source, o Options) *Cache {
 			t := time.Now()
 			return instant{wall: t.Round(0), mono: t.Sub(epoch)}
 		},
-		quiet:     patience,
-		ready:     make(chan struct{}),
-		store:     new(store),
-		documents: map[documentKey]handle{},
+		ready: make(chan struct{}),
+		asks:  asks{answers: map[string]reply{}, tokens: mostReads},
 	}
-	c.index = new(Index).apply(c.store, nil, 0)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -226,7 +255,7 @@ func (c *Cache) tick(ctx context.Context) {
 	}
 }
 
-// Ready is closed once the first load has ended, well or not.
+// Ready is closed once the copy is whole.
 func (c *Cache) Ready() <-chan struct{} {
 	if c == nil {
 		return closedChannel
@@ -240,37 +269,65 @@ var closedChannel = func() chan struct{} {
 	return ch
 }()
 
-// Index returns the rules for one request. If the copy is older than
-// Options.MaxAge it is refreshed first, for which the request waits at most
-// Options.Wait or until ctx ends, and not at all while refreshes fail. A copy
-// that was read once is returned however old it is; if there is none the error
-// is [ErrUnavailable].
-func (c *Cache) Index(ctx context.Context) (*Index, error) {
+// Decide says what the rules do with a request, as [Index.Decide] does. If the
+// copy is older than Options.MaxAge it is refreshed first, for which requests wait
+// until Options.Wait after that began or until ctx ends, and not at all while
+// refreshes fail. A copy that is whole is used however old it is.
+//
+// Until it is whole the source is asked for the rules of this request, within
+// Options.Wait; BLOCKLIST.md says what that cannot see, and how many documents it
+// may cost. Known is false if there was no answer. Then the decision holds no more
+// than a block that has arrived already.
+func (c *Cache) Decide(ctx context.Context, req *Request) (d Decision, known bool) {
 	if c == nil {
-		return nil, nil
+		return Decision{}, true
 	}
 	s := c.current.Load()
 	if s == nil || c.now().since(s.refreshed) > c.o.MaxAge {
-		c.wait(ctx)
+		f := c.begin(!c.failing.Load())
+		if s == nil {
+			return c.decidePartly(ctx, req, f)
+		}
+		c.wait(ctx, f)
 		s = c.current.Load()
 	}
-	if s == nil {
-		return nil, ErrUnavailable
-	}
-	return s.index, nil
+	return s.index.Decide(req), true
 }
 
-// wait refreshes the copy, within bounds.
-func (c *Cache) wait(ctx context.Context) {
-	if c.failing.Load() {
-		c.begin(false)
+// decidePartly decides while the copy is not whole.
+func (c *Cache) decidePartly(ctx context.Context, req *Request, f *flight) (d Decision, known bool) {
+	var done <-chan struct{}
+	if f != nil {
+		done = f.done
+	}
+	answers, known := c.answers(ctx, candidates(req), done)
+	if !known {
+		c.wait(ctx, f)
+	}
+	if s := c.current.Load(); s != nil {
+		return s.index.Decide(req), true
+	}
+	x := *emptyIndex
+	if blocks := c.partial.Load(); blocks != nil {
+		x = *blocks
+	}
+	x.delta = answers // of kinds that are looked up by value alone
+	for kind, n := range answers.kinds {
+		x.kinds[kind] = x.kinds[kind] || n > 0
+	}
+	return x.Decide(req), known
+}
+
+// wait waits for a refresh, within the bounds of all requests.
+func (c *Cache) wait(ctx context.Context, f *flight) {
+	if f == nil || c.failing.Load() {
 		return
 	}
-	f := c.begin(true)
-	if f == nil || c.o.Wait <= 0 {
+	left := c.o.Wait - (c.now().mono - f.start.mono)
+	if left <= 0 {
 		return
 	}
-	timer := time.NewTimer(c.o.Wait)
+	timer := time.NewTimer(left)
 	defer timer.Stop()
 	select {
 	case <-f.done:
@@ -319,7 +376,7 @@ func (c *Cache) begin(must bool) *flight {
 	if !must && int64(c.now().mono) < c.due.Load() {
 		return nil
 	}
-	f := &flight{done: make(chan struct{})}
+	f := &flight{done: make(chan struct{}), start: c.now()}
 	f.adopted.Store(math.MinInt64 / 2)
 	c.flight.Store(f)
 	c.wg.Go(func() { c.run(f) })
@@ -333,23 +390,27 @@ var errQuiet = errors.New("nothing was heard for too long")
 func (c *Cache) run(f *flight) {
 	ctx, cancel := context.WithCancelCause(c.ctx)
 	var watch sync.WaitGroup
-	watch.Go(func() { f.watch(ctx, c.quiet, cancel) })
-	start := c.now()
-	err := c.refresh(ctx, f, start)
+	patience := patience << min(c.quiet, morePatience)
+	watch.Go(func() { c.watch(ctx, f, patience, cancel) })
+	err := c.refresh(ctx, f)
 	if err != nil && context.Cause(ctx) == errQuiet {
-		err = fmt.Errorf("nothing was heard for %d seconds: %w", c.quiet, err)
+		c.quiet++
+		err = fmt.Errorf("nothing was heard for %d seconds: %w", patience, err)
 	}
 	cancel(nil)
 	watch.Wait()
-	c.compact()
 
 	now := c.now()
+	s := c.current.Load()
+	if s != nil {
+		c.partial.Store(nil)
+	}
 	if err == nil {
-		c.due.Store(int64(start.mono + c.o.Refresh))
+		c.due.Store(int64(c.lastStart.mono + c.o.Refresh))
 		if c.failing.Swap(false) {
-			c.o.Log.Info("blocklist refreshed again", "failures", c.failures, "rules", c.index.Len())
+			c.o.Log.Info("blocklist refreshed again", "failures", c.failures, "rules", s.index.census(now.wall.UnixMicro()).rules)
 		}
-		c.failures = 0
+		c.failures, c.quiet = 0, 0
 	} else if c.ctx.Err() == nil {
 		c.failed.Add(1)
 		pause := lastPause
@@ -358,33 +419,42 @@ func (c *Cache) run(f *flight) {
 		}
 		c.failures++
 		c.due.Store(int64(now.mono + pause))
-		if !c.failing.Swap(true) {
+		if again := c.failing.Swap(true); !again || s == nil && now.since(c.complained) >= complainEvery {
+			c.complained = now
 			c.logFailure(err, now)
 		}
 	}
 	c.mu.Lock()
 	c.flight.Store(nil)
+	if s != nil {
+		c.asks.answers = nil
+	}
 	c.mu.Unlock()
 	close(f.done)
-	select {
-	case <-c.ready:
-	default:
-		close(c.ready)
+	if s != nil {
+		select {
+		case <-c.ready:
+		default:
+			close(c.ready)
+		}
 	}
 }
 
-// watch gives the refresh up when it makes no progress. It counts seconds one
-// by one instead of looking at a clock, so that a process that was stopped for
-// a while does not give up what it had no time for.
-func (f *flight) watch(ctx context.Context, patience int, cancel context.CancelCauseFunc) {
+// watch gives the refresh up when it makes no progress, and says how far a load
+// is. It counts seconds one by one instead of looking at a clock, so that a
+// process that was stopped for a while does not give up what it had no time for.
+func (c *Cache) watch(ctx context.Context, f *flight, patience int, cancel context.CancelCauseFunc) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	seen, quiet := uint64(0), 0
-	for {
+	for seconds := 1; ; seconds++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		}
+		if l := f.load.Load(); l != nil {
+			c.publishPart(l, seconds%progressEvery == 0)
 		}
 		if p := f.progress.Load(); p != seen {
 			seen, quiet = p, 0
@@ -395,13 +465,43 @@ func (f *flight) watch(ctx context.Context, patience int, cancel context.CancelC
 	}
 }
 
+// publishPart publishes what has arrived of a load: the blocks, while nothing else
+// is there, as no other rule can undo them.
+func (c *Cache) publishPart(l *load, report bool) {
+	l.mu.Lock()
+	n, start := len(l.rules.records), c.now().mono
+	first := c.current.Load() == nil
+	publish := first && n > l.published && start >= l.publish
+	var blocks []record
+	text := l.rules.text.String()
+	if publish {
+		l.published = n
+		blocks = slices.DeleteFunc(slices.Clone(l.rules.records), func(r record) bool { return r.action != actionBlock || r.deleted })
+	}
+	l.mu.Unlock()
+	if publish {
+		c.partial.Store(newIndex(pack(blocks, text), nothing, l.now))
+		end := c.now().mono
+		l.mu.Lock()
+		l.publish = end + 19*(end-start) // a twentieth of the time at most
+		l.mu.Unlock()
+	}
+	if first {
+		c.arrived.Store(int64(n))
+	}
+	if report {
+		c.o.Log.Info("blocklist is loading", "documents", n)
+	}
+}
+
 func (c *Cache) logFailure(err error, now instant) {
 	if s := c.current.Load(); s != nil {
 		c.o.Log.Error("blocklist cannot be refreshed; the last copy stays in use",
-			"error", err, "rules", s.index.Len(), "age_seconds", int64(now.since(s.refreshed).Seconds()))
+			"error", err, "rules", s.index.census(now.wall.UnixMicro()).rules, "age_seconds", int64(now.since(s.refreshed).Seconds()))
 		return
 	}
-	c.o.Log.Error("blocklist cannot be read; no link is checked against it", "error", err)
+	c.o.Log.Error("blocklist cannot be read whole; links are checked against the rules that can be asked for and the blocks that have arrived",
+		"error", err, "documents", c.arrived.Load())
 }
 
 // ask calls the source, and leaves the call behind if it has not returned soon
@@ -424,9 +524,6 @@ func (c *Cache) ask(ctx context.Context, method func(*call)) (*call, error) {
 		return k, k.err
 	case <-timer.C:
 	}
-	k.mu.Lock()
-	k.behind = true
-	k.mu.Unlock()
 	c.left = k
 	return nil, errHangs
 }
@@ -448,15 +545,16 @@ func (c *Cache) settle() error {
 }
 
 // refresh reads what changed, or everything if that is due.
-func (c *Cache) refresh(ctx context.Context, f *flight, start instant) error {
+func (c *Cache) refresh(ctx context.Context, f *flight) error {
 	if err := c.settle(); err != nil {
 		return err
 	}
-	loaded := c.current.Load() != nil
-	if !loaded || c.missed || start.since(c.lastStart) >= maxGap || start.mono >= c.nextWhole {
-		return c.read(ctx, f, start, time.Time{})
+	start := f.start
+	must := c.current.Load() == nil || c.missed || start.since(c.lastStart) >= maxGap
+	if must || start.mono >= c.nextWhole {
+		return c.readAll(ctx, f, must)
 	}
-	if err := c.read(ctx, f, start, c.watermark(start)); err != nil {
+	if err := c.readChanges(ctx, f, start); err != nil {
 		return err
 	}
 	if start.mono-c.lastCount.mono < countEvery {
@@ -467,7 +565,7 @@ func (c *Cache) refresh(ctx context.Context, f *flight, start instant) error {
 		return err
 	}
 	if err != nil {
-		// The rules are as fresh as ever, so this is no failed refresh.
+		// The rules are as fresh as ever, so this is not a failed refresh.
 		if !c.countFails {
 			c.countFails = true
 			c.o.Log.Warn("blocklist documents cannot be counted; what is written or deleted by hand without updated_at waits for the next reload", "error", err)
@@ -479,7 +577,7 @@ func (c *Cache) refresh(ctx context.Context, f *flight, start instant) error {
 	c.lastCount = start
 	if differs {
 		c.o.Log.Info("blocklist documents were written or deleted without updated_at; all are read again")
-		return c.read(ctx, f, c.now(), time.Time{})
+		return c.readAll(ctx, f, false)
 	}
 	return nil
 }
@@ -502,7 +600,7 @@ func (c *Cache) watermark(now instant) time.Time {
 	return last.Add(-overlap)
 }
 
-// differs tells whether the source holds another number of documents than the
+// differs reports whether the source holds another number of documents than the
 // copy. Documents that are written while it counts are not held against the
 // copy: a difference counts if it is still the same after a second look.
 func (c *Cache) differs(ctx context.Context, f *flight, start instant) (bool, error) {
@@ -517,7 +615,7 @@ func (c *Cache) differs(ctx context.Context, f *flight, start instant) (bool, er
 			return false, err
 		}
 		f.progress.Add(1)
-		difference := k.n - c.sweep(now.UnixMicro())
+		difference := k.n - c.current.Load().index.census(now.UnixMicro()).living
 		if difference == 0 || last != 0 && difference != last {
 			return false, nil
 		}
@@ -525,188 +623,119 @@ func (c *Cache) differs(ctx context.Context, f *flight, start instant) (bool, er
 			return true, nil
 		}
 		last = difference
-		if err := c.read(ctx, f, c.now(), c.watermark(start)); err != nil {
+		if err := c.readChanges(ctx, f, start); err != nil {
 			return false, err
 		}
 	}
 	return false, nil
 }
 
-// sweep takes expired rules out of the index and returns how many documents
-// have not expired.
-func (c *Cache) sweep(now int64) (living int) {
-	var dead []change
-	for _, h := range c.documents {
-		if r := c.store.record(h); r.expires > now {
-			living++
-		} else if r.keyLength > 0 && !r.deleted {
-			dead = append(dead, change{old: h})
-		}
-	}
-	c.latest = max(c.latest, now)
-	if len(dead) > 0 {
-		c.index = c.index.apply(c.store, dead, now)
-	}
-	return living
+// newLoad begins to read.
+func (c *Cache) newLoad() *load {
+	start := c.now()
+	return &load{start: start, now: start.wall.UnixMicro(), problems: map[documentKey]*DocumentError{}}
 }
 
-// revive puts the rules back into the index that were left out as expired by a
-// clock that was ahead and has been set back since.
-func (c *Cache) revive(now int64) {
-	if now < c.latest {
-		var living []change
-		for _, h := range c.documents {
-			if r := c.store.record(h); r.indexed(now) && !r.indexed(c.latest) {
-				living = append(living, change{h, h})
-			}
-		}
-		c.index = c.index.apply(c.store, living, now)
+// readAll reads every document and publishes a copy of them. Where it must, it
+// goes on where the last time broke off.
+func (c *Cache) readAll(ctx context.Context, f *flight, must bool) error {
+	l := c.broken
+	if l == nil || l.place == "" || f.start.since(l.start) >= maxGap {
+		l = c.newLoad()
 	}
-	c.latest = now
+	c.broken = nil
+	before := len(l.rules.records)
+	f.load.Store(l)
+	_, err := c.read(ctx, f, l, time.Time{})
+	if err == nil {
+		c.missed = false
+		c.publish(ctx, l, true)
+		return nil
+	}
+	c.publishPart(l, false)
+	if l.place != "" && len(l.rules.records) > before {
+		c.failures = 0 // it gets on
+	}
+	if must {
+		c.broken = l
+	} else {
+		// Until the next try changes alone are read, so that what keeps everything
+		// from being read does not keep new rules out as well.
+		c.nextWhole = c.now().mono + c.reloadInterval(len(l.rules.records))
+	}
+	return err
 }
 
-// read reads the documents of since and later, or all, and publishes a copy
-// that holds them. If it fails the copy stays as it is.
-func (c *Cache) read(ctx context.Context, f *flight, start instant, since time.Time) error {
-	now := start.wall.UnixMicro()
-	type staged struct {
-		key documentKey
-		new handle
+// readChanges reads the documents that changed, and publishes a copy with them.
+func (c *Cache) readChanges(ctx context.Context, f *flight, start instant) error {
+	l := c.newLoad()
+	whole, err := c.read(ctx, f, l, c.watermark(start))
+	if err == nil {
+		c.publish(ctx, l, whole)
 	}
-	var changes []staged
-	var seen []uint64       // a bit for each rule that was there before, whose document did not change
-	before := c.store.rules // those with higher handles are new
-	n := 0
-	take := func(d Document) {
-		f.progress.Add(1)
-		if n++; n%progressEvery == 0 && since.IsZero() {
-			c.o.Log.Info("blocklist is loading", "documents", n)
-		}
-		key := keyOf(d.ID)
-		r := newRule(d, now)
-		old := c.documents[key]
-		if old != 0 && c.store.rule(old).unchanged(r, now) {
-			if seen == nil {
-				seen = make([]uint64, before/64+1)
-			}
-			seen[old/64] |= 1 << (old % 64)
-			return
-		}
-		if r.problem != "" {
-			c.o.Log.Warn("blocklist document skipped: it cannot be understood", "document", d.where(), "problem", r.problem)
-		}
-		changes = append(changes, staged{key, c.store.add(&r)})
+	return err
+}
+
+// read reads the documents of since and later, or all.
+func (c *Cache) read(ctx context.Context, f *flight, l *load, since time.Time) (whole bool, err error) {
+	x := emptyIndex
+	if s := c.current.Load(); s != nil {
+		x = s.index
 	}
+	l.over = false
+	place := l.place
 	k, err := c.ask(ctx, func(k *call) {
-		k.whole, k.err = c.source.Read(ctx, since, func(d Document) {
-			k.mu.Lock()
-			defer k.mu.Unlock()
-			if !k.behind {
-				take(d)
+		k.whole, k.err = c.source.Read(ctx, since, place, func(d Document) {
+			f.progress.Add(1)
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if !l.over {
+				l.take(&d, x)
 			}
 		})
 	})
-	if err != nil {
-		for _, s := range changes {
-			c.store.drop(s.new)
-		}
-		if since.IsZero() {
-			// Until the next try changes alone are read, so that what keeps
-			// everything from being read does not keep new rules out as well.
-			c.nextWhole = c.now().mono + c.reloadInterval(n)
-		}
-		return err
-	}
-
-	whole := k.whole
-	c.revive(now)
-	edits := make([]change, 0, len(changes))
-	for _, s := range changes {
-		// A source may yield a document twice; the last counts.
-		old := c.documents[s.key]
-		edits = append(edits, change{old, s.new})
-		c.documents[s.key] = s.new
-		c.skipped += c.problems(s.new) - c.problems(old)
-	}
-	if whole {
-		for key, h := range c.documents {
-			if int(h) <= before && (seen == nil || seen[h/64]&(1<<(h%64)) == 0) {
-				edits = append(edits, change{old: h})
-				delete(c.documents, key)
-				c.skipped -= c.problems(h)
-			}
-		}
-	}
-	if len(edits) > 0 {
-		c.index = c.index.apply(c.store, edits, now)
-	}
-	for _, edit := range edits {
-		if edit.old != 0 {
-			c.store.drop(edit.old)
-		}
-	}
-	if whole {
-		c.sweep(now)
-	}
-	leftOut := c.index.agentsLeftOut()
-	if leftOut > 0 && !c.leftOut {
-		c.o.Log.Error("blocklist has too many rules of the kind agent; those written last are left out", "limit", MaxAgents, "left_out", leftOut)
-	}
-	c.leftOut = leftOut > 0
-
-	first := c.current.Swap(&snapshot{
-		index:     c.index,
-		refreshed: start,
-		documents: len(c.documents),
-		skipped:   c.skipped + leftOut,
-	}) == nil
-	c.lastStart = start
-	if whole {
-		c.missed = false
-		c.lastCount = start
-		c.nextWhole = start.mono + c.reloadInterval(n)
-	}
-	level := slog.LevelDebug
-	if first {
-		level = slog.LevelInfo
-	}
-	if whole {
-		c.o.Log.Log(ctx, level, "blocklist loaded", "documents", len(c.documents), "rules", c.index.Len(),
-			"skipped", c.skipped+leftOut, "seconds", (c.now().mono - start.mono).Seconds())
-	}
-	return nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+	return err == nil && k.whole, err
 }
 
-func (c *Cache) problems(h handle) int {
-	if h == 0 || c.store.rule(h).problem == "" {
-		return 0
+// publish publishes a copy with what was read.
+func (c *Cache) publish(ctx context.Context, l *load, whole bool) {
+	old := c.current.Load()
+	var x *Index
+	switch {
+	case whole:
+		x = newIndex(pack(l.rules.records, strings.Clone(l.rules.text.String())), nothing, l.now)
+	case l.changed:
+		x = old.index.with(pack(l.rules.records, l.rules.text.String()), l.now)
+	default:
+		x = newIndex(old.index.base, old.index.delta, l.now)
 	}
-	return 1
-}
-
-// compact moves the copy into a store without garbage once most of it is that.
-// Nothing else changes. The old store goes with its last reader.
-func (c *Cache) compact() {
-	if !c.store.wasteful() {
-		return
+	c.current.Store(&snapshot{x, l.start})
+	for _, problem := range l.problems {
+		c.o.Log.Warn("blocklist document skipped: it cannot be understood", "document", problem.Where, "problem", problem.Err.Error())
 	}
-	start := c.now()
-	old := c.index
-	store, moved := c.store.compact(maps.Values(c.documents))
-	for key, h := range c.documents {
-		c.documents[key] = moved[h]
+	if x.leftOut > 0 && !c.leftOut {
+		c.o.Log.Error("blocklist has too many rules of the kind agent; those written last are left out", "limit", MaxAgents, "left_out", x.leftOut)
 	}
-	c.store, c.index = store, old.move(store, moved)
-	if current := c.current.Load(); current != nil {
-		s := *current
-		if s.index == old {
-			s.index = c.index
-		} else { // the refresh failed after it had swept
-			s.index = s.index.move(store, moved)
+	c.leftOut = x.leftOut > 0
+	c.lastStart = l.start
+	if whole {
+		now := c.now()
+		c.lastCount = l.start
+		c.nextWhole = l.start.mono + c.reloadInterval(len(l.rules.records))
+		level := slog.LevelDebug
+		if old == nil {
+			level = slog.LevelInfo
 		}
-		c.current.Store(&s)
+		held := x.census(now.wall.UnixMicro())
+		c.o.Log.Log(ctx, level, "blocklist loaded", "documents", held.documents, "rules", held.rules,
+			"skipped", held.skipped, "seconds", (now.mono - l.start.mono).Seconds())
 	}
-	c.o.Log.Debug("blocklist compacted", "documents", len(c.documents), "seconds", (c.now().mono - start.mono).Seconds())
+	if x.large() {
+		c.current.Store(&snapshot{x.rebased(l.now), l.start})
+	}
 }
 
 // Stats are the state of a [Cache].
@@ -714,22 +743,27 @@ type Stats struct {
 	Rules           int           // in use, those that begin later included
 	Documents       int           // in the copy: rules, lifted and expired ones, and what was skipped
 	Skipped         int           // documents that could not be understood, and agents over their limit
+	Loading         bool          // the copy is not whole: Documents have arrived, and the others count for nothing
 	Age             time.Duration // since the start of the last successful refresh; 0 if there was none
 	RefreshFailures uint64        // since the cache was made
 }
 
-// Stats returns the state of the cache.
+// Stats returns the state of the cache. It goes over all documents, which takes
+// some 10 ms with a million.
 func (c *Cache) Stats() Stats {
 	if c == nil {
 		return Stats{}
 	}
 	s := Stats{RefreshFailures: c.failed.Load()}
-	if current := c.current.Load(); current != nil {
-		s.Rules = current.index.Len()
-		s.Documents = current.documents
-		s.Skipped = current.skipped
-		s.Age = max(c.now().since(current.refreshed), 0)
+	now := c.now()
+	current := c.current.Load()
+	if current == nil {
+		s.Loading, s.Documents = true, int(c.arrived.Load())
+		return s
 	}
+	held := current.index.census(now.wall.UnixMicro())
+	s.Rules, s.Documents, s.Skipped = held.rules, held.documents, held.skipped
+	s.Age = max(now.since(current.refreshed), 0)
 	return s
 }
 

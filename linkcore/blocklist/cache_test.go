@@ -30,6 +30,11 @@ type collection struct {
 	fail      func(since time.Time) error
 	hang      bool
 	slow      time.Duration // a document
+	cut       int           // after so many documents a Read of all breaks off; 0: it does not
+	late      time.Duration // an answer to Get
+	denied    bool          // Get is
+	byID      bool          // it can be asked for documents
+	gets      []int         // for how many it was asked
 	closed    bool
 }
 
@@ -102,7 +107,7 @@ func (c *collection) begin(ctx context.Context) error {
 	return err
 }
 
-func (c *collection) Read(ctx context.Context, since time.Time, yield func(Document)) (bool, error) {
+func (c *collection) Read(ctx context.Context, since time.Time, place string, yield func(Document)) (bool, error) {
 	if err := c.begin(ctx); err != nil {
 		return false, err
 	}
@@ -111,8 +116,12 @@ func (c *collection) Read(ctx context.Context, since time.Time, yield func(Docum
 	var documents []Document
 	for _, id := range ids {
 		at, _ := c.documents[id]["updated_at"].(time.Time)
-		if since.IsZero() || !at.IsZero() && !at.Before(since) {
-			documents = append(documents, Document{ID: id, Fields: maps.Clone(c.documents[id])})
+		if since.IsZero() && id > place || !since.IsZero() && !at.IsZero() && !at.Before(since) {
+			d := NewDocument(id, c.documents[id])
+			if since.IsZero() && c.byID {
+				d.Place = id
+			}
+			documents = append(documents, d)
 		}
 	}
 	if since.IsZero() {
@@ -120,9 +129,12 @@ func (c *collection) Read(ctx context.Context, since time.Time, yield func(Docum
 	} else {
 		c.reads = append(c.reads, fmt.Sprintf("%v %d", time.Since(since), len(documents)))
 	}
-	slow, fail := c.slow, c.fail
+	slow, fail, cut := c.slow, c.fail, c.cut
 	c.mu.Unlock()
-	for _, d := range documents {
+	for i, d := range documents {
+		if cut > 0 && i == cut && since.IsZero() {
+			return false, errors.New("broken off")
+		}
 		if slow > 0 {
 			select {
 			case <-time.After(slow):
@@ -138,6 +150,28 @@ func (c *collection) Read(ctx context.Context, since time.Time, yield func(Docum
 		}
 	}
 	return since.IsZero(), nil
+}
+
+func (c *collection) Get(ctx context.Context, ids []string) (documents []Document, err error) {
+	if !c.byID {
+		return nil, errors.ErrUnsupported
+	}
+	if err := c.begin(ctx); err != nil {
+		return nil, err
+	}
+	time.Sleep(c.late)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.denied {
+		return nil, errors.New("permission denied")
+	}
+	c.gets = append(c.gets, len(ids))
+	for _, id := range ids {
+		if fields, ok := c.documents[id]; ok {
+			documents = append(documents, NewDocument(id, fields))
+		}
+	}
+	return documents, nil
 }
 
 func (c *collection) Count(ctx context.Context, now time.Time) (int, error) {
@@ -220,14 +254,18 @@ func startCache(t testing.TB, source Source, o Options) (*Cache, *logBook) {
 	return c, book
 }
 
-// blocked tells whether the cache blocks the destination.
+func decide(t testing.TB, c *Cache, destination string) (Decision, bool) {
+	return c.Decide(t.Context(), &Request{Link: &linkcore.Link{Destination: destination}, Now: time.Now()})
+}
+
+// blocked reports whether the cache blocks the destination.
 func blocked(t testing.TB, c *Cache, destination string) bool {
 	t.Helper()
-	x, err := c.Index(t.Context())
-	if err != nil {
-		t.Fatalf("Index: %v", err)
+	d, known := decide(t, c, destination)
+	if !known {
+		t.Fatal("the rules are not known")
 	}
-	return x.Decide(&Request{Link: &linkcore.Link{Destination: destination}, Now: time.Now()}).Action == Block
+	return d.Action == Block
 }
 
 func wantBlocked(t testing.TB, c *Cache, host string, want bool) {
@@ -336,12 +374,6 @@ func TestCacheTimes(t *testing.T) {
 		}
 		wantLog(t, source, "all 2") // no refresh was needed for it
 
-		// The next reload takes them out of the index.
-		if got := c.Stats().Rules; got != 2 {
-			t.Errorf("%d rules, want 2", got)
-		}
-		time.Sleep(time.Hour)
-		synctest.Wait()
 		if got := c.Stats().Rules; got != 0 {
 			t.Errorf("%d rules, want 0", got)
 		}
@@ -568,19 +600,16 @@ func TestCacheFuture(t *testing.T) {
 		c, _ := startCache(t, source, DefaultOptions())
 		<-c.Ready()
 		target := func() string {
-			x, err := c.Index(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			return x.Decide(&Request{Link: &linkcore.Link{Destination: "https://x.example/"}, Now: time.Now()}).Target
+			d, _ := decide(t, c, "https://x.example/")
+			return d.Target
 		}
 		if got := target(); got != "https://a.example/" {
 			t.Errorf("target %q", got)
 		}
-		before := c.current.Load().index
+		before := c.current.Load().index.delta
 		time.Sleep(time.Minute)
 		source.set("b", map[string]any{"kind": "host", "value": "x.example", "action": "redirect", "target": "https://b.example/", "updated_at": time.Now()})
-		if c.current.Load().index != before {
+		if c.current.Load().index.delta != before {
 			t.Error("a document that lies ahead changes the index at every refresh")
 		}
 		time.Sleep(15 * time.Second)
@@ -694,9 +723,8 @@ func TestCacheNeverRead(t *testing.T) {
 		source := newCollection(t, "host:a.example")
 		source.setErr(errors.New("down"))
 		c, book := startCache(t, source, DefaultOptions())
-		<-c.Ready()
-		if x, err := c.Index(t.Context()); x != nil || !errors.Is(err, ErrUnavailable) {
-			t.Errorf("Index = %v, %v, want ErrUnavailable", x, err)
+		if _, known := decide(t, c, "https://a.example/"); known {
+			t.Error("what was never read is known")
 		}
 		if got := book.lines(slog.LevelError); len(got) != 1 || !strings.Contains(got[0], "cannot be read") {
 			t.Errorf("logged %q, want one line", got)
@@ -717,24 +745,27 @@ func TestCacheHangs(t *testing.T) {
 		// While the first load is under way a request waits, but not longer
 		// than it should.
 		start := time.Now()
-		if _, err := c.Index(t.Context()); !errors.Is(err, ErrUnavailable) || time.Since(start) != DefaultOptions().Wait {
-			t.Errorf("Index: %v after %v", err, time.Since(start))
-		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		start = time.Now()
-		if _, err := c.Index(ctx); !errors.Is(err, ErrUnavailable) || time.Since(start) != time.Millisecond {
-			t.Errorf("Index: %v after %v", err, time.Since(start))
+		for _, want := range []struct {
+			ctx  context.Context
+			wait time.Duration
+		}{{ctx, time.Millisecond}, {t.Context(), DefaultOptions().Wait}, {t.Context(), DefaultOptions().Wait}} {
+			// All wait for the same load, and nobody once that has taken too long.
+			if _, known := c.Decide(want.ctx, request()); known || time.Since(start) != want.wait {
+				t.Errorf("known %v after %v, want %v", known, time.Since(start), want.wait)
+			}
 		}
 		// It is given up, and nobody waits any more.
-		<-c.Ready()
+		time.Sleep(patience * time.Second)
+		synctest.Wait()
 		if got := book.lines(slog.LevelError); len(got) != 1 {
 			t.Errorf("logged %q, want one line", got)
 		}
 		time.Sleep(2 * time.Second) // the next try hangs
 		start = time.Now()
-		if _, err := c.Index(t.Context()); !errors.Is(err, ErrUnavailable) || time.Since(start) != 0 {
-			t.Errorf("Index: %v after %v", err, time.Since(start))
+		if _, known := c.Decide(t.Context(), request()); known || time.Since(start) != 0 {
+			t.Errorf("known %v after %v", known, time.Since(start))
 		}
 		source.mu.Lock()
 		source.hang = false
@@ -768,17 +799,24 @@ func TestCacheSlow(t *testing.T) {
 }
 
 func TestCacheProgress(t *testing.T) {
-	testsize.Medium(t)
 	synctest.Test(t, func(t *testing.T) {
-		const n = 2*progressEvery + 1
-		c, book := startCache(t, endless{n}, DefaultOptions())
+		source := newCollection(t, "host:a.example", "host:b.example", "host:c.example")
+		source.slow = 7 * time.Second
+		c, book := startCache(t, source, DefaultOptions())
+		time.Sleep(3 * time.Second)
+		for _, want := range []int{0, 1, 2} {
+			if s := c.Stats(); !s.Loading || s.Documents != want || s.Rules != 0 || s.Age != 0 {
+				t.Errorf("stats %+v, want %d documents", s, want)
+			}
+			time.Sleep(7 * time.Second)
+		}
 		<-c.Ready()
 		want := []string{"blocklist is loading", "blocklist is loading", "blocklist loaded"}
 		if got := book.lines(slog.LevelInfo); !slices.Equal(got, want) {
 			t.Errorf("logged %q", got)
 		}
-		if got := c.Stats().Rules; got != n {
-			t.Errorf("%d rules", got)
+		if s := c.Stats(); s.Loading || s.Documents != 3 || s.Rules != 3 {
+			t.Errorf("stats %+v", s)
 		}
 	})
 }
@@ -847,7 +885,7 @@ func TestOptions(t *testing.T) {
 		for _, wait := range []time.Duration{0, DefaultOptions().Wait, time.Second} {
 			c := NewCache(source, optionsWith(func(o *Options) { o.Wait = wait }))
 			start := time.Now()
-			c.Index(t.Context())
+			c.Decide(t.Context(), request())
 			if d := time.Since(start); d != wait {
 				t.Errorf("wait %v: waited %v", wait, d)
 			}
@@ -870,8 +908,8 @@ func TestOptions(t *testing.T) {
 			time.Sleep(time.Second)
 			if refreshed := c.RefreshIfDue(); refreshed != nil {
 				<-refreshed
-			} else if _, err := c.Index(t.Context()); err != nil {
-				t.Error(err)
+			} else if _, known := c.Decide(t.Context(), request()); !known {
+				t.Error("the rules are not known")
 			}
 			if got := source.log(); got != tt.want {
 				t.Errorf("%s: read %q, want %q", tt.name, got, tt.want)
@@ -1062,9 +1100,8 @@ func TestNilCache(t *testing.T) {
 	c := NewCache(nil, DefaultOptions())
 	c.Start(t.Context())
 	<-c.Ready()
-	x, err := c.Index(t.Context())
-	if err != nil || x.Decide(request()) != (Decision{}) {
-		t.Errorf("Index = %v, %v", x, err)
+	if d, known := c.Decide(t.Context(), request()); d != (Decision{}) || !known {
+		t.Errorf("decided %+v, known %v", d, known)
 	}
 	if c.RefreshIfDue() != nil || c.Stats() != (Stats{}) || c.Close() != nil {
 		t.Error("a nil cache does something")
@@ -1139,11 +1176,11 @@ func (s *stuckSource) begin(method string) (end func()) {
 	}
 }
 
-func (s *stuckSource) Read(ctx context.Context, since time.Time, yield func(Document)) (bool, error) {
+func (s *stuckSource) Read(ctx context.Context, since time.Time, place string, yield func(Document)) (bool, error) {
 	defer s.begin("Read")()
 	ctx = context.WithoutCancel(ctx)
 	if !s.file {
-		return s.collection.Read(ctx, since, yield)
+		return s.collection.Read(ctx, since, place, yield)
 	}
 	s.collection.mu.Lock()
 	n := len(s.documents)
@@ -1152,7 +1189,7 @@ func (s *stuckSource) Read(ctx context.Context, since time.Time, yield func(Docu
 		return false, nil
 	}
 	s.seen = n
-	return s.collection.Read(ctx, time.Time{}, yield)
+	return s.collection.Read(ctx, time.Time{}, "", yield)
 }
 
 func (s *stuckSource) Count(ctx context.Context, now time.Time) (int, error) {
@@ -1216,15 +1253,10 @@ func TestCacheDoesNotReturn(t *testing.T) {
 				}
 
 				// Whatever the call does now, the next refresh finds out all.
-				stored := func() int {
-					c.mu.Lock()
-					defer c.mu.Unlock()
-					return c.store.rules
-				}
-				before := stored()
+				before := c.current.Load()
 				release()
 				synctest.Wait()
-				if stored() != before {
+				if c.current.Load() != before {
 					t.Error("a call that was left behind changes the copy")
 				}
 				time.Sleep(lastPause)
@@ -1281,7 +1313,8 @@ func TestCloseWhileStuck(t *testing.T) {
 				defer release()
 				c, book := startCache(t, source, DefaultOptions())
 				if given.up {
-					<-c.Ready()
+					time.Sleep(patience*time.Second + lastWord)
+					synctest.Wait()
 					book.lines(slog.LevelError)
 				}
 				start := time.Now()
@@ -1307,7 +1340,7 @@ func TestCloseWhileStuck(t *testing.T) {
 // endless yields n documents without holding them.
 type endless struct{ n int }
 
-func (e endless) Read(ctx context.Context, since time.Time, yield func(Document)) (bool, error) {
+func (e endless) Read(ctx context.Context, since time.Time, place string, yield func(Document)) (bool, error) {
 	for i, r := range many(e.n) {
 		fields := map[string]any{"kind": string(r.Kind), "value": r.Value, "action": string(r.Action), "updated_at": noon}
 		if r.Action == Redirect {
@@ -1316,18 +1349,19 @@ func (e endless) Read(ctx context.Context, since time.Time, yield func(Document)
 		if i%100 == 0 {
 			fields["expires_at"] = noon.Add(100 * 365 * 24 * time.Hour)
 		}
-		yield(Document{ID: r.DocumentID(), Fields: fields})
+		yield(NewDocument(r.DocumentID(), fields))
 	}
 	return true, nil
 }
-func (endless) Count(context.Context, time.Time) (int, error) { return 0, errors.ErrUnsupported }
-func (endless) Close() error                                  { return nil }
+func (endless) Get(context.Context, []string) ([]Document, error) { return nil, errors.ErrUnsupported }
+func (endless) Count(context.Context, time.Time) (int, error)     { return 0, errors.ErrUnsupported }
+func (endless) Close() error                                      { return nil }
 
 // TestMemory holds the copy of 100,000 rules, with all that a refresh needs,
-// below 20 MiB.
+// below 14 MiB: 100 bytes each besides its text.
 func TestMemory(t *testing.T) {
 	testsize.Large(t)
-	const n, limit = 100_000, 20 << 20
+	const n, limit = 100_000, 14 << 20
 	before := heap()
 	c := NewCache(endless{n}, DefaultOptions())
 	defer c.Close()
@@ -1359,14 +1393,15 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-func BenchmarkCacheIndex(b *testing.B) {
+func BenchmarkCacheDecide(b *testing.B) {
 	c := NewCache(endless{1000}, DefaultOptions())
 	defer c.Close()
 	<-c.RefreshIfDue()
 	b.ReportAllocs()
+	r := request()
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {
-			c.Index(b.Context())
+			c.Decide(b.Context(), r)
 		}
 	})
 }

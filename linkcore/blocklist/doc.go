@@ -11,8 +11,7 @@
 //	rules := blocklist.NewCache(source, blocklist.DefaultOptions())
 //	rules.Start(ctx)
 //	...
-//	index, err := rules.Index(ctx)
-//	decision := index.Decide(&blocklist.Request{Link: &link, Address: address, UserAgent: agent, Now: now})
+//	decision, known := rules.Decide(ctx, &blocklist.Request{Link: &link, Address: address, UserAgent: agent, Now: now})
 //
 // A program that writes rules uses a [Store] of the same collection or file:
 //
@@ -26,20 +25,19 @@
 //
 // # How it works
 //
-// A source yields documents of any shape. The cache turns those that can be
-// understood into rules and keeps an [Index] of them, which never changes: a
-// refresh makes a new one that shares everything that did not change with the
-// old one, and publishes it by swapping one pointer. So a request takes no
-// lock, and a refresh that brings one rule among a million costs 3 ms, not a copy
-// of them all.
+// A source yields documents of any shape. The cache keeps all of them in an [Index],
+// which never changes: a refresh makes a new one and publishes it by swapping one
+// pointer, so a request takes no lock.
 //
-// The index is a hash table of "kind:value", cut into 1,024 parts so that a
-// part can be copied alone, behind a small filter that answers most lookups,
-// which find nothing, without leaving the processor's cache. Addresses have a
-// prefix trie of their own. The rules themselves are records without pointers
-// in large chunks, which cost the garbage collector next to nothing however
-// many there are. What a refresh replaces stays in its chunk for requests that
-// read it, until most of the chunks is such garbage: then the refresh moves the
-// rules in use to new ones. When a rule begins or expires is looked at when it
-// matches, so neither needs a refresh.
+// An index is a base and a delta. The base is every document in a few blocks of
+// memory without pointers, which cost the garbage collector next to nothing however
+// many there are (packed.go). Documents that were read since are in the delta, a
+// base too but a small one: they replace those of the base that have their ids. A
+// refresh makes a new delta, and once that has grown, a new base of both; a reload
+// makes a new base of what it reads. All of these are pure functions. When a rule
+// begins or expires is looked at when it matches, so neither needs a refresh.
+//
+// cache.go is the clock that calls them: when what is read, and what becomes of a
+// read that fails. ask.go asks a source for the documents of single links while the
+// copy is not whole. An endpoint is made for a million rules.
 package blocklist

@@ -1,9 +1,9 @@
 package blocklist
 
 import (
-	"crypto/sha256"
+	"cmp"
+	"encoding/binary"
 	"math"
-	"time"
 )
 
 // A Document is a rule as a source holds it, which may be anything: people
@@ -12,92 +12,119 @@ type Document struct {
 	ID    string
 	Where string // what people call the document; empty: its ID
 
-	// Fields holds strings, booleans and times (time.Time) where they are as
-	// they should be, and any other type where not.
-	Fields map[string]any
-
 	// Err says why the source could not read the document at all.
 	Err error
+
+	// Place is where a Read of all that fails after this document goes on; empty:
+	// where the Read began.
+	Place string
+
+	rule   Rule  // as written, and normal once it is parsed
+	wrong  error // of the first field of a wrong type
+	parsed bool
+	err    error
+	key    string // "kind:value"
+	own    string // the id that it makes
 }
 
-func (d Document) where() string {
-	if d.Where != "" {
-		return d.Where
+// NewDocument returns a document with fields as [Document.Set] takes them.
+func NewDocument(id string, fields map[string]any) Document {
+	d := Document{ID: id}
+	for name, value := range fields {
+		d.Set(name, value)
 	}
-	return d.ID
+	return d
 }
+
+// Set sets a field to a string, a boolean or a time (time.Time), or to a value of
+// any other type, which a document by hand may hold. Nil is a field that is left
+// out, and fields with other names are ignored.
+func (d *Document) Set(field string, value any) {
+	switch field {
+	case "kind":
+		set(d, field, value, (*string)(&d.rule.Kind), "must be a string")
+	case "value":
+		set(d, field, value, &d.rule.Value, "must be a string")
+	case "action":
+		set(d, field, value, (*string)(&d.rule.Action), "must be a string")
+	case "target":
+		set(d, field, value, &d.rule.Target, "must be a string")
+	case "starts_at":
+		set(d, field, value, &d.rule.StartsAt, "must be a timestamp (in a file: a string as in RFC 3339)")
+	case "expires_at":
+		set(d, field, value, &d.rule.ExpiresAt, "must be a timestamp (in a file: a string as in RFC 3339)")
+	case "deleted":
+		set(d, field, value, &d.rule.Deleted, "must be true or false")
+	case "updated_at":
+		set(d, field, value, &d.rule.UpdatedAt, "")
+	case "reason":
+		set(d, field, value, &d.rule.Reason, "")
+	case "created_by":
+		set(d, field, value, &d.rule.CreatedBy, "")
+	case "created_at":
+		set(d, field, value, &d.rule.CreatedAt, "")
+	}
+}
+
+// set sets a field. What is of a wrong type is left out, and the document is wrong
+// if the field must be something.
+func set[T any](d *Document, field string, value any, to *T, must string) {
+	v, ok := value.(T)
+	*to = v
+	if !ok && value != nil && must != "" && d.wrong == nil {
+		d.wrong = ruleError(field, "%s", must)
+	}
+}
+
+func (d *Document) where() string { return cmp.Or(d.Where, d.ID) }
 
 // Rule reads the document. The rule's value is normal then. If the error is not
-// nil, a [*linkcore.FieldError] or the document's own, the rule holds what could be read
-// all the same. Fields that do nothing for matching never make a document
+// nil, a [*linkcore.FieldError] or the document's own, the rule holds what could be
+// read all the same. Fields that do nothing for matching never make a document
 // unreadable.
-func (d Document) Rule() (Rule, error) {
-	r := Rule{ID: d.ID}
-	if d.Err != nil {
-		return r, d.Err
-	}
-	r.Reason, _ = d.Fields["reason"].(string)
-	r.CreatedBy, _ = d.Fields["created_by"].(string)
-	r.CreatedAt, _ = d.Fields["created_at"].(time.Time)
-	r.UpdatedAt, _ = d.Fields["updated_at"].(time.Time)
+func (d *Document) Rule() (Rule, error) {
+	d.parse()
+	r := d.rule
+	r.ID = d.ID
+	return r, d.err
+}
 
-	var firstErr error
-	check := func(err error) {
-		if firstErr == nil {
-			firstErr = err
-		}
+// OwnID returns the id under which a store keeps the document's rule; "" if it
+// holds none.
+func (d *Document) OwnID() string {
+	d.parse()
+	return d.own
+}
+
+func (d *Document) parse() {
+	if d.parsed {
+		return
 	}
-	text := func(field string) string {
-		switch v := d.Fields[field].(type) {
-		case nil:
-		case string:
-			return v
-		default:
-			check(ruleError(field, "must be a string"))
-		}
-		return ""
-	}
-	timestamp := func(field string) time.Time {
-		switch v := d.Fields[field].(type) {
-		case nil:
-		case time.Time:
-			return v
-		default:
-			check(ruleError(field, "must be a timestamp (in a file: a string as in RFC 3339)"))
-		}
-		return time.Time{}
-	}
-	r.Kind = Kind(text("kind"))
-	r.Value = text("value")
-	r.Action = Action(text("action"))
-	r.Target = text("target")
-	r.StartsAt = timestamp("starts_at")
-	r.ExpiresAt = timestamp("expires_at")
-	switch v := d.Fields["deleted"].(type) {
-	case nil:
-	case bool:
-		r.Deleted = v
-	default:
-		check(ruleError("deleted", "must be true or false"))
-	}
-	if r.Deleted {
+	d.parsed = true
+	normal, err := d.rule.normalize()
+	switch {
+	case d.Err != nil:
+		d.err = d.Err
+	case d.rule.Deleted:
 		// A rule that was lifted does nothing, so nothing in it can be wrong.
-		if normal, err := r.normalize(); err == nil {
-			r = normal
+		if err == nil {
+			d.rule = normal
 		}
-		return r, nil
+	case d.wrong != nil:
+		d.err = d.wrong
+	case d.rule.Kind == "":
+		d.err = ruleError("kind", "is missing")
+	default:
+		d.rule, d.err = normal, err
 	}
-	if firstErr != nil {
-		return r, firstErr
+	if _, ok := d.rule.Kind.number(); ok && d.err == nil {
+		d.key = d.rule.String()
+		d.own = DocumentID(d.key)
 	}
-	if d.Fields["kind"] == nil {
-		return r, ruleError("kind", "is missing")
-	}
-	return r.normalize()
 }
 
 // A rule is what the copy in memory keeps of a document: what matching needs,
-// and what tells whether the document changed.
+// and what reports whether the document changed.
 type rule struct {
 	key string // "kind:value"; empty if the document holds no rule
 	details
@@ -125,39 +152,39 @@ const (
 	actionUntracked
 )
 
-// newRule makes of a document what the copy keeps. now is in Unix microseconds:
-// a later updated_at counts as now, so that nobody wins for ever by a date.
-func newRule(d Document, now int64) rule {
-	parsed, err := d.Rule()
+// newRule makes of a document what the copy keeps. now is in Unix microseconds: a
+// later updated_at counts as now, so that nobody wins for ever by a date.
+func newRule(d *Document, now int64) rule {
+	d.parse()
 	r := rule{
+		key:     d.key,
 		details: noDetails,
 		expires: math.MaxInt64,
 		updated: math.MinInt64,
-		deleted: parsed.Deleted,
+		deleted: d.rule.Deleted,
 	}
-	if !parsed.StartsAt.IsZero() {
-		r.starts = parsed.StartsAt.UnixMicro()
+	if !d.rule.StartsAt.IsZero() {
+		r.starts = d.rule.StartsAt.UnixMicro()
 	}
-	if !parsed.ExpiresAt.IsZero() {
-		r.expires = parsed.ExpiresAt.UnixMicro()
+	if !d.rule.ExpiresAt.IsZero() {
+		r.expires = d.rule.ExpiresAt.UnixMicro()
 	}
-	if !parsed.UpdatedAt.IsZero() {
-		r.updated = min(parsed.UpdatedAt.UnixMicro(), now)
+	if !d.rule.UpdatedAt.IsZero() {
+		r.updated = min(d.rule.UpdatedAt.UnixMicro(), now)
 	}
-	if err != nil {
-		r.problem = err.Error()
-	} else if kind, ok := parsed.Kind.number(); ok {
-		r.key = parsed.String()
-		r.kind = kind
-		switch parsed.Action {
+	if d.err != nil {
+		r.problem = d.err.Error()
+	}
+	if r.key != "" {
+		r.kind, _ = d.rule.Kind.number()
+		switch d.rule.Action {
 		case Redirect:
-			r.action = actionRedirect
-			r.target = parsed.Target
+			r.action, r.target = actionRedirect, d.rule.Target
 		case Untracked:
 			r.action = actionUntracked
 		}
 	}
-	if r.key == "" || DocumentID(r.key) != d.ID {
+	if d.own != d.ID {
 		r.details.id = d.ID
 	}
 	return r
@@ -171,7 +198,7 @@ func (r *rule) id() string {
 	return DocumentID(r.key)
 }
 
-// unchanged tells whether a document that was read again as b holds what r was
+// unchanged reports whether a document that was read again as b holds what r was
 // made of. A document whose updated_at lies ahead reads as written now every
 // time; it has not changed for that.
 func (r rule) unchanged(b rule, now int64) bool {
@@ -183,9 +210,16 @@ func (r rule) unchanged(b rule, now int64) bool {
 
 // A documentKey stands for a document's id in the copy: half the size, and the
 // same for all.
-type documentKey [16]byte
+type documentKey struct{ high, low uint64 }
 
 func keyOf(id string) documentKey {
-	sum := sha256.Sum256([]byte(id))
-	return documentKey(sum[:16])
+	sum := hashOf(id)
+	return documentKey{binary.BigEndian.Uint64(sum[:]), binary.BigEndian.Uint64(sum[8:])}
+}
+
+func (a documentKey) compare(b documentKey) int {
+	if a.high != b.high {
+		return cmp.Compare(a.high, b.high)
+	}
+	return cmp.Compare(a.low, b.low)
 }

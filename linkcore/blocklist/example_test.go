@@ -39,11 +39,7 @@ func Example() {
 	rules.Start(ctx)
 	<-rules.Ready()
 
-	index, err := rules.Index(ctx)
-	if err != nil {
-		log.Fatal(err)
-	}
-	decision := index.Decide(&blocklist.Request{
+	decision, _ := rules.Decide(ctx, &blocklist.Request{
 		Link:      &linkcore.Link{Kind: linkcore.Click, Destination: "https://www.phishing.example/login"},
 		Address:   netip.MustParseAddr("192.0.2.1"),
 		UserAgent: "Mozilla/5.0",
@@ -87,5 +83,5 @@ func ExampleParseRule() {
 	// url:xn--bcher-kva.example/~b wdW9awzbXHhGfJoupR4NlxRp9EJFVe0-KK3obgpQt9s
 	// ip:192.0.2.0/24 -AHFm3lR_qHfB37mq2h5711BhS8yuWQHqk_iq19ab0o
 	// campaign:/spring bSxrTZqmH-LKgQeVtfDZhBQLjmIdTAO12vY4RJFrFWs
-	// value "*.example.com" is no host: write the name alone, such as example.com; its subdomains match too
+	// value "*.example.com" is not a host: write the name alone, such as example.com; its subdomains match too
 }

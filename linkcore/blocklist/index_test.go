@@ -3,7 +3,7 @@ package blocklist
 import (
 	"cmp"
 	"fmt"
-	"maps"
+	"hash/maphash"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -296,7 +296,8 @@ func TestPrefixBounds(t *testing.T) {
 	}{
 		{"63 boundaries and the end", "prefix:" + at(63), "https://" + at(63), true},
 		{"before the 64th boundary", "prefix:" + at(63), "https://" + at(64), true},
-		{"before the 65th boundary", "prefix:" + at(64), "https://" + at(65), false},
+		{"at the 64th boundary", "prefix:" + at(63) + "/", "https://" + at(64), true},
+		{"in a query", "prefix:" + at(59) + "/?a=b&c=", "https://" + at(59) + "/?a=b&c=d", true},
 		{"the host is found however long the rest", "prefix:shop.example", "https://" + at(1000), true},
 		{"2048 bytes", "prefix:" + longValue, "https://" + longValue, true},
 		{"2048 bytes and more", "prefix:" + longValue, "https://" + longValue + "/b", true},
@@ -344,7 +345,7 @@ func TestAgentLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := x.agentsLeftOut(); got != 10 {
+	if got := x.leftOut; got != 10 {
 		t.Errorf("%d agents left out, want 10", got)
 	}
 	for i := range rules {
@@ -365,14 +366,14 @@ func TestNewIndexRefuses(t *testing.T) {
 	}
 }
 
-// live tells whether the rule does anything at a time in Unix microseconds.
+// live reports whether the rule does anything at a time in Unix microseconds.
 func (r *rule) live(now int64) bool { return r.starts <= now && now < r.expires }
 
-// indexed tells whether the rule does anything at that time or later.
+// indexed reports whether the rule does anything at that time or later.
 func (r *rule) indexed(now int64) bool { return r.key != "" && !r.deleted && now < r.expires }
 
-// TestEdits compares an index that was edited and moved to another store again
-// and again with a plain search through all documents.
+// TestEdits compares an index that was edited again and again with a plain search
+// through all documents.
 func TestEdits(t *testing.T) {
 	testsize.Medium(t)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -381,138 +382,88 @@ func TestEdits(t *testing.T) {
 		"campaign:acme/spring", "prefix:shop.example.com/a", "prefix:shop.example.com/a/", "url:shop.example.com/a/b?c=d&e=f",
 		"key:3", "ip:192.0.2.77", "ip:192.0.2.0/24", "ip:192.0.0.0/16", "ip:2001:db8::/32", "agent:badbot", "agent:bot", "agent:other", "host:other"}
 	for range 3 {
-		rules := new(store)
-		x := new(Index).apply(rules, nil, 0)
+		x := emptyIndex
 		documents := map[string]rule{}
-		handles := map[string]handle{}
-		severalSeen := 0
+		several, rebased := 0, 0
 		for step := range 3000 {
 			now := noon.UnixMicro() + int64(step)
-			var changes []change
+			var changes rules
 			for range 1 + random.IntN(4) {
 				id := fmt.Sprint(random.IntN(40))
-				old := handles[id]
-				if slices.ContainsFunc(changes, func(c change) bool {
-					return c.old != 0 && rules.rule(c.old).details.id == id || c.new != 0 && rules.rule(c.new).details.id == id
-				}) {
-					continue
-				}
-				if old != 0 {
-					rules.drop(old)
-				}
-				if random.IntN(4) == 0 {
-					changes = append(changes, change{old: old})
-					delete(documents, id)
-					delete(handles, id)
-					continue
-				}
 				r := ruleOf(t, values[random.IntN(len(values))]+pick("", "", " redirect")+pick("", " lifted")+
 					pick("", " starts=1ms", " expires=1ms", " expires=2ms")+pick("", " updated=-1s", " updated=-2h"))
 				if (r.Kind == Link || r.Kind == Customer) && random.IntN(2) == 0 {
 					r.Action = Untracked
 				}
-				fields := map[string]any{"kind": string(r.Kind), "value": r.Value, "action": string(r.Action), "target": r.Target,
-					"updated_at": r.UpdatedAt, "deleted": r.Deleted}
-				if !r.StartsAt.IsZero() {
-					fields["starts_at"] = r.StartsAt
-				}
-				if !r.ExpiresAt.IsZero() {
-					fields["expires_at"] = r.ExpiresAt
-				}
-				document := newRule(Document{ID: id, Fields: fields}, now)
+				document := newRule(&Document{ID: id, rule: r}, now)
 				documents[id] = document
-				handles[id] = rules.add(&document)
-				changes = append(changes, change{old, handles[id]})
+				changes.add(keyOf(id), &document)
 			}
 			before := x.Decide(request())
 			previous := x
-			x = x.apply(rules, changes, now)
-			severalSeen += len(x.lists)
-			if random.IntN(20) == 0 {
-				living := 0
-				for id, h := range handles {
-					if got := rules.rule(h); got != documents[id] {
-						t.Fatalf("step %d: document %s is %+v, want %+v", step, id, got, documents[id])
+			x = x.with(pack(changes.records, changes.text.String()), now)
+			switch random.IntN(20) {
+			case 0:
+				x = x.rebased(now)
+				rebased++
+			case 1: // a reload, which finds that some have gone
+				var all rules
+				for id, r := range documents {
+					if random.IntN(4) == 0 {
+						delete(documents, id)
+					} else {
+						all.add(keyOf(id), &r)
 					}
-					living += recordSize + len(rules.textOf(rules.record(h)))
 				}
-				if got := rules.used - rules.garbage; got != living {
-					t.Fatalf("step %d: %d bytes are in use, want %d", step, got, living)
-				}
-				compacted, moved := rules.compact(maps.Values(handles))
-				for id, h := range handles {
-					handles[id] = moved[h]
-				}
-				if compacted.rules != len(documents) || compacted.used != living || compacted.garbage != 0 {
-					t.Fatalf("step %d: %d rules of %d bytes, %d garbage; want %d rules of %d", step, compacted.rules, compacted.used, compacted.garbage, len(documents), living)
-				}
-				x = x.move(compacted, moved)
-				rules = compacted
+				x = newIndex(pack(all.records, all.text.String()), nothing, now)
 			}
 			if got := previous.Decide(request()); got != before {
 				t.Fatalf("step %d: the old index changed: %+v, before %+v", step, got, before)
 			}
-
 			req := request()
 			req.Now = time.UnixMicro(now)
 			got, want := x.Decide(req), search(documents, now)
 			if got != want {
 				t.Fatalf("step %d: %+v, want %+v", step, got, want)
 			}
-			if step%100 == 0 {
-				n := 0
-				for _, r := range x.all() {
-					if r.indexed(now) {
-						n++
-					}
+			census := census{documents: len(documents)}
+			keys := map[string]int{}
+			for _, r := range documents {
+				keys[r.key]++
+				if r.expires > now {
+					census.living++
 				}
-				want := 0
-				for _, r := range documents {
-					if r.indexed(now) {
-						want++
-					}
-				}
-				if n != want || len(x.all()) != x.Len() {
-					t.Fatalf("step %d: %d rules that live of %d, says it has %d; want %d", step, n, len(x.all()), x.Len(), want)
+				if r.indexed(now) {
+					census.rules++
 				}
 			}
+			if got := x.census(now); got != census || x.Len() != len(documents) {
+				t.Fatalf("step %d: %+v of %d documents, want %+v", step, got, x.Len(), census)
+			}
+			for _, n := range keys {
+				several = max(several, n)
+			}
 		}
-		if severalSeen == 0 {
-			t.Error("no slot ever held several rules")
+		if several < 3 || rebased < 50 {
+			t.Errorf("at most %d documents of one value, %d new bases: the test shows little", several, rebased)
 		}
 	}
 }
 
-// all returns the rules of an index by walking all of it.
-func (x *Index) all() (rules []rule) {
-	lists := 0
-	walk := func(slot handle) {
-		var one [1]handle
-		list := x.rulesOf(slot, &one)
-		if slot&several != 0 {
-			lists++
-			if len(list) < 2 || list[0] != slot&^several {
-				panic("a slot of several rules is not that of its first")
-			}
-		}
-		for _, h := range list {
-			rules = append(rules, x.rule(h))
+// TestLookup finds each of many rules by kind and value, and no others.
+func TestLookup(t *testing.T) {
+	const n = 20_000
+	x, err := NewIndex(noon, many(n)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range many(2 * n) {
+		kind, _ := r.Kind.number()
+		found := x.base.lookup(kind, maphash.String(seed, r.Value), []byte(r.Value))
+		if (found != nil) != (i < n) || found != nil && x.base.key(found) != r.String() {
+			t.Fatalf("rule %d, %s: found %+v", i, r, found)
 		}
 	}
-	for _, shard := range x.shards {
-		for _, slot := range shard {
-			walk(slot)
-		}
-	}
-	if x.nets != nil {
-		for _, slot := range x.nets.All() {
-			walk(slot)
-		}
-	}
-	if lists != len(x.lists) {
-		panic("a list has no slot")
-	}
-	return rules
 }
 
 // search decides request() by trying every document.
@@ -564,73 +515,6 @@ func search(documents map[string]rule, now int64) Decision {
 		}
 	}
 	return d
-}
-
-// TestHashCollisions puts rules of different keys into one slot.
-func TestHashCollisions(t *testing.T) {
-	rules := new(store)
-	e := editor{Index: *new(Index).apply(rules, nil, 0)}
-	documents := []map[string]any{
-		{"kind": "host", "value": "com", "action": "redirect", "target": "https://a.example/"},
-		{"kind": "agent", "value": "badbot"},
-		{"kind": "host", "value": "com"},
-		{"kind": "host", "value": "example.com", "action": "redirect", "target": "https://b.example/"},
-		{"kind": "campaign", "value": "acme/spring", "action": "untracked"},
-	}
-	var handles []handle
-	for i, fields := range documents {
-		r := newRule(Document{ID: fmt.Sprint(i), Fields: fields}, 0)
-		handles = append(handles, rules.add(&r))
-	}
-	e.view = rules.published()
-	byOrder := slices.SortedFunc(slices.Values(handles), e.compare)
-	var keys []string
-	for _, h := range byOrder {
-		keys = append(keys, rules.rule(h).key)
-	}
-	if want := []string{"agent:badbot", "campaign:acme/spring", "host:com", "host:com", "host:example.com"}; !slices.Equal(keys, want) {
-		t.Errorf("order %q, want %q", keys, want)
-	}
-	if rules.rule(byOrder[2]).action != actionBlock {
-		t.Error("a redirect stands before a block")
-	}
-
-	// As if all had one hash: the slot of each holds them all.
-	for _, h := range handles {
-		e.setRules(e.record(h), 0, byOrder)
-	}
-	e.kinds[kindHost], e.kinds[kindCampaign], e.kinds[kindAgent], e.rules = 3, 1, 1, 5
-	e.finish()
-	x := &e.Index
-	compacted, moved := rules.compact(slices.Values(handles))
-	for _, x := range []*Index{x, x.move(compacted, moved)} {
-		for _, tt := range []struct {
-			name    string
-			request Request
-			want    Decision
-		}{
-			{"host", Request{Link: &linkcore.Link{Destination: "https://com/"}}, Decision{Action: Block, Rule: "host:com"}},
-			{"agent", Request{Link: &linkcore.Link{}, UserAgent: "BadBot"}, Decision{Action: Block, Rule: "agent:badbot", NamesPerson: true}},
-			{"campaign", Request{Link: &linkcore.Link{Fields: linkcore.Fields{Customer: "acme", Campaign: "spring"}}}, Decision{Rule: "campaign:acme/spring", Untracked: true}},
-			{"none", Request{Link: &linkcore.Link{Destination: "https://org/"}, UserAgent: "Mozilla"}, Decision{}},
-		} {
-			if got := x.Decide(&tt.request); got != tt.want {
-				t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
-			}
-		}
-		var m match
-		if x.find(&m, kindHost, []byte("example.com")); m.blocked || m.winner == nil || x.details(m.winner).target != "https://b.example/" {
-			t.Errorf("host example.com: winner %+v", m.winner)
-		}
-	}
-	// An agent is found although a rule that is none took over its slot.
-	e = editor{Index: *x}
-	rest := slices.DeleteFunc(slices.Clone(byOrder), func(h handle) bool { return h == handles[2] })
-	e.setRules(e.record(handles[2]), byOrder[0]|several, rest)
-	e.finish()
-	if got := e.Decide(&Request{Link: &linkcore.Link{}, UserAgent: "BadBot"}); got.Rule != "agent:badbot" {
-		t.Errorf("agent: %+v", got)
-	}
 }
 
 // many makes n rules of every kind.
@@ -757,24 +641,45 @@ func BenchmarkDecideAgents(b *testing.B) {
 	}
 }
 
-// BenchmarkApplyOne changes one rule among a million.
-func BenchmarkApplyOne(b *testing.B) {
-	rules := new(store)
-	x, err := newIndex(rules, noon, many(1_000_000))
+// BenchmarkRefresh brings one rule to a million, beside as many changes as a delta
+// may hold.
+func BenchmarkRefresh(b *testing.B) {
+	x, err := NewIndex(noon, many(1_000_000)...)
 	if err != nil {
 		b.Fatal(err)
 	}
-	handles := make([]handle, 1000)
-	for i := range handles {
-		r := Rule{Kind: Host, Value: fmt.Sprintf("new%d.example", i)}
-		read := newRule(Document{ID: r.DocumentID(), Fields: map[string]any{"kind": "host", "value": r.Value}}, 0)
-		handles[i] = rules.add(&read)
+	host := func(i int) *packed {
+		var s rules
+		id := fmt.Sprintf("new %d", i)
+		r := newRule(&Document{ID: id, rule: Rule{Kind: Host, Value: fmt.Sprintf("new%d.example", i)}}, 0)
+		s.add(keyOf(id), &r)
+		return pack(s.records, s.text.String())
 	}
+	for i := 0; !x.large(); i++ {
+		x.delta = merge(x.delta, host(i))
+		if i > 1000 { // those of one at a time would take long
+			var all rules
+			for ; i < 1000+len(x.base.records)/100; i++ {
+				all.copy(host(i), &host(i).records[0])
+			}
+			x.delta = merge(x.delta, pack(all.records, all.text.String()))
+		}
+	}
+	one := host(-1)
 	runtime.GC()
 	b.ReportAllocs()
-	i := 0
 	for b.Loop() {
-		x.apply(rules, []change{{new: handles[i%len(handles)]}}, noon.UnixMicro())
-		i++
+		x.with(one, noon.UnixMicro())
+	}
+}
+
+// BenchmarkRebase makes a new base of a million rules.
+func BenchmarkRebase(b *testing.B) {
+	x, err := NewIndex(noon, many(1_000_000)...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		x.rebased(noon.UnixMicro())
 	}
 }

@@ -86,12 +86,12 @@ var kinds = [kindCount]kind{
 	},
 	kindURL: {
 		name: URL, syntax: "URL", meaning: "one destination",
-		normalize: urlUpTo(maxURL), spaces: no, wide: narrow,
+		normalize: func(value string) (string, error) { return normalizeURL(value, maxURL) }, spaces: no, wide: narrow,
 		person: no, untracked: no,
 	},
 	kindPrefix: {
 		name: Prefix, syntax: "URL", meaning: "destinations that begin so",
-		normalize: urlUpTo(maxPrefix), spaces: no, wide: narrow,
+		normalize: normalizePrefix, spaces: no, wide: narrow,
 		person: no, untracked: no,
 	},
 	kindRecipient: {
@@ -173,7 +173,7 @@ func (k Kind) Meaning() string { return k.entry().meaning }
 // network wider than /8 (IPv6 /16)", for help texts; empty: none.
 func (k Kind) Widest() string { return k.entry().widest }
 
-// AllowsUntracked tells whether rules of the kind may have the action
+// AllowsUntracked reports whether rules of the kind may have the action
 // Untracked.
 func (k Kind) AllowsUntracked() bool { return k.entry().untracked == yes }
 
@@ -188,13 +188,17 @@ func kindList(take func(Kind) bool) string {
 	return strings.Join(names, ", ")
 }
 
-func urlUpTo(limit int) func(string) (string, error) {
-	return func(value string) (string, error) { return normalizeURL(value, limit) }
+func normalizePrefix(value string) (string, error) {
+	normal, err := normalizeURL(value, maxPrefix)
+	if n := boundaries(normal); err == nil && n > maxBoundaries {
+		return "", ruleError("value", "has %d boundaries (each / ? & = and its end), and no more than %d of a destination are looked at", n, maxBoundaries)
+	}
+	return normal, err
 }
 
 func normalizeCustomer(value string) (string, error) {
 	if !linkcore.ValidIdentifier(value) {
-		return "", ruleError("value", "%s is no customer: 1 to %d of A-Z a-z 0-9 _ -", quote(value), maxID)
+		return "", ruleError("value", "%s is not a customer: 1 to %d of A-Z a-z 0-9 _ -", quote(value), maxID)
 	}
 	return value, nil
 }
@@ -215,7 +219,7 @@ func customerAnd(kind Kind) func(string) (string, error) {
 
 func normalizeKey(value string) (string, error) {
 	if !linkcore.ValidKeyID(value) {
-		return "", ruleError("value", "%s is no key id: 1 to 16 of a-z 0-9", quote(value))
+		return "", ruleError("value", "%s is not a key id: 1 to 16 of a-z 0-9", quote(value))
 	}
 	return value, nil
 }

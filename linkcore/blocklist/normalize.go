@@ -22,11 +22,11 @@ func normalizeURL(value string, limit int) (string, error) {
 	}
 	destination, err := linkcore.NormalizeDestination(value)
 	if err != nil {
-		return "", ruleError("value", "%s is no URL: %v", quote(value), err)
+		return "", ruleError("value", "%s is not a URL: %v", quote(value), err)
 	}
 	d, err := linkcore.ParseDestination(destination)
 	if err != nil {
-		return "", ruleError("value", "%s is no URL: %v", quote(value), err)
+		return "", ruleError("value", "%s is not a URL: %v", quote(value), err)
 	}
 	normal, _ := appendURL(make([]byte, 0, len(destination)+urlSlack), d)
 	if len(normal) > limit {
@@ -48,23 +48,33 @@ func hasScheme(s string) bool {
 func normalizeHost(value string) (string, error) {
 	host := value
 	if strings.ContainsAny(host, "/?#@*") {
-		return "", ruleError("value", "%s is no host: write the name alone, such as example.com; its subdomains match too", quote(value))
+		return "", ruleError("value", "%s is not a host: write the name alone, such as example.com; its subdomains match too", quote(value))
 	}
-	if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
-		host = "[" + host + "]"
+	if strings.Contains(host, ":") {
+		if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
+			host = "[" + host + "]"
+		}
 	}
-	destination, err := linkcore.NormalizeDestination("https://" + host + "/")
-	if err != nil {
-		return "", ruleError("value", "%s is no host: %v", quote(value), err)
-	}
+	destination := "https://" + host + "/"
 	d, err := linkcore.ParseDestination(destination)
 	if err != nil {
-		return "", ruleError("value", "%s is no host: %v", quote(value), err)
+		// It may be an international name.
+		if destination, err = linkcore.NormalizeDestination(destination); err == nil {
+			d, err = linkcore.ParseDestination(destination)
+		}
+	}
+	if err != nil {
+		return "", ruleError("value", "%s is not a host: %v", quote(value), err)
 	}
 	if d.Port != "" || d.Rest != "/" {
-		return "", ruleError("value", "%s is no host: a rule for a host speaks of all its ports and paths", quote(value))
+		return "", ruleError("value", "%s is not a host: a rule for a host speaks of all its ports and paths", quote(value))
 	}
-	return string(appendHost(nil, d.Host)), nil
+	var buf [256]byte
+	normal := appendHost(buf[:0], d.Host)
+	if string(normal) == value {
+		return value, nil
+	}
+	return string(normal), nil
 }
 
 // urlSlack is how many bytes more than the destination its normal form takes,
@@ -153,7 +163,7 @@ func endSegment(dst []byte, path, segment int, slash bool) []byte {
 	return dst
 }
 
-// endsInsideEscape tells whether dst ends in a percent sign that is not the
+// endsInsideEscape reports whether dst ends in a percent sign that is not the
 // first of a whole escape, or in one and a hex digit.
 func endsInsideEscape(dst []byte) bool {
 	n := len(dst)
@@ -180,9 +190,9 @@ func appendHost(dst []byte, host string) []byte {
 	return dst
 }
 
-// isEscaped tells what stands as its escape in path and query: what RFC 3986
-// does not allow there and browsers escape when they ask for it, in the query
-// the apostrophe, too.
+// isEscaped says which bytes stand as their escapes in path and query: those that
+// RFC 3986 does not allow there and browsers escape in a request, in the query the
+// apostrophe, too.
 var isEscaped = [256]bool{'"': true, '\'': true, '<': true, '>': true, '^': true, '`': true, '{': true, '|': true, '}': true}
 
 const upperHex = "0123456789ABCDEF"

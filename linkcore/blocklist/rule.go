@@ -70,21 +70,28 @@ func (r Rule) DocumentID() string { return DocumentID(r.String()) }
 // DocumentID returns the id of the document of a rule of that "kind:value": the
 // base64url of its SHA-256, so that writing a rule twice makes one document.
 func DocumentID(key string) string {
-	sum := sha256.Sum256([]byte(key))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+	sum := hashOf(key)
+	var id [43]byte
+	base64.RawURLEncoding.Encode(id[:], sum[:])
+	return string(id[:])
 }
 
-// Live tells whether the rule does anything at the time now.
+func hashOf(s string) [sha256.Size]byte {
+	var buf [256]byte // most need no memory of their own
+	return sha256.Sum256(append(buf[:0], s...))
+}
+
+// Live reports whether the rule does anything at the time now.
 func (r Rule) Live(now time.Time) bool {
 	return r.Stands(now) && (r.StartsAt.IsZero() || !now.Before(r.StartsAt))
 }
 
-// Stands tells whether the rule is in force at the time now or will be.
+// Stands reports whether the rule is in force at the time now or will be.
 func (r Rule) Stands(now time.Time) bool {
 	return !r.Deleted && !r.Expired(now)
 }
 
-// Expired tells whether the rule is dead at the time now, for good.
+// Expired reports whether the rule has ended at the time now.
 func (r Rule) Expired(now time.Time) bool {
 	return !r.ExpiresAt.IsZero() && !now.Before(r.ExpiresAt)
 }
@@ -165,7 +172,7 @@ func normalizeTarget(target string) (string, error) {
 	}
 	normal, err := linkcore.NormalizeDestination(target)
 	if err != nil {
-		return "", ruleError("target", "%s is no URL to send people to: %v", quote(target), err)
+		return "", ruleError("target", "%s is not a URL to send people to: %v", quote(target), err)
 	}
 	if len(normal) > maxURL {
 		return "", ruleError("target", "is longer than %d bytes", maxURL)
@@ -208,7 +215,7 @@ func NormalizeValue(kind Kind, value string) (string, error) {
 	return kinds[number].normalize(value)
 }
 
-// quote shows a stranger's word in a message: escaped, and cut.
+// quote shows what others wrote in a message: escaped, and cut.
 func quote(s string) string {
 	if len(s) > 100 {
 		s = strings.ToValidUTF8(s[:100], "") + "…"

@@ -125,6 +125,8 @@ func TestNormalizeValueRefuses(t *testing.T) {
 		{"url", "  ", "value"},
 		{"agent", " \t", "value"},
 		{"url", "https://", "value"},
+		{"prefix", "https://example.com" + strings.Repeat("/a", 64), "value"},
+		{"prefix", "https://example.com/?" + strings.Repeat("a=", 62) + "b", "value"},
 		{"url", "https:///a", "value"},
 		{"url", "ftp://example.com/", "value"},
 		{"url", "https://user@example.com/", "value"},
@@ -289,11 +291,11 @@ func TestDocumentRule(t *testing.T) {
 		{"empty value", valid(map[string]any{"value": ""}), "value"},
 		{"value is a list", valid(map[string]any{"value": []any{"example.com"}}), "value"},
 		{"value is bytes", valid(map[string]any{"value": []byte("example.com")}), "value"},
-		{"value is no host", valid(map[string]any{"value": "https://example.com"}), "value"},
+		{"value is not a host", valid(map[string]any{"value": "https://example.com"}), "value"},
 		{"action is unknown", valid(map[string]any{"action": "Block"}), "action"},
 		{"action is a boolean", valid(map[string]any{"action": true}), "action"},
 		{"no target", valid(map[string]any{"action": "redirect"}), "target"},
-		{"target is no URL", valid(map[string]any{"action": "redirect", "target": "//example.com"}), "target"},
+		{"target is not a URL", valid(map[string]any{"action": "redirect", "target": "//example.com"}), "target"},
 		{"target is a number", valid(map[string]any{"action": "redirect", "target": 1.5}), "target"},
 		{"untracked host", valid(map[string]any{"action": "untracked"}), "action"},
 		{"starts_at is a string", valid(map[string]any{"starts_at": "2026-05-01"}), "starts_at"},
@@ -302,7 +304,8 @@ func TestDocumentRule(t *testing.T) {
 		{"a field of no known type", valid(map[string]any{"value": struct{}{}}), "value"},
 	}
 	for _, tt := range tests {
-		r, err := Document{ID: "x", Fields: tt.fields}.Rule()
+		d := NewDocument("x", tt.fields)
+		r, err := d.Rule()
 		var ruleErr *linkcore.FieldError
 		switch {
 		case tt.field == "" && err != nil:
@@ -313,7 +316,8 @@ func TestDocumentRule(t *testing.T) {
 			t.Errorf("%s: id %q", tt.name, r.ID)
 		}
 	}
-	r, err := Document{Fields: valid(nil)}.Rule()
+	d := NewDocument("", valid(nil))
+	r, err := d.Rule()
 	if err != nil || r.String() != "host:example.com" || r.Action != Block || !r.UpdatedAt.Equal(at) {
 		t.Errorf("rule %+v, %v", r, err)
 	}

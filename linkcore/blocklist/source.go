@@ -7,14 +7,20 @@ import (
 )
 
 // A Source is where an endpoint reads documents. Only one method is called at a
-// time.
+// time, but for Get.
 type Source interface {
 	// Read calls yield with every document whose updated_at is at since or
-	// later; with every document if since is zero. It may yield every document
-	// all the same and says so: then what was not yielded does not exist. It
-	// returns an error, if not all were yielded, and soon after ctx ends; until
-	// it does nothing else is called.
-	Read(ctx context.Context, since time.Time, yield func(Document)) (whole bool, err error)
+	// later; with every document if since is zero, those of the kinds ip and agent
+	// first where it can. It may yield a document twice, and every document all the
+	// same and say so: then what was not yielded does not exist. It returns an
+	// error, if not all were yielded, and soon after ctx ends; until it does
+	// nothing else is called. With the Place of a document that an earlier Read of
+	// all yielded, it goes on behind that; place is empty otherwise.
+	Read(ctx context.Context, since time.Time, place string, yield func(Document)) (whole bool, err error)
+
+	// Get returns the documents with these ids, as far as they exist, in any order.
+	// A source that has no documents by id returns errors.ErrUnsupported.
+	Get(ctx context.Context, ids []string) ([]Document, error)
 
 	// Count returns the number of documents whose expires_at is not at now or
 	// earlier: those past it vanish at any time. A source that always knows

@@ -13,6 +13,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -108,7 +109,7 @@ type Delivery struct {
 	delivered atomic.Uint64
 	spilled   atomic.Uint64
 	lost      atomic.Uint64
-	untold    atomic.Uint64 // of these, what no log tells yet
+	untold    atomic.Uint64 // of these, what the log does not report yet
 	spilling  atomic.Int64  // bytes of the events that are being spilled
 	unsafe    atomic.Int64  // events that Close waits for
 
@@ -164,21 +165,11 @@ type Stats struct {
 
 // New returns a delivery to a sink.
 func New(sink event.Sink, o Options) *Delivery {
-	if o.Mode == "" {
-		o.Mode = Hold
-	}
-	if o.Timeout == 0 {
-		o.Timeout = 5 * time.Second
-	}
-	if o.HoldMax == 0 {
-		o.HoldMax = 40
-	}
-	if o.Spill == nil {
-		o.Spill = os.Stdout
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
+	o.Mode = cmp.Or(o.Mode, Hold)
+	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
+	o.HoldMax = cmp.Or(o.HoldMax, 40)
+	o.Spill = cmp.Or(o.Spill, io.Writer(os.Stdout))
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	d := &Delivery{
 		sink:  sink,
 		batch: sink.Batching(),
@@ -186,20 +177,14 @@ func New(sink event.Sink, o Options) *Delivery {
 		lines: lines.NewWriter(o.Spill),
 		start: time.Now(),
 	}
-	if d.batch.Count == 0 {
-		d.batch.Count = 1
-	}
-	if d.batch.Bytes == 0 {
-		d.batch.Bytes = maxBytes
-	}
-	if d.batch.Calls == 0 {
-		d.batch.Calls = maxBackground
-	}
+	d.batch.Count = cmp.Or(d.batch.Count, 1)
+	d.batch.Bytes = cmp.Or(d.batch.Bytes, maxBytes)
+	d.batch.Calls = cmp.Or(d.batch.Calls, maxBackground)
 	d.ctx, d.abort = context.WithCancel(context.Background())
 	return d
 }
 
-// Hold tells whether [Delivery.Deliver] returns only when the event is safe, so
+// Hold reports whether [Delivery.Deliver] returns only when the event is safe, so
 // that the response is to be flushed before and ended after it.
 func (d *Delivery) Hold() bool { return d.o.Mode == Hold }
 
@@ -300,7 +285,7 @@ func (d *Delivery) end(n int) {
 func (d *Delivery) schedule() {
 	switch {
 	case len(d.queue) == 0 || d.calls == d.batch.Calls:
-		// Who takes from it looks again when he is done.
+		// The run that takes from it looks again when it is done.
 	case d.due():
 		d.calls++
 		go d.run()
@@ -315,7 +300,7 @@ func (d *Delivery) schedule() {
 	}
 }
 
-// due tells whether the oldest events are to be delivered now. The lock is held.
+// due reports whether the oldest events are to be delivered now. The lock is held.
 func (d *Delivery) due() bool {
 	return d.batch.Delay == 0 || d.closed || len(d.queue) >= d.batch.Count || d.now()-d.queue[0].since >= int64(d.batch.Delay)
 }
@@ -440,7 +425,7 @@ func (d *Delivery) reason(err error) (reason string, fails bool) {
 	return "failed", true
 }
 
-// admits tells whether the sink is to be tried: always while it works, once a
+// admits reports whether the sink is to be tried: always while it works, once a
 // second while it does not.
 func (d *Delivery) admits(now int64) bool {
 	if d.failures.Load() < failuresToOpen {
@@ -491,7 +476,7 @@ func (e *encoder) encode(batch []waiting) []event.Message {
 	return e.messages
 }
 
-// A notice is what is told once in a while.
+// A notice is logged once in a while.
 type notice struct{ next atomic.Int64 } // nanoseconds since the delivery's start
 
 func (n *notice) due(now int64, interval time.Duration) bool {

@@ -477,7 +477,7 @@ func TestClose(t *testing.T) {
 					t.Errorf("spilled: %v", ids)
 				}
 				if log.count() != 0 {
-					t.Errorf("stopping is no failure: %v", log.writes)
+					t.Errorf("stopping is not a failure: %v", log.writes)
 				}
 				if err := d.Close(t.Context()); err != nil {
 					t.Errorf("closed again: %v", err)

@@ -6,12 +6,11 @@ import (
 	"example.com/linktracker/linkcore/event"
 )
 
-// Whoever holds one link can request it from many connections at once. What is
-// under way of each link and address is counted, in bytes of the shared places,
-// so that a [Delivery] whose places are nearly all taken can tell whose excess
-// it is. The counters are few and those who share one are told apart by nobody;
-// the hash has a key of its own in each process, so that nobody can choose with
-// whom he shares.
+// One client can request its link on many connections at once. A fairness counts
+// the events in flight of each link and address, in bytes of the shared places, so
+// that a [Delivery] whose places are nearly all taken finds the source of the
+// excess. Links share a fixed number of counters by a hash whose key is random in
+// each process, so that nobody can choose the links that share their counter.
 type fairness [1 << 14]atomic.Int64
 
 const (

@@ -28,13 +28,15 @@ var charsetAliases = map[string]string{
 // browsers, most of them take ISO-8859-1 for windows-1252, which is what those
 // who say it mean. The text helps to tell the byte order of UTF-16.
 func charsetOf(name string, text []byte) (charset, bool) {
-	name = strings.ToLower(strings.TrimSpace(name))
+	name = strings.ToLower(strings.Trim(name, " \t'\";")) // some programs write these into it
 	if alias := charsetAliases[name]; alias != "" {
 		name = alias
 	}
 	switch name {
 	case "", "us-ascii", "utf-8", "utf8", "unicode-1-1-utf-8", "ansi_x3.4-1968":
 		return charset{}, true
+	case "iso-2022-kr", "csiso2022kr":
+		return charset{iso2022KR{}}, true
 	case "utf-16", "utf16", "unicode", "utf-16le", "utf-16be":
 		order := unicode.BigEndian // RFC 2781, section 4.3
 		if name == "utf-16le" || name != "utf-16be" && (bytes.HasPrefix(text, []byte("\xFF\xFE")) || len(text) > 1 && text[0] != 0 && text[1] == 0) {

@@ -13,9 +13,9 @@ var mailFields = map[string]bool{
 	"From": false, "To": false, "Cc": false, "Bcc": false, "Subject": false, "Date": false, "Sender": false, "Reply-To": false,
 }
 
-// looksLikeMessage tells whether src begins with the header of a mail.
+// looksLikeMessage reports whether src begins with the header of a mail.
 func looksLikeMessage(src []byte) bool {
-	src = src[mboxLine(src):]
+	src = src[preamble(src):]
 	usual := map[string]bool{}
 	for line := range bytes.Lines(src[:min(len(src), maxHeader)]) {
 		if line[0] == ' ' || line[0] == '\t' {
@@ -42,24 +42,59 @@ var htmlTags = map[string]bool{
 	"html": true, "head": true, "body": true, "title": true, "style": true, "meta": true, "table": true, "tbody": true, "tr": true, "td": true, "div": true,
 	"span": true, "p": true, "a": true, "img": true, "br": true, "center": true, "font": true, "b": true, "i": true, "strong": true, "em": true,
 	"ul": true, "ol": true, "li": true, "h1": true, "h2": true, "h3": true, "area": true, "map": true, "section": true, "article": true, "main": true,
+	"base": true, "link": true, "header": true, "footer": true, "nav": true, "blockquote": true, "pre": true, "hr": true, "u": true, "small": true,
+	"thead": true, "tfoot": true, "th": true, "dl": true, "dt": true, "dd": true, "figure": true, "picture": true, "svg": true, "noscript": true, "script": true,
 }
 
-// looksLikeHTML tells whether src, which is no message, is HTML.
+// looksLikeHTML reports whether src, which is not a message, is HTML: whether it begins
+// with a declaration or a tag of it, behind comments and placeholders of templates.
 func looksLikeHTML(src []byte) bool {
-	src = bytes.TrimLeft(bytes.TrimPrefix(src, []byte("\uFEFF")), " \t\r\n\f")
-	if len(src) > 1 && src[0] == '<' && (src[1] == '!' || src[1] == '?' || htmlTags[tagName(src[1:])]) {
-		return true
-	}
+	src = bytes.TrimPrefix(src, []byte("\uFEFF"))
 	for {
-		i := bytes.Index(src, []byte("</"))
-		if i < 0 {
+		src = bytes.TrimLeft(src, " \t\r\n\f")
+		if n := placeholderLength(src); n > 0 && src[0] != '<' {
+			src = src[n:]
+			continue
+		}
+		if len(src) < 2 || src[0] != '<' {
 			return false
 		}
-		src = src[i+2:]
-		if htmlTags[tagName(src)] {
-			return true
+		end := bytes.Index(src, []byte("-->"))
+		if !bytes.HasPrefix(src, []byte("<!--")) || end < 0 {
+			return src[1] == '!' || src[1] == '?' || htmlTags[tagName(src[1:])]
+		}
+		src = src[end+len("-->"):]
+	}
+}
+
+// markup returns what a text holds that makes a link or a page in HTML, or "": the
+// tag of a link with its attribute, or the ends of a document. A text that speaks of
+// tags has none of these.
+func markup(src []byte) string {
+	lower := bytes.ToLower(src[:min(len(src), maxHeader)])
+	for _, sign := range []string{"<a href=", "</body>", "</html>", "</table>", "<img src="} {
+		if bytes.Contains(lower, []byte(sign)) {
+			return sign
 		}
 	}
+	return ""
+}
+
+// isUTF16 tells text in UTF-16 without a byte order mark: most of its first
+// characters are of ASCII, and so have a zero byte.
+func isUTF16(src []byte) bool {
+	src = src[:min(len(src), 512)]
+	return len(src) >= 4 && bytes.Count(src, []byte{0}) > len(src)/4
+}
+
+// controls counts bytes that text has none of.
+func controls(src []byte) (n int) {
+	for _, c := range src[:min(len(src), maxHeader)] {
+		if c < ' ' && !isWhitespace(c) && c != '\f' && c != 0x1B {
+			n++
+		}
+	}
+	return n
 }
 
 // tagName returns the name, in lower case, that s begins with if it is that of

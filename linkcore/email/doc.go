@@ -48,13 +48,13 @@
 //
 // A link's field "link" is {position}-{11 characters}: the position counts all
 // links of the mail, and the characters are drawn once a mail, so that two
-// links to one place are told apart and no two mails share one. The pixel is
+// links to one place are distinguished and no two mails share one. The pixel is
 // at position 0. Links of an anonymous mailing begin with an_, and the
 // honeypot's with hp_.
 //
 // # Pixel and honeypot
 //
-// The pixel is a picture of 1×1 that tells that a mail was opened; it stands at
+// The pixel is a picture of 1×1 that reports that a mail was opened; it stands at
 // the end of the HTML or at its top. The honeypot is a link at the end of the
 // HTML, before the pixel, that takes no room, has no content and is passed
 // over by keyboards and screen readers; scanners that fetch all links follow

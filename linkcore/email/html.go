@@ -19,10 +19,10 @@ const (
 
 // html returns the edits that put tracking into an HTML part. src is UTF-8, or
 // at least a superset of ASCII.
-func (m *mail) html(src []byte, part string, role htmlRole) ([]edit, error) {
-	p := readPage(src, role == ampHTML)
-	base := m.look(&p)
+func (m *mail) html(p *page, part string, role htmlRole) ([]edit, error) {
+	src, base := p.src, m.look(p)
 	edits := make([]edit, 0, len(p.anchors)+2)
+	m.report.Links = slices.Grow(m.report.Links, len(p.anchors))
 	line, counted := 1, 0
 	for i := range p.anchors {
 		a := &p.anchors[i]
@@ -33,7 +33,9 @@ func (m *mail) html(src []byte, part string, role htmlRole) ([]edit, error) {
 			return nil, err
 		}
 		marks := a.marks
-		if url != "" {
+		if i := noTrack(string(src[a.value:a.valueEnd])); i >= 0 && m.w.o.Tracking != Off {
+			marks = append(marks, edit{a.value + i, a.value + i + len(noTrackMark), ""})
+		} else if url != "" {
 			marks = append(marks, edit{a.value, a.valueEnd, quoteURL(url, a.quote)})
 			slices.SortFunc(marks, func(a, b edit) int { return a.start - b.start })
 		}
@@ -41,7 +43,7 @@ func (m *mail) html(src []byte, part string, role htmlRole) ([]edit, error) {
 	}
 	if role == lastHTML {
 		var err error
-		if edits, err = m.addTraps(edits, &p); err != nil {
+		if edits, err = m.addTraps(edits, p); err != nil {
 			return nil, err
 		}
 	}
@@ -52,14 +54,17 @@ func (m *mail) html(src []byte, part string, role htmlRole) ([]edit, error) {
 // lookAhead looks at an HTML part before any part is rewritten: for what an
 // earlier run put in, and for links that opt out, which the same links of a
 // plain text part can't say.
-func (m *mail) lookAhead(src []byte, role htmlRole) {
-	p := readPage(src, role == ampHTML)
-	base := m.look(&p)
+func (m *mail) lookAhead(p *page) {
+	base := m.look(p)
 	for _, a := range p.anchors {
+		url := stripURL(a.url)
+		if i := noTrack(url); i >= 0 {
+			a.optOut, url = noTrackMark, url[:i]+url[i+len(noTrackMark):]
+		}
 		if a.optOut == "" {
 			continue
 		}
-		if url, problem := absolute(base, stripURL(a.url)); problem == "" {
+		if url, problem := absolute(base, url); problem == "" {
 			if m.optOuts == nil {
 				m.optOuts = map[string]string{}
 			}
@@ -89,7 +94,7 @@ func (m *mail) look(p *page) (base string) {
 
 // quoteURL writes a tracked URL as an attribute's value. It is made of letters,
 // digits and -._~:/%?&=, of which some need quotes, or would be misread without
-// by what is no browser.
+// by what is not a browser.
 func quoteURL(url string, quote byte) string {
 	escaped := strings.ReplaceAll(url, "&", "&amp;")
 	if quote == 0 && (strings.ContainsAny(url, "?&=") || strings.HasSuffix(url, "/")) {
@@ -120,15 +125,16 @@ type anchor struct {
 	url             string
 	text            string // what is visible of it, shortened
 	optOut          string // the attribute by which it wants to be left alone
+	seen            uint   // which of optOuts it has
 	marks           []edit // that remove data-notrack
 }
 
 // readPage looks through an HTML part, in time and memory in proportion to its
 // length, whatever it holds.
-func readPage(src []byte, amp bool) page {
-	p := page{src: src, amp: amp, collecting: -1}
+func readPage(src []byte, amp bool) *page {
+	p := page{src: src, amp: amp, collecting: -1, anchors: make([]anchor, 0, bytes.Count(src, []byte("href="))+1)}
 	p.read(scanner{src: src}, false)
-	return p
+	return &p
 }
 
 // read reads the tokens of the part or of a conditional comment in it.
@@ -225,7 +231,7 @@ func conditionalComment(src []byte, start int) (scanner, bool) {
 // readAnchor reads the tag of an element that may have a link.
 func (p *page) readAnchor(t *token, svg bool) {
 	a := anchor{start: t.start, value: -1}
-	isHref, hasClicktracking := false, false
+	isHref := false
 	alt := ""
 	list := attributes{src: p.src, at: t.nameEnd}
 	for list.next() {
@@ -243,24 +249,8 @@ func (p *page) readAnchor(t *token, svg bool) {
 			if t.name == "area" && alt == "" {
 				alt = list.text()
 			}
-		case list.is("clicktracking"):
-			if !hasClicktracking && strings.EqualFold(list.text(), "off") {
-				a.optOut = `clicktracking="off"`
-			}
-			hasClicktracking = true
-		case list.is("disable-tracking"):
-			if !strings.EqualFold(list.text(), "false") {
-				a.optOut = "disable-tracking"
-			}
-		case list.is("data-pm-no-track"):
-			a.optOut = "data-pm-no-track"
-		case list.is("data-skip-click"):
-			a.optOut = "data-skip-click"
-		case list.is("data-notrack"):
-			a.optOut = "data-notrack"
-			if mark, ok := removal(&list); ok {
-				a.marks = append(a.marks, mark)
-			}
+		default:
+			a.readOptOut(&list)
 		}
 	}
 	if a.value < 0 {
@@ -270,6 +260,46 @@ func (p *page) readAnchor(t *token, svg bool) {
 	p.anchors = append(p.anchors, a)
 	if t.name != "area" {
 		p.collecting = len(p.anchors) - 1
+	}
+}
+
+// optOuts are the attributes by which a link asks not to be tracked, in the
+// templates of other products, and what stands in them; "": anything does but
+// false. The mail keeps all of them but data-notrack, which is this project's own.
+var optOuts = []struct{ name, value string }{
+	{"data-notrack", ""},
+	{"clicktracking", "off"},        // SendGrid
+	{"data-pm-no-track", ""},        // Postmark
+	{"disable-tracking", ""},        // Mailgun
+	{"data-skip-click", ""},         // Iterable
+	{"ses:no-track", ""},            // Amazon SES
+	{"data-msys-clicktrack", "0"},   // SparkPost
+	{"mc:disable-tracking", ""},     // Mailchimp, Mandrill
+	{"mautic:disable-tracking", ""}, // Mautic
+	{"data-mautic-disable-tracking", ""},
+}
+
+// readOptOut notes an attribute that opts out.
+func (a *anchor) readOptOut(list *attributes) {
+	for i, o := range optOuts {
+		if !list.is(o.name) {
+			continue
+		}
+		if mark, ok := removal(list); ok && o.name == "data-notrack" {
+			a.marks = append(a.marks, mark)
+		}
+		if a.seen&(1<<i) != 0 {
+			return // of two that are the same, browsers read the first
+		}
+		a.seen |= 1 << i
+		value := strings.TrimSpace(list.text())
+		if o.value == "" && strings.EqualFold(value, "false") || o.value != "" && !strings.EqualFold(value, o.value) {
+			return
+		}
+		a.optOut = o.name
+		if o.value != "" {
+			a.optOut += `="` + o.value + `"`
+		}
 	}
 }
 

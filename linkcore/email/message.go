@@ -36,7 +36,11 @@ func (w *Rewriter) Message(f linkcore.Fields, src []byte) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	root, walked, err := walk(src, mboxLine(src))
+	start := preamble(src)
+	if start > 0 && mboxLine(src[:start]) == 0 {
+		m.warn("a byte order mark or empty lines stand before the header, where they end it: take them away, or mail servers will show the header as text")
+	}
+	root, walked, err := walk(src, start)
 	if err != nil {
 		return Result{}, fmt.Errorf("the message can't be rewritten: %w", err)
 	}
@@ -74,24 +78,55 @@ func (w *Rewriter) Message(f linkcore.Fields, src []byte) (Result, error) {
 	return m.result(apply(nil, src, edits)), nil
 }
 
-// Rewrite rewrites a message, an HTML document or a text, and tells by the
+// Rewrite rewrites a message, an HTML document or a text, and detects by the
 // content which it is.
 //
 // It is a message if it begins with header fields, one of which belongs to
 // mails alone (such as MIME-Version, Content-Type, Message-ID or a From with an
-// address), or two of which are usual in mails (such as Subject and To). Else
-// it is HTML if it begins with a declaration or a tag of HTML, or has an end
-// tag of HTML. Else it is text.
+// address), or two of which are usual in mails (such as Subject and To); a byte
+// order mark and empty lines before them do not count. Else it is HTML if it
+// begins with a declaration or a tag of HTML, or holds a link's tag or the end of a
+// document, of which a warning tells. Else it is text. HTML with links of Markdown
+// is refused: [ErrUnclear].
 func (w *Rewriter) Rewrite(f linkcore.Fields, src []byte) (Result, error) {
-	switch {
-	case bytes.HasPrefix(src, []byte("\xFF\xFE")) || bytes.HasPrefix(src, []byte("\xFE\xFF")):
-		return Result{}, fmt.Errorf("%w: it is in UTF-16; write it in UTF-8", ErrMalformed)
-	case looksLikeMessage(src):
+	if looksLikeMessage(src) {
 		return w.Message(f, src)
-	case looksLikeHTML(src):
-		return w.HTML(f, src)
+	}
+	if err := checkText(src); err != nil {
+		return Result{}, err
+	}
+	begins, sign := looksLikeHTML(src), markup(src)
+	if begins || sign != "" {
+		if bytes.Contains(src, []byte("](http")) {
+			return Result{}, fmt.Errorf("%w: it has tags of HTML and links of Markdown", ErrUnclear)
+		}
+		r, err := w.HTML(f, src)
+		if err == nil && !begins {
+			r.Warnings = append(r.Warnings, "it begins as text and was taken for HTML, since it holds "+sign+": say which it is with --type")
+		}
+		return r, err
 	}
 	return w.Text(f, src)
+}
+
+// checkText refuses what is not text in UTF-8, where ASCII is looked for: UTF-16 and
+// what is not text at all.
+func checkText(src []byte) error {
+	switch {
+	case bytes.HasPrefix(src, []byte("\xFF\xFE")) || bytes.HasPrefix(src, []byte("\xFE\xFF")), isUTF16(src):
+		return fmt.Errorf("%w, but in UTF-16: convert it first", ErrNotText)
+	case controls(src) > 4+len(src)/32:
+		return fmt.Errorf("%w: it holds control characters, as pictures and programs do", ErrNotText)
+	}
+	return nil
+}
+
+// preamble returns the length of what stands before the header and is not part of
+// it: a byte order mark, empty lines, the line of an mbox.
+func preamble(src []byte) int {
+	rest := bytes.TrimPrefix(src, []byte("\uFEFF"))
+	rest = bytes.TrimLeft(rest, "\r\n")
+	return len(src) - len(rest) + mboxLine(rest)
 }
 
 // mboxLine returns the length of the line that an mbox has before the header.
@@ -134,6 +169,7 @@ type body struct {
 	charset  charset
 	decoded  []byte // without its transfer encoding
 	text     []byte // in UTF-8
+	page     *page  // of HTML
 }
 
 // bodies returns the parts that are rewritten, and warns of those that can't
@@ -146,6 +182,9 @@ func (m *mail) bodies(src []byte, leaves []*entity) ([]*body, error) {
 			continue
 		}
 		if !e.shown() || !e.header.blank {
+			if e.isText() && e.header.blank && e.disposition != "attachment" {
+				m.warn(fmt.Sprintf("%s %s is left alone: it is taken for a file, by its name or its disposition", e.mediaType, e.name()))
+			}
 			continue
 		}
 		b := &body{entity: e, label: e.mediaType + " " + e.name()}
@@ -184,7 +223,8 @@ func (m *mail) lookAheadAll(bodies []*body) {
 		if b.mediaType == "text/plain" {
 			m.lookAheadText(b.text, b.format)
 		} else {
-			m.lookAhead(b.text, b.role)
+			b.page = readPage(b.text, b.role == ampHTML)
+			m.lookAhead(b.page)
 		}
 	}
 }
@@ -233,7 +273,7 @@ func (m *mail) rewriteBody(src []byte, b *body) ([]edit, error) {
 	if b.mediaType == "text/plain" {
 		edits, err = m.text(b.text, b.label, b.format)
 	} else {
-		edits, err = m.html(b.text, b.label, b.role)
+		edits, err = m.html(b.page, b.label, b.role)
 	}
 	if err != nil {
 		return nil, err
@@ -262,13 +302,21 @@ func (b *body) write(src []byte, edits []edit) (changed []edit, problem string) 
 		eol = "\r\n"
 	}
 	transfer := b.transfer
-	out := transfer.splice(raw, b.decoded, edits, eol)
-	if transfer == identity && !b.binary(src) && makesLongLine(raw, edits) {
+	if transfer == identity {
+		if b.binary(src) || !makesLongLine(raw, edits) {
+			for _, e := range edits { // no URL has a line in it that delimits parts
+				changed = append(changed, edit{b.start + e.start, b.start + e.end, e.text})
+			}
+			return changed, ""
+		}
 		transfer = quotedPrintable
-		out = encodeQuotedPrintable(out, eol)
 		changed = b.declare(src, eol)
 	}
-	if reads, ok := transfer.decode(out); !ok || !bytes.Equal(reads, apply(nil, b.decoded, edits)) || b.delimits(out) {
+	out := b.transfer.splice(raw, b.decoded, edits, eol)
+	if b.transfer == identity {
+		out = encodeQuotedPrintable(out, eol)
+	}
+	if reads, ok := transfer.decode(out); !ok || !equalsApplied(reads, b.decoded, edits) || b.delimits(out) {
 		return nil, "what its encoding holds can't be changed for certain"
 	}
 	return append(changed, edit{b.start, b.end, string(out)}), ""
@@ -279,7 +327,7 @@ func (b *body) binary(src []byte) bool {
 	return f != nil && bytes.EqualFold(bytes.TrimSpace(src[f.colon+1:f.end]), []byte("binary"))
 }
 
-// makesLongLine tells whether a line that has an edit gets too long.
+// makesLongLine reports whether a line that has an edit gets too long.
 func makesLongLine(src []byte, edits []edit) bool {
 	length, lineEnd := 0, -1
 	for _, e := range edits {
@@ -299,7 +347,7 @@ func makesLongLine(src []byte, edits []edit) bool {
 	return false
 }
 
-// delimits tells whether a line of the body would be taken for a delimiter.
+// delimits reports whether a line of the body would be taken for a delimiter.
 func (b *body) delimits(out []byte) bool {
 	w := walker{opened: map[string]int{}}
 	for p := b.parent; p != nil; p = p.parent {

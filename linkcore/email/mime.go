@@ -32,7 +32,7 @@ type header struct {
 	fields     []field
 	start, end int // without the empty line that ends it
 	blank      bool
-	malformed  int // offset of a line that is no field, or -1
+	malformed  int // offset of a line that is not a field, or -1
 }
 
 func (h *header) has(name string) bool {
@@ -72,7 +72,8 @@ type entity struct {
 	parameters  map[string]string
 	disposition string
 	fileName    bool   // it has the name of a file
-	problem     string // why its content can't be told; empty if it can
+	contentID   string // with its angle brackets
+	problem     string // why its content can't be read; empty if it can
 }
 
 // name returns the part's number, as IMAP counts (RFC 3501, section 6.4.5).
@@ -103,7 +104,7 @@ type walker struct {
 	unclosed []*entity
 }
 
-// walk returns the message's own entity and all parts that are no multiparts,
+// walk returns the message's own entity and all parts that are not multiparts,
 // in their order.
 func walk(src []byte, start int) (*entity, *walker, error) {
 	w := &walker{src: src, opened: map[string]int{}}
@@ -195,7 +196,7 @@ func fieldName(line []byte) (string, bool) {
 	return canonicalName(string(name)), true
 }
 
-// delimiter tells whether a line delimits parts of an open multipart.
+// delimiter reports whether a line delimits parts of an open multipart.
 func (w *walker) delimiter(line []byte) (level int, closing, ok bool) {
 	boundary := bytes.TrimRight(line[2:], " \t\r\n")
 	if level, ok := w.opened[string(boundary)]; ok {
@@ -307,14 +308,17 @@ func (e *entity) describe(src []byte) {
 		e.mediaType = "message/rfc822"
 	}
 	if !strings.Contains(e.mediaType, "/") {
-		e.problem = "its Content-Type is no media type"
+		e.problem = "its Content-Type is not a media type"
 	}
 	var parameters map[string]string
 	if h.Has("Content-Disposition") {
 		if e.disposition, parameters, err = h.ContentDisposition(); err != nil {
 			e.disposition, parameters = parseLeniently(h.Get("Content-Disposition"))
 		}
-		e.disposition = strings.ToLower(e.disposition)
+		e.disposition = strings.ToLower(strings.Trim(e.disposition, `" `))
+	}
+	if f, _ := e.header.find(src, "Content-Id"); f != nil {
+		e.contentID = strings.TrimSpace(string(src[f.colon+1 : f.end]))
 	}
 	e.fileName = parameters["filename"] != "" || e.parameters["name"] != ""
 }
@@ -370,17 +374,28 @@ func unquote(s string) (value, rest string) {
 	return b.String(), ""
 }
 
-// shown tells whether the part's text is what the reader sees, rather than a
-// file. As in RFC 8621, section 4.1.4, a text with a file's name is one unless
-// it comes first; and what has a disposition that is not known is a file too
-// (RFC 2183, section 2.8).
+// shown reports whether the part's text is what the reader sees, rather than a file.
+// Each part of a multipart/alternative is another form of the same content, and so
+// is the root of a multipart/related within: there a file's name does not make a
+// file (RFC 2046, section 5.1.4). Elsewhere, as in RFC 8621, section 4.1.4, a text
+// with such a name is a file unless it comes first; and what has a disposition that
+// is not known is one too (RFC 2183, section 2.8).
 func (e *entity) shown() bool {
-	switch e.mediaType {
-	case "text/html", "text/plain", "text/x-amp-html":
-	default:
-		return false
-	}
-	return (e.disposition == "" || e.disposition == "inline") && (!e.fileName || e.index <= 1)
+	return e.isText() && (e.disposition == "" || e.disposition == "inline") && (!e.fileName || e.index <= 1 || e.isAlternative() || e.isRoot())
+}
+
+func (e *entity) isText() bool {
+	return e.mediaType == "text/html" || e.mediaType == "text/plain" || e.mediaType == "text/x-amp-html"
+}
+
+func (e *entity) isAlternative() bool {
+	return e.parent != nil && e.parent.mediaType == "multipart/alternative"
+}
+
+// isRoot reports whether the part is the one of a multipart/related that its start
+// parameter names (RFC 2387, section 3.2).
+func (e *entity) isRoot() bool {
+	return e.parent != nil && e.parent.mediaType == "multipart/related" && e.contentID != "" && e.contentID == e.parent.parameters["start"]
 }
 
 // encoding returns how the part's body is written.
@@ -393,7 +408,8 @@ func (e *entity) encoding(src []byte) (transferEncoding, string) {
 		return identity, ""
 	}
 	value := strings.ToLower(string(bytes.TrimSpace(src[f.colon+1 : f.end])))
-	switch value, _, _ := strings.Cut(value, ";"); strings.TrimSpace(value) {
+	plain, _, _ := strings.Cut(withoutComments(value), ";")
+	switch strings.TrimSpace(plain) {
 	case "", "7bit", "8bit", "binary":
 		return identity, ""
 	case "quoted-printable":
@@ -402,6 +418,25 @@ func (e *entity) encoding(src []byte) (transferEncoding, string) {
 		return base64Encoding, ""
 	}
 	return "", "its transfer encoding " + strconv.Quote(value) + " is not known"
+}
+
+// withoutComments takes the comments out of a field's value (RFC 5322, section
+// 3.2.2).
+func withoutComments(value string) string {
+	depth := 0
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c == '(':
+			depth++
+		case c == ')' && depth > 0:
+			depth--
+			return -1
+		}
+		if depth > 0 {
+			return -1
+		}
+		return c
+	}, value)
 }
 
 // protection returns the error for a part that signs or encrypts.
@@ -433,7 +468,9 @@ var (
 	ErrTooDeep       = errors.New("it has more than 100 multiparts within each other")
 	ErrTooManyParts  = errors.New("it has more than 10000 parts")
 	ErrHeaderTooLong = errors.New("its header is longer than 1 MiB")
-	ErrMalformed     = errors.New("it is no mail message as RFC 5322 has it")
+	ErrUnclear       = errors.New("it is not clear whether it is a message, HTML or text: say which with --type")
+	ErrNotText       = errors.New("it is not text in UTF-8")
+	ErrMalformed     = errors.New("it is not a mail message as RFC 5322 defines it")
 )
 
 func lineNumber(src []byte, at int) int {

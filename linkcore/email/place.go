@@ -40,7 +40,7 @@ func (l *place) see(src []byte, t *token, raw bool) {
 	}
 	text := src[t.start:t.end]
 	if t.start == 0 {
-		text = bytes.TrimPrefix(text, []byte("\uFEFF")) // a byte order mark is no content
+		text = bytes.TrimPrefix(text, []byte("\uFEFF")) // a byte order mark is not content
 	}
 	space := t.kind == textToken && len(bytes.TrimSpace(text)) == 0
 	l.seeTop(src, t, space)
@@ -63,14 +63,14 @@ func (l *place) see(src []byte, t *token, raw bool) {
 	}
 }
 
-// isRevealing tells whether a comment is <!--[if !mso]><!-->, behind which
+// isRevealing reports whether a comment is <!--[if !mso]><!-->, behind which
 // comes what other clients than Outlook show.
 func isRevealing(comment []byte) bool {
 	condition, rest, ok := bytes.Cut(comment, []byte(">"))
 	return ok && bytes.HasPrefix(condition, []byte("<!--[if")) && len(bytes.Trim(rest, "<!-> \t\r\n")) == 0
 }
 
-// isRevealed tells whether a comment is <!--<![endif]-->, behind which Outlook
+// isRevealed reports whether a comment is <!--<![endif]-->, behind which Outlook
 // reads again.
 func isRevealed(comment []byte) bool {
 	return bytes.HasPrefix(comment, []byte("<!--<![endif]")) || bytes.HasPrefix(comment, []byte("<![endif]"))
@@ -151,7 +151,7 @@ func (l *place) finish(src []byte) {
 
 const maxPixelURL = 8000 // bytes: no tracked link is longer
 
-// mayBeOpenLink tells whether a picture's URL is worth being verified: every
+// mayBeOpenLink reports whether a picture's URL is worth being verified: every
 // link has a token, and every token dots.
 func mayBeOpenLink(raw []byte) bool {
 	raw = bytes.TrimLeft(raw, " \t\r\n")

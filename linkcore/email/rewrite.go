@@ -1,6 +1,7 @@
 package email
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
@@ -30,7 +31,7 @@ const (
 	Off Tracking = "off"
 )
 
-// Pixel says where the picture stands that tells that a mail was opened.
+// Pixel says where the pixel stands, a picture that reports that a mail was opened.
 type Pixel string
 
 // The places of the pixel.
@@ -59,7 +60,7 @@ type Options struct {
 	// Signer makes the links.
 	Signer *linkcore.Signer
 
-	// Keys tells links that are tracked already: those that verify with a key
+	// Keys recognizes links that are tracked already: those that verify with a key
 	// of this ring, whatever their host. The signers' keys are in it.
 	Keys *linkcore.KeyRing
 
@@ -268,7 +269,10 @@ func (w *Rewriter) HTML(f linkcore.Fields, src []byte) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	edits, err := m.html(src, "html", lastHTML)
+	if err := checkText(src); err != nil {
+		return Result{}, err
+	}
+	edits, err := m.html(readPage(src, false), "html", lastHTML)
 	if err != nil {
 		return Result{}, err
 	}
@@ -279,7 +283,7 @@ func (w *Rewriter) HTML(f linkcore.Fields, src []byte) (Result, error) {
 // warnOfNoHeader warns of what only a whole message has a place for.
 func (m *mail) warnOfNoHeader() {
 	if m.w.o.ListUnsubscribe {
-		m.warn("List-Unsubscribe is left out: it is a header field, and this is no whole message")
+		m.warn("List-Unsubscribe is left out: it is a header field, and this is not a whole message")
 	}
 }
 
@@ -287,7 +291,7 @@ func (m *mail) warnOfNoHeader() {
 type mail struct {
 	w        *Rewriter
 	fields   linkcore.Fields // as signed, but for the link
-	random   string          // tells this mail's links from those of all others
+	random   string          // distinguishes this mail's links from all others
 	report   Result
 	findings earlier
 	optOuts  map[string]string // by URL, what an HTML part opts out with
@@ -340,7 +344,7 @@ func (m *mail) warnOfSigner(t linkcore.Tracked) {
 // mounted under.
 const deepestMount = 4
 
-// verify tells whether a URL is a tracked link of the key ring, whatever its
+// verify reports whether a URL is a tracked link of the key ring, whatever its
 // host, and also below a path that an endpoint is mounted under.
 func (w *Rewriter) verify(url string) (linkcore.Link, bool) {
 	if !isHTTP(schemeOf(url)) {
@@ -455,11 +459,17 @@ func (m *mail) destination(f *found, l *Link) (destination, reason string, err e
 	if url == "" {
 		return "", "it is empty", nil
 	}
+	if noTrack(url) >= 0 {
+		return "", "it opts out with " + noTrackMark, nil
+	}
 	if reason := m.unsubscribes(f.base, url); reason != "" {
 		return "", reason, nil
 	}
 	if p := placeholder(url); p != "" && !o.Placeholders {
 		return "", "it holds the placeholder " + p, nil
+	}
+	if reason := unfinished(url); reason != "" && !o.Placeholders {
+		return "", reason, nil
 	}
 	if f.problem != "" {
 		return "", f.problem, nil
@@ -519,6 +529,10 @@ func (m *mail) destination(f *found, l *Link) (destination, reason string, err e
 	}
 	if reason != "" {
 		return "", reason, nil
+	}
+	if signature := signedBy(destination); signature != "" && len(o.UTM) > 0 {
+		l.Warnings = append(l.Warnings, "no parameter was added: it is signed, by its parameter "+signature+", and would not work any more")
+		return destination, "", nil
 	}
 	return addParameters(destination, o.UTM), "", nil
 }
@@ -592,7 +606,7 @@ func (m *mail) linkID(position int, destination string) string {
 	return linkcore.AnonymousPrefix + id + base64.RawURLEncoding.EncodeToString(sum[:8])
 }
 
-// isLinkID tells whether a link was named by linkID.
+// isLinkID reports whether a link was named by linkID.
 func isLinkID(id string) bool {
 	id = strings.TrimPrefix(id, linkcore.AnonymousPrefix)
 	digits, random, ok := strings.Cut(id, "-")
@@ -612,6 +626,20 @@ func isLinkID(id string) bool {
 type edit struct {
 	start, end int
 	text       string
+}
+
+// equalsApplied reports whether b is src with its edits.
+func equalsApplied(b, src []byte, edits []edit) bool {
+	at := 0
+	for _, e := range edits {
+		kept := src[at:e.start]
+		if !bytes.HasPrefix(b, kept) || len(b) < len(kept)+len(e.text) || string(b[len(kept):len(kept)+len(e.text)]) != e.text {
+			return false
+		}
+		b = b[len(kept)+len(e.text):]
+		at = e.end
+	}
+	return bytes.Equal(b, src[at:])
 }
 
 // apply appends src with its edits to dst.

@@ -143,17 +143,43 @@ func oneTime(destination string) string {
 	return ""
 }
 
-func isOneTimeParameter(name, value string) bool {
-	const longest = 40
-	if len(name) > longest || len(value) < 6 && !strings.EqualFold(name, "action") {
-		return false
+// signatures are parameters that hold a signature of the whole URL, which another
+// parameter breaks. Names as in oneTimeParameters.
+var signatures = setOf(`
+	xamzsignature xgoogsignature xosssignature xcossignature qsignature xobssignature
+	signature sig sign hmac hash digest mac checksum urlsignature xsignature authsignature sdsignature
+	hdnts hdnea verify policy keypairid xamzsecuritytoken googleaccessid`)
+
+// signedBy returns the parameter by which a destination looks signed, or "": one of
+// signatures that has a value.
+func signedBy(destination string) string {
+	rest, _, _ := strings.Cut(destination, "#")
+	_, query, _ := strings.Cut(rest, "?")
+	for parameter := range strings.FieldsFuncSeq(query, func(c rune) bool { return c == '&' || c == ';' }) {
+		name, value, _ := strings.Cut(parameter, "=")
+		if plain := plainName(unescape(name)); len(value) >= 3 && signatures[plain] {
+			return shorten(name, 40)
+		}
 	}
-	plain := strings.Map(func(c rune) rune {
+	return ""
+}
+
+// plainName returns a parameter's name without - and _, in lower case.
+func plainName(name string) string {
+	return strings.Map(func(c rune) rune {
 		if c == '-' || c == '_' {
 			return -1
 		}
 		return unicode.ToLower(c)
 	}, name)
+}
+
+func isOneTimeParameter(name, value string) bool {
+	const longest = 40
+	if len(name) > longest || len(value) < 6 && !strings.EqualFold(name, "action") {
+		return false
+	}
+	plain := plainName(name)
 	if plain == "action" { // WordPress: wp-login.php?action=rp&key=…
 		return value == "rp" || value == "resetpass"
 	}
@@ -186,7 +212,7 @@ var (
 		invite invitation invitations invites login signin auth authenticate optin doubleoptin otp`)
 )
 
-// isSecret tells whether a path segment looks like a random secret rather than
+// isSecret reports whether a path segment looks like a random secret rather than
 // like words.
 func isSecret(segment string) bool {
 	const shortest = 16

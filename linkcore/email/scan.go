@@ -242,7 +242,7 @@ func rawTextEnd(src []byte, i int, name string) int {
 	return len(src)
 }
 
-// isTagOf tells whether what follows a < is the name of an element, in any
+// isTagOf reports whether what follows a < is the name of an element, in any
 // case, and ends there.
 func isTagOf(src []byte, slash, name string) bool {
 	n := len(slash) + len(name)
@@ -330,7 +330,7 @@ func (a *attributes) next() bool {
 	return i < len(src)
 }
 
-// is tells whether the attribute has this name, which is in lower case.
+// is reports whether the attribute has this name, which is in lower case.
 func (a *attributes) is(name string) bool {
 	if a.nameEnd-a.name != len(name) {
 		return false

@@ -166,7 +166,7 @@ func FuzzHTML(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		edits, err := m.html(src, "html", lastHTML)
+		edits, err := m.html(readPage(src, false), "html", lastHTML)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package email
 
 import (
 	"bytes"
+	"cmp"
 	"iter"
 	"sort"
 	"strings"
@@ -22,15 +23,13 @@ const (
 	// maxTextURL bounds how far the end of a URL in angle brackets is looked
 	// for; a longer one makes no tracked link anyhow.
 	maxTextURL = 8000
-
-	// maxPlaceholder bounds how far the end of a template placeholder is
-	// looked for.
-	maxPlaceholder = 256
 )
 
 const (
 	problemNoEnd  = "the text goes on without a space, so where the URL ends is a guess: put a space after it, or angle brackets around it"
 	problemBroken = "the URL is broken over several lines"
+	problemStops  = "it stops at a character that no URL holds, which may begin a placeholder: put a space before that, or angle brackets around the URL"
+	problemAfter  = "it directly follows / or @, so it may be a part of something else: put a space before it"
 	problemLine   = "the tracked link would make the line longer than 998 bytes: break the line before or after the URL"
 )
 
@@ -75,7 +74,7 @@ func findURLs(src []byte) iter.Seq[textURL] {
 }
 
 // urlAt looks at the URL whose :// is at colon. If it is none that can be
-// tracked, the result says only where it ends: a URL within another is no link
+// tracked, the result says only where it ends: a URL within another is not a link
 // of its own.
 func urlAt(src []byte, colon int) (textURL, bool) {
 	start := colon
@@ -87,9 +86,9 @@ func urlAt(src []byte, colon int) (textURL, bool) {
 		return textURL{}, false
 	}
 	scheme := string(src[start:colon])
-	if !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") || start > 0 && (src[start-1] == '/' || src[start-1] == '@') {
+	if !isHTTP(strings.TrimSuffix(strings.ToLower(scheme), noTrackMark)) || start > 0 && (src[start-1] == '/' || src[start-1] == '@') {
 		end, _ := urlEnd(src, start, authority, true)
-		return textURL{end: end}, false
+		return textURL{start, end, string(src[start:end]), problemAfter}, hasScheme(src[start:]) && end > authority
 	}
 	if u, ok := bracketedURL(src, start, authority); ok {
 		return u, true
@@ -210,6 +209,11 @@ scan:
 	for i < len(src) {
 		c := src[i]
 		if c >= utf8.RuneSelf {
+			if n := placeholderLength(src[i:]); n > 0 {
+				i += n
+				kept = i
+				continue
+			}
 			r, size := utf8.DecodeRune(src[i:])
 			ends, doubt := endsURL(r, src[i+size:])
 			if ends {
@@ -225,10 +229,22 @@ scan:
 			i += size
 			continue
 		}
+		if strings.IndexByte("([{*<%$#@", c) >= 0 {
+			if n := placeholderLength(src[i:]); n > 0 {
+				i += n
+				kept = i
+				continue
+			}
+		}
 		switch c {
 		case '/', '?', '#':
 			inAuthority = false
-		case '"', '<', '>', '`', '\\':
+		case '"', '>', '`':
+			break scan
+		case '<', '\\':
+			if mayGoOn(src[i:]) {
+				problem = problemStops
+			}
 			break scan
 		case '\'':
 			if before == '\'' {
@@ -238,15 +254,7 @@ scan:
 			if hasScheme(src[i+1:]) {
 				break scan
 			}
-		case '(', '[', '{', '*':
-			if n := placeholderLength(src[i:]); n > 0 {
-				i += n
-				kept = i
-				continue
-			}
-			if c == '*' {
-				break
-			}
+		case '(', '[', '{':
 			if inAuthority && c == '[' && i == from {
 				if n := bytes.IndexByte(src[i:min(len(src), i+64)], ']'); n > 0 {
 					i += n + 1
@@ -279,6 +287,16 @@ scan:
 		end = max(kept, opened[0])
 	}
 	return trimURL(src, kept, end, before), problem
+}
+
+// mayGoOn reports whether a URL may go on with s, which begins with < or a backslash,
+// for who wrote it: neither markup nor another address begins there.
+func mayGoOn(s []byte) bool {
+	if s[0] == '\\' {
+		return len(s) > 1 && (isAlphanumeric(s[1]) || s[1] == '\\')
+	}
+	s = s[1:]
+	return len(s) > 0 && isLetter(s[0]) && !htmlTags[tagName(s)] && !hasScheme(s) && !bytes.HasPrefix(bytes.ToLower(s[:min(len(s), 7)]), []byte("mailto:"))
 }
 
 // trimURL takes off what belongs to the sentence.
@@ -317,14 +335,14 @@ func opening(closing byte) byte {
 	return '{'
 }
 
-// endsURL tells whether a character outside ASCII ends a URL, and whether that
+// endsURL reports whether a character outside ASCII ends a URL, and whether that
 // is in doubt given what follows: languages that are written without spaces
 // leave none after a URL either, and clients differ about symbols.
 func endsURL(r rune, after []byte) (ends, doubt bool) {
 	wide := r >= 0x2E80 && r <= 0xD7FF || r >= 0xF900 && r <= 0xFAFF || r >= 0xFE30 && r <= 0xFE4F || r >= 0xFF00 && r <= 0xFFEF || r >= 0x20000
 	switch {
 	case r == utf8.RuneError:
-		return false, false // bytes that are no UTF-8 make no destination either
+		return false, false // bytes that are not UTF-8 make no destination either
 	case unicode.IsPunct(r):
 		next, _ := utf8.DecodeRune(after)
 		return true, !wide && !unicode.In(r, unicode.Ps, unicode.Pe, unicode.Pi) && (unicode.IsLetter(next) || unicode.IsDigit(next))
@@ -334,37 +352,6 @@ func endsURL(r rune, after []byte) (ends, doubt bool) {
 		return false, true
 	}
 	return false, !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r)
-}
-
-// placeholderLength returns the length of the template placeholder that s
-// begins with, if it is one that may hold spaces: {{…}}, {%…%}, *|…|*, [[…]].
-func placeholderLength(s []byte) int {
-	if len(s) < 2 {
-		return 0
-	}
-	var closing string
-	switch string(s[:2]) {
-	case "{{":
-		closing = "}}"
-	case "{%":
-		closing = "%}"
-	case "*|":
-		closing = "|*"
-	case "[[":
-		closing = "]]"
-	default:
-		return 0
-	}
-	s = s[:min(len(s), maxPlaceholder)]
-	n := bytes.Index(s[2:], []byte(closing))
-	if n < 0 || bytes.IndexByte(s[:n+2], '\n') >= 0 {
-		return 0
-	}
-	n += len(closing) + 2
-	if closing == "}}" && n < len(s) && s[n] == '}' {
-		n++ // {{{…}}}
-	}
-	return n
 }
 
 func hasScheme(s []byte) bool {
@@ -414,7 +401,7 @@ func (w *Rewriter) Text(f linkcore.Fields, src []byte) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := checkInlinePGP(src); err != nil {
+	if err := cmp.Or(checkText(src), checkInlinePGP(src)); err != nil {
 		return Result{}, err
 	}
 	format := textFormat{bounded: true}
@@ -448,6 +435,9 @@ func (m *mail) text(src []byte, part string, format textFormat) ([]edit, error) 
 		tracked, err := m.judge(found{part: part, line: line, url: u.url, plain: true, problem: u.problem})
 		if err != nil {
 			return nil, err
+		}
+		if i := noTrack(u.url); i >= 0 && m.w.o.Tracking != Off {
+			edits = append(edits, edit{joined.source(u.start + i), joined.source(u.start+i+len(noTrackMark)-1) + 1, ""})
 		}
 		if tracked == "" {
 			continue

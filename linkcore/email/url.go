@@ -1,6 +1,7 @@
 package email
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -30,40 +31,6 @@ func stripURL(s string) string {
 	}, s)
 }
 
-// placeholders are how templates mark what is filled in later: Handlebars,
-// Liquid and Jinja; Liquid's and Jinja's statements; Mailchimp; TYPO3 and
-// others; Salesforce. The first two can't stand in a URL for another reason,
-// and an attribute that ends at a quote within one has its beginning only.
-var placeholders = []struct {
-	open, close string
-	both        bool
-}{
-	{"{{", "}}", false},
-	{"{%", "%}", false},
-	{"*|", "|*", true},
-	{"[[", "]]", true},
-	{"%%", "%%", true},
-}
-
-// placeholder returns a placeholder that the URL holds, shortened, or "".
-func placeholder(url string) string {
-	for _, p := range placeholders {
-		i := strings.Index(url, p.open)
-		if i < 0 {
-			continue
-		}
-		rest := url[i+len(p.open):]
-		n := strings.Index(rest, p.close)
-		switch {
-		case n >= 0:
-			return shorten(url[i:i+len(p.open)+n+len(p.close)], 40)
-		case !p.both:
-			return shorten(url[i:], 40)
-		}
-	}
-	return ""
-}
-
 // schemeOf returns a URL's scheme, without the colon, or "" if it has none.
 func schemeOf(url string) string {
 	for i := 0; i < len(url); i++ {
@@ -77,6 +44,20 @@ func schemeOf(url string) string {
 		}
 	}
 	return ""
+}
+
+// noTrackMark in the scheme, https+notrack://, opts out where no attribute can, as in
+// Postal. It is taken out of the mail.
+const noTrackMark = "+notrack"
+
+// noTrack returns where a URL has that mark, or -1.
+func noTrack(url string) int {
+	url = url[:min(len(url), 64)]
+	i := strings.Index(url, "://")
+	if i < len(noTrackMark) || !strings.EqualFold(url[i-len(noTrackMark):i], noTrackMark) || !isHTTP(strings.TrimLeft(url[:i-len(noTrackMark)], " \t\r\n")) {
+		return -1
+	}
+	return i - len(noTrackMark)
 }
 
 func isHTTP(scheme string) bool {
@@ -249,7 +230,7 @@ func addParameters(url string, parameters []Parameter) string {
 	return b.String()
 }
 
-// hasParameter tells whether a query string has a parameter of this name, in
+// hasParameter reports whether a query string has a parameter of this name, in
 // any case, also where it was joined with ; as was once usual.
 func hasParameter(query, name string) bool {
 	for query != "" {
@@ -273,16 +254,15 @@ func unescape(s string) string {
 		return s
 	}
 	var b strings.Builder
+	b.Grow(len(s))
 	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) {
-			var c byte
-			if n, err := fmt.Sscanf(s[i+1:i+3], "%02x", &c); n == 1 && err == nil {
-				b.WriteByte(c)
-				i += 2
-				continue
-			}
+		if isEscape(s[i:]) {
+			c, _ := hex.DecodeString(s[i+1 : i+3])
+			b.Write(c)
+			i += 2
+		} else {
+			b.WriteByte(s[i])
 		}
-		b.WriteByte(s[i])
 	}
 	return b.String()
 }
@@ -313,7 +293,7 @@ func newHosts(option string, patterns []string) (hosts, error) {
 			ascii, err = linkcore.NormalizeHost(ascii)
 		}
 		if err != nil {
-			return h, fmt.Errorf("%s: %q is no host: write example.com, or *.example.com for every host below it", option, pattern)
+			return h, fmt.Errorf("%s: %q is not a host: write example.com, or *.example.com for every host below it", option, pattern)
 		}
 		if below {
 			h.below[ascii] = true
@@ -331,7 +311,7 @@ func (h *hosts) match(host string) bool {
 	return h.exact[host] || len(h.below) > 0 && isBelow(host, h.below)
 }
 
-// isBelow tells whether host is below one of the set.
+// isBelow reports whether host is below one of the set.
 func isBelow(host string, set map[string]bool) bool {
 	for {
 		_, parent, ok := strings.Cut(host, ".")
@@ -365,7 +345,7 @@ func newPatterns(option string, written []string) ([]pattern, error) {
 	var all []pattern
 	for _, s := range written {
 		if !strings.HasPrefix(s, "*") && !isHTTP(schemeOf(s)) {
-			return nil, fmt.Errorf("%s: %q is no pattern of a whole URL: begin it with https:// or *", option, s)
+			return nil, fmt.Errorf("%s: %q is not a pattern of a whole URL: begin it with https:// or *", option, s)
 		}
 		all = append(all, pattern{s, strings.Split(lowerAuthority(s), "*")})
 	}

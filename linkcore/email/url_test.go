@@ -127,7 +127,7 @@ func TestShorteners(t *testing.T) {
 	}
 	for host := range shorteners {
 		if hostOf("https://"+host+"/") != host {
-			t.Errorf("%s is no host as destinations have them", host)
+			t.Errorf("%s is not a host as destinations have them", host)
 		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 // Config is the endpoint's configuration; CONFIG.md says what each variable
 // means.
 type Config struct {
-	Port int // 0: one that is free, told in the log
+	Port int // 0: a free one, reported in the log
 
 	Keys      string // LINK_KEYS, a directory
 	Blocklist string // as OpenSource takes it, or "none"
@@ -114,7 +114,7 @@ func localAddress(r *environment.Reader, variable string) netip.AddrPort {
 	address, err := netip.ParseAddrPort(strings.Replace(value, "localhost:", "127.0.0.1:", 1))
 	ip := address.Addr().Unmap()
 	if err != nil || !ip.IsLoopback() && !ip.IsPrivate() && !ip.IsLinkLocalUnicast() && !sharedSpace.Contains(ip) {
-		r.Refuse(variable, "%q is no local address and port, such as 127.0.0.1:9090 or the container's own 10.0.0.7:9090", value)
+		r.Refuse(variable, "%q is not a local address and port, such as 127.0.0.1:9090 or the container's own 10.0.0.7:9090", value)
 	}
 	return address
 }
@@ -158,7 +158,7 @@ func readNetworks(path string) ([]netip.Prefix, error) {
 		}
 		network, err := netip.ParsePrefix(string(text))
 		if err != nil {
-			return nil, fmt.Errorf("%s line %d: %q is no network", path, line.Number, text)
+			return nil, fmt.Errorf("%s line %d: %q is not a network", path, line.Number, text)
 		}
 		networks = append(networks, network.Masked())
 	}

@@ -176,3 +176,24 @@ func TestParseConfig(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// CONFIG.md has a row of every variable.
+func TestVariablesAreDocumented(t *testing.T) {
+	document, err := os.ReadFile("CONFIG.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := map[string]bool{}
+	ParseConfig(func(name string) string {
+		asked[name] = true
+		return ""
+	})
+	if len(asked) < 20 {
+		t.Fatalf("only %d variables are read", len(asked))
+	}
+	for name := range asked {
+		if name != "K_SERVICE" && !strings.Contains(string(document), "\n| `"+name+"` | ") {
+			t.Errorf("%s has no row", name)
+		}
+	}
+}

@@ -164,17 +164,24 @@ func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err erro
 	return e, nil
 }
 
-// ready returns what /-/ready asks: the keys are loaded by then, so only the
-// first load of the blocklist is awaited, and that not for ever.
+// ready returns what /-/ready asks: the keys are loaded by then, so only a whole
+// copy of the blocklist is awaited, and that not for ever.
 func (e *Endpoint) ready(wait time.Duration) func() bool {
 	start := time.Now()
+	warn := sync.OnceFunc(func() {
+		e.Log.Warn("ready before the blocklist is loaded: clicks ask it for the rules of their link", "documents", e.rules.Stats().Documents)
+	})
 	return func() bool {
 		select {
 		case <-e.rules.Ready():
 			return true
 		default:
-			return time.Since(start) >= wait
 		}
+		if time.Since(start) < wait {
+			return false
+		}
+		warn()
+		return true
 	}
 }
 

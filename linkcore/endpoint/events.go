@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -28,9 +29,7 @@ type SinkOptions struct {
 // It makes no call to Pub/Sub: whether a topic exists is found out by the first
 // event.
 func OpenSink(ctx context.Context, url string, o SinkOptions) (event.Sink, error) {
-	if o.Timeout == 0 {
-		o.Timeout = 5 * time.Second
-	}
+	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
 	if o.Stdout == nil {
 		o.Stdout = os.Stdout
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,8 @@ import (
 	// The program below imports it, which is not seen from here otherwise.
 	_ "github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
 
+	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/testsize"
 )
 
@@ -100,6 +103,12 @@ func loadVectors(t *testing.T) (v vectors) {
 // startFunction starts the function as the platform does, with the vectors' keys.
 func startFunction(t *testing.T, v vectors, environment ...string) *function {
 	t.Helper()
+	return startFunctionWith(t, v, 1024, environment...)
+}
+
+// startFunctionWith starts it with so many file descriptors.
+func startFunctionWith(t *testing.T, v vectors, descriptors int, environment ...string) *function {
+	t.Helper()
 	testsize.Medium(t)
 	binary, err := buildFunction()
 	if err != nil {
@@ -115,7 +124,7 @@ func startFunction(t *testing.T, v vectors, environment ...string) *function {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &function{Cmd: exec.Command(binary), address: listener.Addr().String()}
+	f := &function{Cmd: exec.Command("/bin/sh", "-c", fmt.Sprintf("ulimit -n %d && exec %s", descriptors, binary)), address: listener.Addr().String()}
 	_, port, _ := net.SplitHostPort(f.address)
 	listener.Close()
 	f.Env = append(os.Environ(), "PORT="+port, "FUNCTION_TARGET=Redirect", "LINK_KEYS="+keys, "BLOCKLIST=none")
@@ -223,6 +232,145 @@ func TestVectorsThroughTheFunction(t *testing.T) {
 	if lines := countLines(t, clicks); lines != events {
 		t.Errorf("%d events for %d clicks and opens", lines, events)
 	}
+}
+
+// The function has the server's limits: whoever opens more connections than it may
+// have, and keeps them, keeps nobody else out; and the log says what to do.
+func TestFunctionWithoutDescriptors(t *testing.T) {
+	v := loadVectors(t)
+	f := startFunctionWith(t, v, 100, "CLICKS=stdout")
+	for i := range 130 {
+		if response := dial(t, f.address).get(t, "x", "/nothing"); response.StatusCode != http.StatusNotFound {
+			t.Fatalf("connection %d: %s", i, response.Status)
+		}
+	}
+	if response := dial(t, f.address).get(t, v.Valid[0].Host, v.Valid[0].Target); response.StatusCode != http.StatusFound {
+		t.Errorf("a click gets %s", response.Status)
+	}
+	stop(t, f)
+	if !strings.Contains(f.stdout.String(), "LimitNOFILE") {
+		t.Error("the log does not say what to do")
+	}
+}
+
+// Destinations that a decoder harms: those that are lost, when a gateway decodes a
+// link once too often, are the same few through both programs: a fragment, which is
+// the browser's own once it is decoded, and a dot segment, which browsers resolve.
+func TestDecodedOnceTooOften(t *testing.T) {
+	awkward := []string{
+		"https://example.com/a%20b", "https://example.com/a%20b?x=1", "https://example.com/a%20b?x=%26y", "https://example.com/a?x=%26y",
+		"https://example.com/a?x=%2By+z", "https://example.com/a?x=%3Dy&z=%2525", "https://example.com/?x=%23y", "https://example.com/a#b%20c",
+		"https://en.wikipedia.org/wiki/Foo_(bar)", "https://en.wikipedia.org/wiki/Foo_(bar)?q=%20", "https://example.com/a'b?x=%26",
+		"https://example.com/?q='it'&r=%26", "https://example.com/caf%C3%A9", "https://example.com/caf%C3%A9?q=%C3%BC%26", "https://example.com/café?q=ü",
+		"https://example.com/x?redirect=https%3A%2F%2Fshop.example%2Fp%3Fa%3D1", "https://example.com/x?redirect=https://shop.example/p?a=1",
+		"https://example.com/100%25?q=1", "https://example.com/?off=50%25&x=%26", "https://example.com/a|b", "https://example.com/a|b?r=%26", "https://example.com/?a|b",
+		"https://example.com/a^b{c}?x=1", "https://example.com/a^b{c}?x=%20", "https://example.com/[x]", "https://example.com/a%2Fb", "https://example.com/a//b",
+		"https://example.com/a/./b?x=1", "https://example.com/a!$&'()*+,;=:@b", "https://example.com/a!$&'()*+,;=:@b?x=%26", "https://example.com/p%3Fq",
+		"https://example.com/p%23q?x=1", "https://example.com/%7Euser/?x=%7E", "https://shop.example/s%C3%BC%C3%9F?utm_campaign=Fr%C3%BChling%202026", "https://example.com/?x=%0D%0Ay",
+	}
+	if len(awkward) != 35 {
+		t.Fatalf("%d destinations", len(awkward))
+	}
+	v := loadVectors(t)
+	f := startFunction(t, v, "CLICKS=stdout")
+	keys := t.TempDir()
+	if err := os.WriteFile(filepath.Join(keys, "1"), []byte(v.Keys["1"]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := endpoint.ParseConfig(func(name string) string {
+		return map[string]string{"LINK_KEYS": keys, "BLOCKLIST": "none", "CLICKS": "stdout", "PORT": "0"}[name]
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := endpoint.New(t.Context(), c, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := c.Listen("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := e.Server(c)
+	go server.Serve(listener)
+	defer e.Stop(server.Shutdown)
+	ring, err := linkcore.OpenKeyRing(keys, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ring.Signer("https://links.example.com", "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	programs := []struct{ name, address string }{{"server", listener.Addr().String()}, {"function", f.address}}
+	for form, want := range map[linkcore.Form]int{linkcore.PathForm: 2, linkcore.QueryForm: 1} {
+		for _, program := range programs {
+			lost := 0
+			for _, d := range awkward {
+				tracked, err := signer.Sign(linkcore.Fields{}, d, linkcore.Options{Form: form})
+				if err != nil {
+					t.Fatal(err)
+				}
+				signed, err := linkcore.NormalizeDestination(d)
+				if err != nil {
+					t.Fatal(err)
+				}
+				target := asBrowserAsks(decodeOnce(strings.TrimPrefix(tracked.URL, "https://links.example.com")))
+				response := dial(t, program.address).get(t, "links.example.com", target)
+				switch location := response.Header.Get("Location"); {
+				case location == signed:
+				case location != "":
+					t.Errorf("%s: %s leads to %s", program.name, signed, location)
+				default:
+					t.Logf("%s, form %v: %s is lost", program.name, form, d)
+					lost++
+				}
+			}
+			if lost != want {
+				t.Errorf("%s, form %v: %d of 35 are lost, want %d", program.name, form, lost, want)
+			}
+		}
+	}
+}
+
+// decodeOnce decodes every percent escape.
+func decodeOnce(s string) string {
+	return regexp.MustCompile(`%[0-9A-Fa-f]{2}`).ReplaceAllStringFunc(s, func(escape string) string {
+		decoded, _ := url.PathUnescape(escape)
+		return decoded
+	})
+}
+
+// asBrowserAsks returns the request target of a URL, whose origin is left out, as
+// the URL standard's parser writes it.
+func asBrowserAsks(s string) string {
+	s = strings.NewReplacer("\r", "", "\n", "", "\t", "").Replace(s)
+	s, _, _ = strings.Cut(s, "#")
+	path, query, asked := strings.Cut(s, "?")
+	escape := func(s, more string) string {
+		var b strings.Builder
+		for _, c := range []byte(s) {
+			if c <= ' ' || c >= 0x7F || strings.IndexByte(more, c) >= 0 {
+				fmt.Fprintf(&b, "%%%02X", c)
+			} else {
+				b.WriteByte(c)
+			}
+		}
+		return b.String()
+	}
+	var segments []string
+	for _, segment := range strings.Split(path, "/") {
+		if segment == ".." && len(segments) > 1 {
+			segments = segments[:len(segments)-1]
+		} else if segment != "." {
+			segments = append(segments, segment)
+		}
+	}
+	target := escape(strings.Join(segments, "/"), "\"<>`^{}")
+	if asked {
+		target += "?" + escape(query, "\"<>'")
+	}
+	return target
 }
 
 // stop sends SIGTERM and waits for exit code 0.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"example.com/linktracker/linkcore"
 )
@@ -93,7 +94,7 @@ func TestMetrics(t *testing.T) {
 	e.stats.write(e) // counts anew, the page does not
 	page := getMetrics(t, e)
 
-	var parser expfmt.TextParser
+	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(page))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, page)

@@ -88,6 +88,8 @@ var measures = []measure{
 		histogram: func(c *counts) redirect.Histogram { return c.answers.FirstByte }},
 	{name: "rules", help: "Rules in the copy of the blocklist.",
 		state: func(c *counts) (int64, bool) { return int64(c.rules.Rules), true }},
+	{name: "loading", help: "Documents of the blocklist that have arrived while the first load lasts.",
+		state: func(c *counts) (int64, bool) { return int64(c.rules.Documents), c.rules.Loading }},
 	{name: "skipped", help: "Documents of the blocklist that are not followed, as they cannot be understood.",
 		state: func(c *counts) (int64, bool) { return int64(c.rules.Skipped), true }},
 	{name: "blocklist_age_seconds", help: "Seconds since the copy of the blocklist was last refreshed.",

@@ -67,7 +67,7 @@ func (r *Reader) Required(variable, accepted string) string {
 	return value
 }
 
-// Int returns a whole number from least to most; [math.MaxInt] is no bound.
+// Int returns a whole number from least to most; [math.MaxInt] is not a bound.
 func (r *Reader) Int(variable string, byDefault, least, most int) int {
 	return parse(r, variable, byDefault, strconv.Atoi, func(n int) (string, bool) {
 		if most == math.MaxInt {
@@ -85,7 +85,7 @@ func (r *Reader) Float(variable string, byDefault, least float64) float64 {
 	})
 }
 
-// Duration returns a time from least to most; [math.MaxInt64] is no bound.
+// Duration returns a time from least to most; [math.MaxInt64] is not a bound.
 func (r *Reader) Duration(variable string, byDefault, least, most time.Duration) time.Duration {
 	return parse(r, variable, byDefault, time.ParseDuration, func(d time.Duration) (string, bool) {
 		if most == math.MaxInt64 {
@@ -95,8 +95,8 @@ func (r *Reader) Duration(variable string, byDefault, least, most time.Duration)
 	})
 }
 
-// parse returns a variable's value, if fits accepts it. What fits says of the
-// values it accepts follows "is no".
+// parse returns a variable's value, if fits accepts it. What fits returns for the
+// values it accepts follows "is not a".
 func parse[T any](r *Reader, variable string, byDefault T, parse func(string) (T, error), fits func(T) (accepted string, ok bool)) T {
 	text := r.getenv(variable)
 	if text == "" {
@@ -104,7 +104,7 @@ func parse[T any](r *Reader, variable string, byDefault T, parse func(string) (T
 	}
 	value, err := parse(text)
 	if accepted, ok := fits(value); err != nil || !ok {
-		r.Refuse(variable, "%q is no %s", text, accepted)
+		r.Refuse(variable, "%q is not a %s", text, accepted)
 	}
 	return value
 }
@@ -142,7 +142,7 @@ func (r *Reader) List(variable string) []string {
 func (r *Reader) Header(variable string) string {
 	value := r.getenv(variable)
 	if value != "" && !httpguts.ValidHeaderFieldName(value) {
-		r.Refuse(variable, "%q is no name of a request header, such as X-Client-Region", value)
+		r.Refuse(variable, "%q is not the name of a request header, such as X-Client-Region", value)
 	}
 	return value
 }
@@ -155,7 +155,7 @@ func (r *Reader) URL(variable string) string {
 		return ""
 	}
 	if _, err := linkcore.ParseDestination(value); err != nil {
-		r.Refuse(variable, "%q is no absolute http or https URL: %v", value, err)
+		r.Refuse(variable, "%q is not an absolute http or https URL: %v", value, err)
 	}
 	return value
 }

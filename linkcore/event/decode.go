@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-var errNotEvent = errors.New("this is no event: it needs event_id, event_type and occurred_at")
+var errNotEvent = errors.New("this is not an event: it needs event_id, event_type and occurred_at")
 
 // UnmarshalJSON reads the object that [Event.AppendJSON] writes. Members and
 // signals that are not known are passed over, since later versions add some; a
@@ -18,7 +18,7 @@ var errNotEvent = errors.New("this is no event: it needs event_id, event_type an
 // should pass on the bytes: what is not known is not written again.
 func (e *Event) UnmarshalJSON(data []byte) error {
 	if !json.Valid(data) {
-		return errors.New("this is no event: it is not JSON")
+		return errors.New("this is not an event: it is not JSON")
 	}
 	v := values{data: data}
 	if v.next() != '{' {
@@ -94,7 +94,7 @@ func setTime(to *time.Time, value []byte) error {
 	}
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil || !strings.HasSuffix(s, "Z") {
-		return fmt.Errorf("%.64q is no time as RFC 3339 writes it, in UTC", s)
+		return fmt.Errorf("%.64q is not a time as RFC 3339 writes it, in UTC", s)
 	}
 	*to = t
 	return nil

@@ -25,13 +25,13 @@ const (
 // Types returns all types, in the order of EVENTS.md.
 func Types() []Type { return []Type{Click, Open, Unsubscribe, Blocked, Verdict} }
 
-// An Event is what is told of one request, or, of the type [Verdict], of another
+// An Event is the record of one request, or, of the type [Verdict], of another
 // event; EVENTS.md says what each field means. Empty fields are left out. It is
 // not changed once it is made.
 type Event struct {
 	ID             string // UUID version 7
 	Type           Type
-	OccurredAt     time.Time // told in microseconds
+	OccurredAt     time.Time // written in microseconds
 	KeyID          string
 	Host           string
 	Customer       string
@@ -58,7 +58,7 @@ type Event struct {
 	Automation     Automation
 	Signals        Signals
 	About          string // of a verdict: the ID of the event that it speaks of
-	RulesUnknown   bool   // the request was answered without the rules, which had not been read
+	RulesUnknown   bool   // the request was answered before all of its rules were known
 	Proxy          string // of an open: the mail provider whose picture proxy made the request
 
 	// Origin is the same for events of one link that was requested from one
@@ -379,10 +379,10 @@ func formatID(t time.Time, b [16]byte) (s [36]byte) {
 	return s
 }
 
-// MaxWords is where an event cuts what a stranger wrote, in bytes.
+// MaxWords is where an event cuts what a client sent, in bytes.
 const MaxWords = 2048
 
-// Words returns what a stranger wrote as an event holds it: valid UTF-8 of at most
+// Words returns what a client sent as an event holds it: valid UTF-8 of at most
 // [MaxWords] bytes, cut at a character's edge.
 func Words(s string) string { return cut(s, MaxWords) }
 

@@ -228,7 +228,7 @@ func TestID(t *testing.T) {
 		bytes := newID(at)
 		id := string(bytes[:])
 		if !form.MatchString(id) {
-			t.Fatalf("%q is no UUID version 7", id)
+			t.Fatalf("%q is not a UUID version 7", id)
 		}
 		if seen[id] || id <= previous {
 			t.Fatalf("%q after %q: not unique, or not in the order of time", id, previous)

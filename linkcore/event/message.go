@@ -13,7 +13,7 @@ import (
 type Message struct {
 	Data []byte
 
-	// Event is what Data tells. Its memory is not the caller's to keep.
+	// Event is decoded from Data. Its memory is not the caller's to keep.
 	Event *Event
 
 	// Attributes are the message's where they are not those that Event makes, as of
@@ -92,7 +92,7 @@ func FailureOf(err error, i int) error {
 // A Received is a message as it came from a transport.
 type Received struct {
 	// Data is the event's JSON object, byte for byte as it was published, or what
-	// [Unwrap] finds it in. What a stranger may have published is in it too: it need
+	// [Unwrap] finds it in. Anything that was published is in it too: it need
 	// not be an event.
 	Data []byte
 
@@ -107,7 +107,7 @@ type Received struct {
 	Done func(ack bool) // called by Ack and Nack; nil for a line of a file
 }
 
-// Event returns the event that the data tells of, or why there is none.
+// Event returns the event in the data, or why there is none.
 func (r *Received) Event() (*Event, error) {
 	if r.Err != nil {
 		return nil, r.Err
@@ -137,7 +137,7 @@ func (r *Received) done(ack bool) {
 // that concern it.
 type ReceiveOptions struct {
 	// Ready is called once, when no event that is published from now on will be
-	// missed, and Pub/Sub has answered. nil: nobody is told.
+	// missed, and Pub/Sub has answered. nil: nobody is informed.
 	Ready func()
 
 	// Outage is called with the cause when nothing can be received from Pub/Sub:
@@ -145,7 +145,7 @@ type ReceiveOptions struct {
 	// nothing or a connection breaks, and every 15 seconds while that lasts; and
 	// with nil when messages can come again. It is not called while a message is
 	// handled. An existing subscription keeps what is published meanwhile. nil:
-	// nobody is told.
+	// nobody is informed.
 	Outage func(cause error)
 
 	// Of a temporary subscription: what its name begins with (default

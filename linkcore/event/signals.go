@@ -56,7 +56,7 @@ func (s Signals) Automation() Automation {
 	return Suspect
 }
 
-// Has tells whether all the given signals are in the set.
+// Has reports whether all the given signals are in the set.
 func (s Signals) Has(signals Signals) bool { return s&signals == signals }
 
 // All goes through the names of the signals in their order.

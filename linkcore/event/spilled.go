@@ -20,7 +20,7 @@ type Spilled struct {
 // Refused is the reason of a [Spilled] that the topic did not allow.
 const Refused = "refused"
 
-// ErrNotSpilled is returned by [ParseSpilled] for a line that tells of something
+// ErrNotSpilled is returned by [ParseSpilled] for a line about something
 // else.
 var ErrNotSpilled = errors.New("not a spilled event")
 
@@ -28,7 +28,7 @@ const spilledMessage = "event spilled"
 
 // ParseSpilled reads a spilled event from what there is of it: the line that the
 // endpoint wrote, or Cloud Logging's LogEntry of that line. Anything else is
-// [ErrNotSpilled]; another error says what is wrong with a line that tells of a
+// [ErrNotSpilled]; another error says what is wrong with a line about a
 // spilled event.
 func ParseSpilled(line []byte) (*Spilled, error) {
 	// Most lines of a log are others.
@@ -37,7 +37,7 @@ func ParseSpilled(line []byte) (*Spilled, error) {
 	}
 	var valid json.RawMessage
 	if err := json.Unmarshal(line, &valid); err != nil {
-		return nil, fmt.Errorf("has the words %q and is no JSON: %w", spilledMessage, err)
+		return nil, fmt.Errorf("has the words %q and is not JSON: %w", spilledMessage, err)
 	}
 	line = payloadOf(line)
 	var head struct{ Message string }
@@ -127,7 +127,7 @@ const (
 	// can have events spilled can have that much written to the log.
 	maxSpilled = 8 << 10
 
-	// To so many bytes of JSON the strangers' words are cut in it, and, where it
+	// To so many bytes of JSON what the client sent is cut in it, and, where it
 	// would be longer than that all the same, the longest of what the sender
 	// and the operators wrote.
 	maxSpilledWords = 256

@@ -19,7 +19,7 @@ func TestNewVerdict(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", *got, want)
 	}
 	if !regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(got.ID) {
-		t.Errorf("%q is no UUID version 7", got.ID)
+		t.Errorf("%q is not a UUID version 7", got.ID)
 	}
 
 	// It names no more than the event that it speaks of may.

@@ -58,9 +58,13 @@ type Reader struct {
 	// errors are ignored.
 	Tee io.Writer
 
+	// Plain says that the input has lines only. Each is returned as soon as it is
+	// there.
+	Plain bool
+
 	// Growing says that the input may become longer after its end: a line that lacks
-	// its end is kept for the call of Next after io.EOF. Such an input has lines
-	// only.
+	// its end is kept for the call of Next after io.EOF. Such an input is plain, and
+	// not compressed.
 	Growing bool
 
 	in         *bufio.Reader
@@ -80,7 +84,10 @@ type Reader struct {
 	text    []byte
 }
 
-const byteOrderMark = "\uFEFF"
+const (
+	byteOrderMark = "\uFEFF"
+	gzipMagic     = "\x1f\x8b"
+)
 
 // NewReader returns a reader of an input that begins at its beginning.
 func NewReader(r io.Reader) *Reader {
@@ -88,7 +95,17 @@ func NewReader(r io.Reader) *Reader {
 }
 
 // IsCompressed returns whether a file that begins like this is compressed by gzip.
-func IsCompressed(head []byte) bool { return bytes.HasPrefix(head, []byte("\x1f\x8b")) }
+func IsCompressed(head []byte) bool { return bytes.HasPrefix(head, []byte(gzipMagic)) }
+
+// begins returns whether the input begins like this. It does not wait for more than
+// it takes to tell.
+func begins(in *bufio.Reader, with string) bool {
+	for n := 1; ; n++ {
+		if head, _ := in.Peek(n); string(head) != with[:n] || n == len(with) {
+			return string(head) == with
+		}
+	}
+}
 
 // Unpack returns what an input holds, unpacked if it is compressed by gzip.
 func Unpack(r io.Reader) (unpacked *bufio.Reader, compressed bool, err error) {
@@ -96,7 +113,7 @@ func Unpack(r io.Reader) (unpacked *bufio.Reader, compressed bool, err error) {
 	if !ok {
 		in = bufio.NewReaderSize(r, 64<<10)
 	}
-	if head, _ := in.Peek(2); !IsCompressed(head) {
+	if !begins(in, gzipMagic) {
 		return in, false, nil
 	}
 	z, err := gzip.NewReader(in)
@@ -128,23 +145,21 @@ func (r *Reader) open() (err error) {
 		return nil
 	}
 	if r.Growing {
-		head, err := r.in.Peek(2)
-		switch {
-		case IsCompressed(head):
+		if begins(r.in, gzipMagic) {
 			return ErrCompressed
-		case len(head) == 0:
+		}
+		if _, err := r.in.Peek(1); err != nil {
 			return err
 		}
 	} else if r.in, r.compressed, err = Unpack(r.in); err != nil {
 		return err
 	}
 	r.opened = true
-	head, _ := r.in.Peek(len(byteOrderMark))
-	r.mark = string(head) == byteOrderMark
-	if r.Growing {
+	r.mark = begins(r.in, byteOrderMark)
+	if r.Growing || r.Plain {
 		return nil
 	}
-	head, _ = r.in.Peek(4096)
+	head, _ := r.in.Peek(4096)
 	head = bytes.TrimLeft(bytes.TrimPrefix(head, []byte(byteOrderMark)), " \t\r\n")
 	if rest, ok := bytes.CutPrefix(head, []byte("[")); ok {
 		// A line of a log may begin with a bracket too, but not with one before an

@@ -93,3 +93,30 @@ func FuzzReader(f *testing.F) {
 		}
 	})
 }
+
+// A plain input is lines whatever it begins with, and each is there before the next
+// one begins.
+func TestPlain(t *testing.T) {
+	in, feed := io.Pipe()
+	r := NewReader(in)
+	r.Plain = true
+	go func() { // one at a time: the reader takes all that is there
+		for _, s := range []string{"\n", "\xEF\n", "[\n", "{\"a\":1}\n", "\x1f\n", "last"} {
+			io.WriteString(feed, s)
+		}
+		feed.Close()
+	}()
+	for i, want := range []string{"", "\xEF", "[", `{"a":1}`, "\x1f", "last"} {
+		l, err := r.Next()
+		if err != nil || string(l.Text) != want || l.Number != i+1 || l.Object != 0 {
+			t.Errorf("line %d: %q, %+v, %v", i+1, want, l, err)
+		}
+		// Nothing beyond the line was waited for.
+		if r.in.Buffered() != 0 {
+			t.Errorf("line %d: %d bytes were read ahead", i+1, r.in.Buffered())
+		}
+	}
+	if _, err := r.Next(); err != io.EOF {
+		t.Errorf("at the end: %v", err)
+	}
+}

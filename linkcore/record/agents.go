@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// agentsFile is the list of names that agents are told by; its head says how it
+// agentsFile is the list of names that identify agents; its head says how it
 // is written.
 //
 //go:embed agents.tsv
@@ -23,7 +23,7 @@ const (
 	mailerName
 	personName
 
-	// What browsers are told by, which no list needs to say.
+	// What identifies browsers, which no list needs to say.
 	chromeName
 	firefoxName
 	safariVersionName
@@ -69,7 +69,7 @@ func parseAgentName(kind agentKind, s string) agentName {
 	return n
 }
 
-// fits tells whether the name, whose last byte is at i, may stand there.
+// fits reports whether the name, whose last byte is at i, may stand there.
 func (n *agentName) fits(agent string, i int) bool {
 	first := i + 1 - len(n.text)
 	return (!n.start || first == 0) &&

@@ -37,7 +37,7 @@ const (
 	firefoxSecFetch = 90
 )
 
-// A classifier tells by which signs a machine made a request. It never changes.
+// A classifier finds the signs that a machine made a request. It never changes.
 type classifier struct {
 	agents   *agentMatcher
 	networks *bart.Lite
@@ -51,7 +51,7 @@ func newClassifier(more []netip.Prefix) (*classifier, error) {
 	c := &classifier{theAgents(), new(bart.Lite)}
 	for _, n := range append(networks, more...) {
 		if !n.IsValid() {
-			return nil, fmt.Errorf("scanner networks: %v is no network", n)
+			return nil, fmt.Errorf("scanner networks: %v is not a network", n)
 		}
 		// Addresses are looked up unmapped.
 		if a := n.Addr(); a.Is4In6() && n.Bits() >= 96 {
@@ -83,7 +83,7 @@ func parseNetworks(file string) ([]netip.Prefix, error) {
 }
 
 // classify sets what is known of who made the request. A defect here, on
-// whatever a stranger sends, must not cost an event: it is told without a class
+// whatever a client sends, must not cost an event: it is recorded without a class
 // then.
 func (rc *Recorder) classify(e *event.Event, r *http.Request, received time.Time, link *linkcore.Link, o *Outcome) {
 	defer func() {
@@ -155,7 +155,7 @@ func (c *classifier) signals(r *http.Request, received time.Time, link *linkcore
 	return s, provider
 }
 
-// says tells whether a header speaks of fetching before somebody asks.
+// says reports whether a header speaks of fetching before somebody asks.
 func says(values []string) bool {
 	for _, value := range values {
 		for _, word := range [...]string{"prefetch", "prerender", "preview"} {
@@ -179,7 +179,7 @@ func containsFold(s, word string) bool {
 	return false
 }
 
-// lacksHeaders tells whether the agent claims a browser and a header is missing
+// lacksHeaders reports whether the agent claims a browser and a header is missing
 // that this browser always sends. What is built on a browser's engine sends less:
 // web views of apps ("; wv)" or "Version/4.0 Chrome/" on Android, no "Version/" on
 // Apple's systems) and mail programs. A page that somebody goes to is asked for

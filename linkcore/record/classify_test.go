@@ -385,7 +385,7 @@ func TestLists(t *testing.T) {
 	}
 	for _, n := range networks {
 		if a := n.Addr(); !a.IsGlobalUnicast() || a.IsPrivate() || n.Bits() < 14 {
-			t.Errorf("%v is no network of a scanner", n)
+			t.Errorf("%v is not a network of a scanner", n)
 		}
 	}
 	for _, line := range []string{"gateway\tx", "gateway\tx\t", "gateway\t\ty", "gateway\t^\ty", "other\tx\ty", "x", ""} {

@@ -1,9 +1,10 @@
 // Package record makes events of requests for tracked links: what a [Recorder] keeps
-// of a request, and by which signals it tells people from machines. agents.tsv and
+// of a request, and by which signals it distinguishes people from machines. agents.tsv and
 // networks.tsv are the lists of machines.
 package record
 
 import (
+	"cmp"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
@@ -21,7 +22,7 @@ type PrivacySignals string
 
 // What privacy signals do.
 const (
-	RecordSignals    PrivacySignals = "record"    // the event tells them
+	RecordSignals    PrivacySignals = "record"    // the event holds them
 	AnonymiseSignals PrivacySignals = "anonymise" // and an open becomes untracked
 )
 
@@ -64,12 +65,8 @@ type Recorder struct {
 
 // NewRecorder checks the options.
 func NewRecorder(o Options) (*Recorder, error) {
-	if o.PrivacySignals == "" {
-		o.PrivacySignals = RecordSignals
-	}
-	if o.ClientIP == "" {
-		o.ClientIP = FullIP
-	}
+	o.PrivacySignals = cmp.Or(o.PrivacySignals, RecordSignals)
+	o.ClientIP = cmp.Or(o.ClientIP, FullIP)
 	switch {
 	case o.TrustedProxies < 0:
 		return nil, fmt.Errorf("trusted proxies: %d is less than none", o.TrustedProxies)
@@ -79,9 +76,7 @@ func NewRecorder(o Options) (*Recorder, error) {
 		return nil, fmt.Errorf("client IP: %q is none of full, truncated, none", o.ClientIP)
 	}
 	o.CountryHeader = http.CanonicalHeaderKey(o.CountryHeader)
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	c, err := newClassifier(o.ScannerNetworks)
 	if err != nil {
 		return nil, err
@@ -153,12 +148,12 @@ type Outcome struct {
 	NamesNobody  bool       // Rule says nothing of the person; without it an untracked event does not hold Rule
 	RedirectedTo string     // where that rule sent the recipient instead
 	Untracked    bool       // a rule says that the person is not to be tracked
-	RulesUnknown bool       // the rules could not be asked, so neither Rule nor Untracked is known
+	RulesUnknown bool       // not all rules could be asked: others may say more than Rule, and Untracked is not known
 	Address      netip.Addr // as ClientAddress returned it
 	Secure       bool       // the client spoke HTTPS; false where that is not known
 }
 
-// Record makes the event of a request for a link, and tells whether a machine
+// Record makes the event of a request for a link, and reports whether a machine
 // made it. Received is when the request came. The event keeps no memory of the
 // request or the link.
 func (rc *Recorder) Record(r *http.Request, received time.Time, link *linkcore.Link, o Outcome) *event.Event {

@@ -130,7 +130,7 @@ func (x *exchange) flush() {
 	}
 }
 
-// secure tells whether the client speaks HTTPS. A proxy that adds to a list
+// secure reports whether the client speaks HTTPS. A proxy that adds to a list
 // leaves the client's own hop first; a client that lies about it gets a header
 // that its browser ignores over plain HTTP.
 func (x *exchange) secure() bool {

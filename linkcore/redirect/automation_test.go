@@ -34,7 +34,7 @@ func TestNobodyIsKeptOut(t *testing.T) {
 		{"a library", linkcore.Click, "a1", "GET", "User-Agent: Go-http-client/2.0\r\n", 302, event.Automated, event.SignalScannerAgent},
 		{"16 KiB of agent", linkcore.Click, "a1", "GET", "User-Agent: " + strings.Repeat("bot/", 4<<10) + "\r\n",
 			302, event.Automated, event.SignalScannerAgent},
-		{"bytes that are no text", linkcore.Click, "a1", "GET", "User-Agent: \x80\xff\xfe\r\nPurpose: \xff\r\nAccept-Language: \xff\r\n", 302, event.Human, 0},
+		{"bytes that are not text", linkcore.Click, "a1", "GET", "User-Agent: \x80\xff\xfe\r\nPurpose: \xff\r\nAccept-Language: \xff\r\n", 302, event.Human, 0},
 		{"HEAD", linkcore.Click, "a1", "HEAD", "User-Agent: x\r\n", 302, event.Automated, event.SignalHead},
 		{"prefetch", linkcore.Click, "a1", "GET", "User-Agent: x\r\nSec-Purpose: prefetch;prerender\r\n", 302, event.Automated, event.SignalPrefetch},
 		{"a scanner's network", linkcore.Click, "a1", "GET", "User-Agent: x\r\nX-Forwarded-For: 198.51.100.1, 104.47.11.62\r\n",

@@ -35,6 +35,6 @@
 // links survive that, but not each that a gateway has decoded: let the handler
 // have its requests before a ServeMux does, where it can.
 //
-// A stranger learns nothing: whatever is wrong with a link, the answer is the
+// A client learns nothing: whatever is wrong with a link, the answer is the
 // same to the byte. [Options.Invalid] and the counters know the cause.
 package redirect

@@ -133,7 +133,7 @@ func TestVerifyAgrees(t *testing.T) {
 	p := newParts(t, delivery.Hold, nil)
 	for _, c := range targetsOf(t, p) {
 		if !agree(t, p, c.host, c.target) {
-			t.Errorf("%q, %q is no link", c.host, c.target)
+			t.Errorf("%q, %q is not a link", c.host, c.target)
 		}
 	}
 	click := p.target(t, linkcore.Click, linkcore.Fields{})

@@ -23,7 +23,7 @@ import (
 
 // newKeyWait is how long a link that names an unknown key waits for the key
 // ring to be listed, if that is due: an instance that was idle has not heard of
-// a new key. A stranger can use it up once a minute.
+// a new key. A client can use it up once a minute.
 const newKeyWait = 250 * time.Millisecond
 
 // Options are the parts that a [Handler] is made of. Keys, Recorder and Delivery
@@ -34,9 +34,9 @@ type Options struct {
 	Recorder *record.Recorder
 	Delivery *delivery.Delivery
 
-	// DenyUnavailable answers 503 to clicks and opens as long as the rules
-	// have never been read. Without it they are answered as if there were
-	// none. Unsubscribing always works.
+	// DenyUnavailable answers 503 to clicks and opens whose rules are not known,
+	// as the copy is not whole and the source does not say. Without it they are
+	// answered as if there were none. Unsubscribing always works.
 	DenyUnavailable bool
 
 	// HomeURL is where / leads: a URL in the grammar of destinations. Empty: /
@@ -48,13 +48,13 @@ type Options struct {
 	Prefix string
 
 	// TrustForwardedProto says that a proxy in front sets X-Forwarded-Proto,
-	// which then tells whether the request came over HTTPS.
+	// which then reports whether the request came over HTTPS.
 	TrustForwardedProto bool
 
 	// Ready is what /-/ready asks. Nil: always ready.
 	Ready func() bool
 
-	// Invalid is told of every request that was refused, after its answer was
+	// Invalid is called for every request that was refused, after its answer was
 	// written, with the reason: one of linkcore's Err values (404), or an
 	// error that wraps ErrMethod (405) or ErrOneClick (400). It is called from
 	// many goroutines at once.
@@ -208,7 +208,7 @@ func (x *exchange) click(link *linkcore.Link) {
 	}
 	address := x.o.Recorder.ClientAddress(x.r)
 	d, known := x.decide(link, address)
-	if !known && x.o.DenyUnavailable {
+	if !known && x.o.DenyUnavailable && d.Action != blocklist.Block {
 		x.unavailable()
 		return
 	}
@@ -242,7 +242,7 @@ func (x *exchange) open(link *linkcore.Link) {
 	address := x.o.Recorder.ClientAddress(x.r)
 	d, known := x.decide(link, address)
 	if !known && x.o.DenyUnavailable {
-		// The picture is missed by nobody, and the rules may hold the
+		// Readers do not notice a missing pixel, and the rules may hold the
 		// objection of the person who opened the mail.
 		x.unavailable()
 		return
@@ -275,7 +275,8 @@ func (x *exchange) unsubscribe(link *linkcore.Link) {
 	x.record(link, record.Outcome{Type: event.Unsubscribe, Rule: d.Rule, NamesNobody: !d.NamesPerson, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
 }
 
-// decide asks the rules; known is false if they can't be asked.
+// decide asks the rules. If known is false, they could not be asked in time, and d
+// holds no more than a block.
 func (x *exchange) decide(link *linkcore.Link, address netip.Addr) (d blocklist.Decision, known bool) {
 	if x.o.Rules == nil {
 		return d, true
@@ -288,16 +289,12 @@ func (x *exchange) decide(link *linkcore.Link, address netip.Addr) (d blocklist.
 			d, known = blocklist.Decision{}, false
 		}
 	}()
-	index, err := x.o.Rules.Index(x.r.Context())
-	if err != nil {
-		return d, false // the cache logs that, once
-	}
-	return index.Decide(&blocklist.Request{
+	return x.o.Rules.Decide(x.r.Context(), &blocklist.Request{
 		Link:      link,
 		Address:   address,
 		UserAgent: first(x.r, "User-Agent"),
 		Now:       x.received,
-	}), true
+	})
 }
 
 // record makes the event and delivers it; the answer has left. With hold it
@@ -419,7 +416,7 @@ func (x *exchange) invalid(cause error) {
 	x.refused(http.StatusNotFound, cause)
 }
 
-// refused tells those who may know why a request was refused.
+// refused reports to operators why a request was refused.
 func (x *exchange) refused(status int, cause error) {
 	if x.o.Log.Enabled(x.r.Context(), slog.LevelDebug) {
 		x.log(slog.LevelDebug, "request refused", status, nil,
@@ -434,7 +431,7 @@ func (x *exchange) refused(status int, cause error) {
 	}
 }
 
-// logEvent writes the line of an event. It tells no more of the person than the
+// logEvent writes the line of an event. It says no more of the person than the
 // event does, and what is needed to find that by.
 func (x *exchange) logEvent(e *event.Event, answered time.Time) {
 	var attributes []slog.Attr

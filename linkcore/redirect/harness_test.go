@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -144,8 +143,9 @@ func rulesOf(t testing.TB, lines ...string) *blocklist.Cache {
 	check(t, err)
 	cache := blocklist.NewCache(source, blocklist.DefaultOptions())
 	t.Cleanup(func() { cache.Close() })
-	_, err = cache.Index(t.Context())
-	check(t, err)
+	if _, known := cache.Decide(t.Context(), &blocklist.Request{}); !known {
+		t.Fatal("the rules are not known")
+	}
 	return cache
 }
 
@@ -159,8 +159,8 @@ func unreadable(t testing.TB) *blocklist.Cache {
 	check(t, os.Remove(path))
 	cache := blocklist.NewCache(source, blocklist.DefaultOptions())
 	t.Cleanup(func() { cache.Close() })
-	if _, err := cache.Index(t.Context()); !errors.Is(err, blocklist.ErrUnavailable) {
-		t.Fatalf("a file that is gone: %v", err)
+	if _, known := cache.Decide(t.Context(), &blocklist.Request{}); known {
+		t.Fatal("the rules of a file that is gone are known")
 	}
 	return cache
 }

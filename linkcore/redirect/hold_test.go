@@ -3,6 +3,7 @@ package redirect
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -20,7 +21,7 @@ import (
 	"example.com/linktracker/linkcore/event"
 )
 
-// ended tells whether the rest of a response, until its end, can be read.
+// ended reports whether the rest of a response, until its end, can be read.
 func ended(response *http.Response) <-chan error {
 	done := make(chan error, 1)
 	go func() {
@@ -147,7 +148,7 @@ type hanging struct {
 	release chan struct{}
 }
 
-func (s *hanging) Read(ctx context.Context, _ time.Time, _ func(blocklist.Document)) (bool, error) {
+func (s *hanging) Read(ctx context.Context, _ time.Time, _ string, _ func(blocklist.Document)) (bool, error) {
 	if s.reads++; s.reads == 1 {
 		return true, nil
 	}
@@ -159,6 +160,9 @@ func (s *hanging) Read(ctx context.Context, _ time.Time, _ func(blocklist.Docume
 	return true, ctx.Err()
 }
 
+func (s *hanging) Get(context.Context, []string) ([]blocklist.Document, error) {
+	return nil, errors.ErrUnsupported
+}
 func (s *hanging) Count(context.Context, time.Time) (int, error) { return 0, nil }
 func (s *hanging) Close() error                                  { return nil }
 
@@ -172,8 +176,7 @@ func TestHeldForRefresh(t *testing.T) {
 				source := &hanging{waiting: make(chan struct{}, 10), release: make(chan struct{})}
 				p := newParts(t, mode, func(_ *parts, o *Options) {
 					o.Rules = blocklist.NewCache(source, blocklist.DefaultOptions())
-					_, err := o.Rules.Index(t.Context())
-					check(t, err)
+					o.Rules.Decide(t.Context(), &blocklist.Request{})
 				})
 				defer p.o.Rules.Close()
 				time.Sleep(time.Minute) // a refresh is due
@@ -226,8 +229,7 @@ func TestHeldOnce(t *testing.T) {
 		p := newParts(t, delivery.Hold, func(p *parts, o *Options) {
 			p.sink.do = func() { time.Sleep(2 * time.Second) }
 			o.Rules = blocklist.NewCache(source, blocklist.DefaultOptions())
-			_, err := o.Rules.Index(t.Context())
-			check(t, err)
+			o.Rules.Decide(t.Context(), &blocklist.Request{})
 		})
 		defer p.o.Rules.Close()
 		time.Sleep(time.Minute) // a refresh is due

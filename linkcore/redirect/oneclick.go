@@ -118,7 +118,7 @@ func oneClick(contentType string, body []byte) error {
 	return errors.New("the field is missing")
 }
 
-// isOneClick tells whether a form's field says what RFC 8058 has it say.
+// isOneClick reports whether a form's field says what RFC 8058 has it say.
 func isOneClick(name, value string) bool {
 	return equalFold(trimSpace(name), oneClickName) && equalFold(trimSpace(value), oneClickValue)
 }

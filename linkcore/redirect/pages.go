@@ -6,7 +6,7 @@ import (
 )
 
 // Everything that is shown is made once, when the program starts, and holds
-// nothing of the request: so nothing can be injected, and no answer tells more
+// nothing of the request: so nothing can be injected, and no answer reveals more
 // than another.
 
 //go:embed layout.html

@@ -158,7 +158,7 @@ run "on" {
   }
   assert {
     condition     = strcontains(google_bigquery_table.events[0].view[0].query, "OVER (PARTITION BY customer, campaign, day, IFNULL(about, event_id)) AS verdicts") && strcontains(google_bigquery_table.events[0].view[0].query, "IF(reasons IS NULL, automation, 'automated') AS automation") && strcontains(google_bigquery_table.events[0].view[0].query, "AND IFNULL(event_type, '') != 'verdict'")
-    error_message = "An event that a verdict is about is automated, and the verdict is no row."
+    error_message = "An event that a verdict is about is automated, and the verdict is not a row."
   }
   assert {
     condition     = length(regexall("PARTITION BY", google_bigquery_table.events[0].view[0].query)) == length(regexall("PARTITION BY customer, campaign, day[,)]", google_bigquery_table.events[0].view[0].query)) && strcontains(google_bigquery_table.events[0].view[0].query, "DATE(occurred_at) AS day")

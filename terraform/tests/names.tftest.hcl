@@ -17,7 +17,7 @@ variables {
     a-name-of-sixty-three-characters-which-is-the-longest-there-is1 = { endpoint = "https://scoring.example.com/clicks" }
   }
   operators = ["group:abuse-desk@example.com"]
-  watch     = { enabled = true, block = "on" }
+  watch     = { enabled = true }
   domains = [
     "links.example.com",
     "links-example.com",

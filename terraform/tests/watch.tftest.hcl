@@ -26,7 +26,7 @@ run "none" {
   }
 }
 
-run "tells" {
+run "defaults" {
   variables {
     watch     = { enabled = true }
     deployers = ["group:platform@example.com"]
@@ -51,7 +51,6 @@ run "tells" {
     condition = { for env in google_cloud_run_v2_worker_pool.watch[0].template[0].containers[0].env : env.name => env.value } == {
       SUBSCRIPTION = "pubsub://links-prod/subscriptions/linktracker-watch"
       CLICKS       = "pubsub://links-prod/linktracker-clicks"
-      BLOCK        = "off"
       LOG_LEVEL    = "info"
     }
     error_message = "It is told what it reads and where verdicts go, and the rest is its own default."
@@ -70,10 +69,9 @@ run "tells" {
   assert {
     condition = (
       google_pubsub_subscription_iam_member.watch[0].subscription == "linktracker-watch" && google_pubsub_subscription_iam_member.watch[0].role == "roles/pubsub.subscriber" &&
-      google_pubsub_topic_iam_member.watch_clicks[0].topic == "linktracker-clicks" && google_pubsub_topic_iam_member.watch_clicks[0].role == "roles/pubsub.publisher" &&
-      length(google_project_iam_member.watch_blocklist) == 0
+      google_pubsub_topic_iam_member.watch_clicks[0].topic == "linktracker-clicks" && google_pubsub_topic_iam_member.watch_clicks[0].role == "roles/pubsub.publisher"
     )
-    error_message = "It may read its subscription and publish verdicts, and cannot write a rule."
+    error_message = "It may read its subscription and publish verdicts."
   }
   assert {
     condition     = google_cloud_run_v2_worker_pool_iam_member.deployer["group:platform@example.com"].role == "roles/run.developer" && length(google_service_account_iam_member.deployer_watch) == 1
@@ -135,14 +133,11 @@ run "alerts" {
   }
 }
 
-run "blocks" {
+run "settings" {
   variables {
     watch = {
       enabled         = true
       verdicts        = false
-      block           = "all"
-      block_for       = "4h"
-      protect         = ["host:www.example.com", "customer:acme"]
       known_hosts     = ["example.com"]
       thresholds      = { LINK_NETWORKS = "30", LEARNING = "2h" }
       retention_hours = 3
@@ -153,20 +148,12 @@ run "blocks" {
     condition = { for env in google_cloud_run_v2_worker_pool.watch[0].template[0].containers[0].env : env.name => env.value } == {
       SUBSCRIPTION  = "pubsub://links-prod/subscriptions/linktracker-watch"
       CLICKS        = "none"
-      BLOCK         = "all"
-      BLOCKLIST     = local.blocklist_url
-      BLOCK_FOR     = "4h"
-      PROTECT       = "customer:acme,host:www.example.com"
       KNOWN_HOSTS   = "example.com"
       LINK_NETWORKS = "30"
       LEARNING      = "2h"
       LOG_LEVEL     = "info"
     }
     error_message = "Every setting reaches it."
-  }
-  assert {
-    condition     = google_project_iam_member.watch_blocklist[0].role == "roles/datastore.user" && google_project_iam_member.watch_blocklist[0].condition[0].expression == local.blocklist_only
-    error_message = "It may write to the one database."
   }
   assert {
     condition     = length(google_pubsub_topic_iam_member.watch_clicks) == 0
@@ -176,30 +163,6 @@ run "blocks" {
     condition     = google_pubsub_subscription.watch[0].message_retention_duration == "10800s"
     error_message = "The retention is what was asked for."
   }
-}
-
-run "refuses_block" {
-  command = plan
-  variables {
-    watch = { enabled = true, block = "yes" }
-  }
-  expect_failures = [var.watch]
-}
-
-run "refuses_duration" {
-  command = plan
-  variables {
-    watch = { enabled = true, block_for = "1 day" }
-  }
-  expect_failures = [var.watch]
-}
-
-run "refuses_protect" {
-  command = plan
-  variables {
-    watch = { enabled = true, protect = ["acme"] }
-  }
-  expect_failures = [var.watch]
 }
 
 run "refuses_host" {

@@ -1,6 +1,6 @@
 // Hmac is a redirector as one writes it in an afternoon: it checks the tag of a
 // tracked link of the clear path form with the standard library, redirects, and
-// does nothing else. It knows no rules and tells nobody of the click.
+// does nothing else: no rules, no events.
 package main
 
 import (

@@ -37,28 +37,28 @@ func (d *doctor) openRing(ctx context.Context) *ring {
 		return r
 	}
 	// A directory on a network may hang.
-	opened := start(func() (o struct {
-		ring *linkcore.KeyRing
-		err  error
-	}) {
-		o.ring, o.err = linkcore.OpenKeyRing(d.Keys, nil)
-		return o
-	})
+	var keys *linkcore.KeyRing
+	var err error
+	opened := make(chan struct{})
+	go func() {
+		defer close(opened)
+		keys, err = linkcore.OpenKeyRing(d.Keys, nil)
+	}()
 	timer := time.NewTimer(d.Timeout)
 	defer timer.Stop()
 	select {
-	case <-opened.done:
+	case <-opened:
 	case <-ctx.Done():
 		return r
 	case <-timer.C:
 		r.findings = []Finding{finding(Problem, fmt.Sprintf("%s cannot be read within %v", d.Keys, d.Timeout), "see whether the disk or the mounted volume answers")}
 		return r
 	}
-	if opened.value.err != nil {
-		r.findings = []Finding{finding(Problem, opened.value.err.Error(), "give the directory of the key ring, one file a key, to --keys or LINK_KEYS")}
+	if err != nil {
+		r.findings = []Finding{finding(Problem, err.Error(), "give the directory of the key ring, one file a key, to --keys or LINK_KEYS")}
 		return r
 	}
-	r.KeyRing = opened.value.ring
+	r.KeyRing = keys
 	problems := r.Problems()
 	ids := r.IDs()
 	r.signing = d.SigningKey

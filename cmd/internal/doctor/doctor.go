@@ -20,6 +20,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -28,6 +29,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/linktracker/linkcore"
@@ -95,27 +97,17 @@ type Finding struct {
 // options that cannot be understood, or the context's if that ends.
 func Run(ctx context.Context, o Options, report func(Finding)) error {
 	d := &doctor{Options: o}
-	if d.Probes == 0 {
-		d.Probes = DefaultProbes
-	}
-	if d.Target == 0 {
-		d.Target = DefaultTarget
-	}
-	if d.Timeout == 0 {
-		d.Timeout = DefaultTimeout
-	}
-	if d.resolver == nil {
-		d.resolver = net.DefaultResolver
-	}
+	d.Probes = cmp.Or(d.Probes, DefaultProbes)
+	d.Target = cmp.Or(d.Target, DefaultTarget)
+	d.Timeout = cmp.Or(d.Timeout, DefaultTimeout)
+	d.resolver = cmp.Or(d.resolver, net.DefaultResolver)
 	if d.dial == nil {
 		d.dial = (&net.Dialer{}).DialContext
 	}
 	if d.now == nil {
 		d.now = time.Now
 	}
-	if d.ruleWait == 0 {
-		d.ruleWait = ruleWait
-	}
+	d.ruleWait = cmp.Or(d.ruleWait, ruleWait)
 	if len(o.BaseURLs) == 0 {
 		return fmt.Errorf("there is no base URL to check")
 	}
@@ -134,7 +126,7 @@ func Run(ctx context.Context, o Options, report func(Finding)) error {
 	// The subscription must be there before the first probe is.
 	d.ring = start(func() *ring { return d.openRing(ctx) })
 	d.topic = start(func() *topic { return d.openTopic(ctx) })
-	sections := []*future[[]Finding]{
+	sections := []future[[]Finding]{
 		start(func() []Finding { return d.ring.get().findings }),
 		start(func() []Finding { return d.checkBlocklist(ctx) }),
 		start(func() []Finding { return d.topic.get().findings }),
@@ -166,30 +158,21 @@ func Run(ctx context.Context, o Options, report func(Finding)) error {
 type doctor struct {
 	Options
 	hosts []*host
-	ring  *future[*ring]
-	topic *future[*topic]
+	ring  future[*ring]
+	topic future[*topic]
 }
 
 // A future is what a goroutine will have found out. Whatever it does is bounded
 // in time.
-type future[T any] struct {
-	done  chan struct{}
-	value T
-}
+type future[T any] func() T
 
-func start[T any](work func() T) *future[T] {
-	f := &future[T]{done: make(chan struct{})}
-	go func() {
-		defer close(f.done)
-		f.value = work()
-	}()
+func start[T any](work func() T) future[T] {
+	f := sync.OnceValue(work)
+	go f()
 	return f
 }
 
-func (f *future[T]) get() T {
-	<-f.done
-	return f.value
-}
+func (f future[T]) get() T { return f() }
 
 // A host is one base URL and what is found out of it.
 type host struct {
@@ -200,12 +183,12 @@ type host struct {
 	https  bool
 	client *http.Client
 
-	addresses  *future[*addresses]
-	connection *future[*connection]
-	links      *future[*links]
-	events     *future[map[string]*arrival]
-	times      *future[[]Finding]
-	rule       *future[[]Finding]
+	addresses  future[*addresses]
+	connection future[*connection]
+	links      future[*links]
+	events     future[map[string]*arrival]
+	times      future[[]Finding]
+	rule       future[[]Finding]
 }
 
 // newHost checks a base URL as a signer does, which needs a key, any key.
@@ -231,12 +214,12 @@ func (d *doctor) newHost(base string) (*host, error) {
 }
 
 // start starts the checks of a host and returns their findings in order.
-func (h *host) start(ctx context.Context) []*future[[]Finding] {
+func (h *host) start(ctx context.Context) []future[[]Finding] {
 	h.addresses = start(func() *addresses { return h.lookUp(ctx) })
 	h.connection = start(func() *connection { return h.connect(ctx) })
 	h.links = start(func() *links { return h.click(ctx) })
 	h.events = start(func() map[string]*arrival { return h.awaitEvents(ctx) })
-	var all []*future[[]Finding]
+	var all []future[[]Finding]
 	add := func(check func() []Finding) { all = append(all, start(check)) }
 	// What needs a connection says so once, not in every line.
 	connected := func(name string, check func(context.Context) Finding) {

@@ -53,7 +53,7 @@ type answer struct {
 
 func (a *answer) location() string { return a.header.Get("Location") }
 
-// isEndpoints tells whether the endpoint itself answered: fronts do not send
+// isEndpoints reports whether the endpoint itself answered: fronts do not send
 // its headers.
 func (a *answer) isEndpoints() bool {
 	return a.header.Get("X-Robots-Tag") == "noindex, nofollow" && a.header.Get("Referrer-Policy") == "no-referrer"
@@ -225,7 +225,7 @@ func (h *host) click(ctx context.Context) *links {
 		skip("the endpoint does not accept links of the signing key", rest...)
 		return l
 	}
-	var tries []*future[probe]
+	var tries []future[probe]
 	for _, form := range forms {
 		tries = append(tries, start(func() probe { return h.try(ctx, ring.signing, form, destination) }))
 	}
@@ -251,7 +251,7 @@ func (h *host) click(ctx context.Context) *links {
 // least: what is refused then is the key or the host, not the way.
 func (h *host) checkKeys(ctx context.Context, ring *ring, l *links) []Finding {
 	ids := ring.IDs()
-	tries := make([]*future[probe], len(ids))
+	tries := make([]future[probe], len(ids))
 	for i, id := range ids {
 		tries[i] = start(func() probe { return h.try(ctx, id, "sealed", plainDestination) })
 	}
@@ -366,7 +366,7 @@ func (h *host) judgeForm(ctx context.Context, p probe) (f Finding, ok bool) {
 	// The key is known: so the link was changed on its way. Which part?
 	signing := h.ring.get().signing
 	plain := start(func() probe { return h.try(ctx, signing, p.form, plainDestination) })
-	tries := make([]*future[probe], len(features))
+	tries := make([]future[probe], len(features))
 	for i, feature := range features {
 		tries[i] = start(func() probe { return h.try(ctx, signing, p.form, feature.destination) })
 	}

@@ -114,7 +114,7 @@ func (h *host) connect(ctx context.Context) *connection {
 		c.findings = []Finding{h.skipped(checkConnection, "there is no address")}
 		return c
 	}
-	attempts := make([]*future[attempt], len(all))
+	attempts := make([]future[attempt], len(all))
 	for i, address := range all {
 		attempts[i] = start(func() attempt { return h.attempt(ctx, address) })
 	}
@@ -150,7 +150,7 @@ func (h *host) connect(ctx context.Context) *connection {
 		if loopback(good) {
 			say(OK, "plain http, on this machine"+rest, "")
 		} else {
-			say(Warning, "plain http"+rest, "whoever is on the way reads and changes what recipients get: serve https, and sign links with an https base URL")
+			say(Warning, "plain http"+rest, "anyone on the path can read and change it: serve https, and sign links with an https base URL")
 		}
 		return c
 	}
@@ -199,7 +199,7 @@ func (h *host) attempt(ctx context.Context, address netip.Addr) attempt {
 		if h.https {
 			client := tls.Client(conn, &tls.Config{
 				ServerName: h.name,
-				MinVersion: tls.VersionTLS10, // to be told, not to be failed at
+				MinVersion: tls.VersionTLS10, // to report it, not to fail
 				// judgeCertificate does it, and says what is wrong.
 				InsecureSkipVerify: true,
 			})
@@ -361,5 +361,5 @@ func (h *host) checkPlainHTTP(ctx context.Context) Finding {
 	case a.status/100 == 3:
 		return h.finding(check, Warning, fmt.Sprintf("plain http is sent on to %q (%d)", location, a.status), "send it on to https on the same host and path")
 	}
-	return h.finding(check, Warning, fmt.Sprintf("plain http is answered with %d", a.status), "send it on to https on the same host and path: whoever is on the way reads and changes what is answered over plain http")
+	return h.finding(check, Warning, fmt.Sprintf("plain http is answered with %d", a.status), "send it on to https on the same host and path: anyone on the path can read and change it")
 }

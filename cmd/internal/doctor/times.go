@@ -145,7 +145,7 @@ func (h *host) checkEvents() []Finding {
 		longest = max(longest, after)
 		took = append(took, milliseconds(after))
 		if a.Destination != destination || a.Host != h.name || a.KeyID != h.ring.get().signing {
-			findings = append(findings, h.finding(checkEvent, Problem, fmt.Sprintf("the event of the %s link tells destination %s, host %q, key %q", p.form, shorten(a.Destination), a.Host, a.KeyID), "the topic has events of something else than this endpoint: see what publishes to it"))
+			findings = append(findings, h.finding(checkEvent, Problem, fmt.Sprintf("the event of the %s link has destination %s, host %q, key %q", p.form, shorten(a.Destination), a.Host, a.KeyID), "the topic has events of something else than this endpoint: see what publishes to it"))
 		}
 		if p.form == poserForm && (a.IP == poser || a.IP == poserNetwork) {
 			findings = append(findings, h.finding(checkEvent, Warning, "the endpoint takes the client's word for its address (X-Forwarded-For)", "TRUSTED_PROXIES is more than there are proxies in front: 0 without any, 1 on Cloud Run, 2 behind the load balancer"))

@@ -247,7 +247,7 @@ func adviseBigQuery(err error) error {
 	case failure.Code == http.StatusNotFound:
 		advice = "check the names in --bigquery"
 	case strings.Contains(err.Error(), "Unrecognized name"):
-		advice = "this is no table of click events"
+		advice = "this is not a table of click events"
 	case strings.Contains(err.Error(), "concurrent update"):
 		advice = "somebody else changes the table just now; try again"
 	case failure.Code >= 500:

@@ -15,7 +15,7 @@ import (
 )
 
 // ErrIncomplete means that something was not deleted, or could not be decided
-// about. Options.Warn was told what.
+// about. Options.Warn has reported what.
 var ErrIncomplete = errors.New("not all could be deleted")
 
 // A person is whose events are to go.
@@ -24,7 +24,7 @@ type person struct {
 	rule                string // as events name the rule about the person
 }
 
-// Options say what is deleted, and who is told.
+// Options say what is deleted, and who is informed.
 type Options struct {
 	Rule   blocklist.Rule // untracked, of the kind recipient, normalised; says who the person is
 	Store  blocklist.Store

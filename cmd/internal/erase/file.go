@@ -45,7 +45,7 @@ func eraseLines(ctx context.Context, path string, p *person, erase bool) (found 
 	if info, err := file.Stat(); err != nil {
 		return found, err
 	} else if !info.Mode().IsRegular() {
-		return found, fmt.Errorf("%s is no regular file: name the events file itself", path)
+		return found, fmt.Errorf("%s is not a regular file: name the events file itself", path)
 	}
 	in := lines.NewReader(file)
 	if compressed, err := in.Compressed(); compressed {
@@ -101,7 +101,7 @@ func eraseLines(ctx context.Context, path string, p *person, erase bool) (found 
 }
 
 // isOf returns whether a line is of the person: by the recipient or, where nothing
-// was recorded of him, by the rule that says so. clear is whether it is, or is an
+// was recorded of them, by the rule that says so. clear is whether it is, or is an
 // event that says that it is not.
 func (p *person) isOf(line []byte) (is, clear bool) {
 	var e struct {

@@ -41,7 +41,7 @@ func readCursor(path string) (cursor, error) {
 		return c, err
 	}
 	if err := json.Unmarshal(content, &c); err != nil || c.Offset < 0 || c.Offset > 0 && len(c.SHA256) != 2*sha256.Size {
-		return c, fmt.Errorf("%s is no cursor: give another --cursor, or remove it to begin again", path)
+		return c, fmt.Errorf("%s is not a cursor: give another --cursor, or remove it to begin again", path)
 	}
 	return c, nil
 }
@@ -59,7 +59,7 @@ func (c cursor) write(path string) error {
 	return nil
 }
 
-// check tells whether an input begins with what the cursor was written of.
+// check reports whether an input begins with what the cursor was written of.
 func (c cursor) check(r io.Reader) error {
 	hash := sha256.New()
 	n, err := io.CopyN(hash, r, c.Offset)

@@ -41,13 +41,13 @@ const (
 	endTimeout = 10 * time.Second
 )
 
-// Options say where events go and who is told.
+// Options say where events go and who is informed.
 type Options struct {
 	Sink    event.Sink        // nil: nothing is published
 	Clicks  string            // what Sink was opened from, as a cursor remembers it
 	Explain func(error) error // says what to do about an error of Sink
 
-	// Warn is told of each event that was not replayed, and Progress now and then
+	// Warn is called for each event that was not replayed, and Progress now and then
 	// how many events were and how much of the file that was, in percent: -1 if
 	// that is not known. They are called one at a time, from any goroutine.
 	Warn     func(format string, args ...any)
@@ -119,7 +119,7 @@ func (r *Replay) File(ctx context.Context, path, cursorPath string) error {
 		return err
 	}
 	if c.Clicks != "" && r.Clicks != "" && c.Clicks != r.Clicks {
-		return fmt.Errorf("%s tells of a replay to %s: give another --cursor, or remove it to replay to %s too", cursorPath, c.Clicks, r.Clicks)
+		return fmt.Errorf("%s is the cursor of a replay to %s: give another --cursor, or remove it to replay to %s too", cursorPath, c.Clicks, r.Clicks)
 	}
 	check, _, err := openInput(path)
 	if err != nil {
@@ -374,7 +374,7 @@ func publishingContext(ctx context.Context) (context.Context, context.CancelFunc
 }
 
 // Subscription replays the messages of a subscription until none has come for so
-// long. The outage is told as [event.ReceiveOptions] has it.
+// long. The outage is reported as [event.ReceiveOptions] has it.
 func (r *Replay) Subscription(ctx context.Context, source string, wait time.Duration, outage func(error)) error {
 	receive, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -458,7 +458,7 @@ func (r *Replay) publish(ctx context.Context, s *event.Spilled) error {
 	return r.Sink.Publish(ctx, []event.Message{s.Message})
 }
 
-// met tells whether an event was published already, and counts it then.
+// met reports whether an event was published already, and counts it then.
 func (r *Replay) met(id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -482,7 +482,7 @@ func (r *Replay) took(s *event.Spilled) {
 	of.add(s.Event.OccurredAt)
 }
 
-// refuse tells of an event that was refused. It returns an error if there is no
+// refuse reports an event that was refused. It returns an error if there is no
 // sense in going on.
 func (r *Replay) refuse(where string, s *event.Spilled, err error) error {
 	r.mu.Lock()
@@ -506,7 +506,7 @@ func (r *Replay) warn(format string, args ...any) {
 	r.Warn(format, args...)
 }
 
-// progress tells how far the replay is, of so many bytes where that is known.
+// progress reports how far the replay is, of so many bytes where that is known.
 func (r *Replay) progress(offset, size int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -99,7 +99,7 @@ func (s Series) empty() Series {
 }
 
 // peak returns an empty series of the shortest part that has nine tenths of the
-// clicks, or none if that is more than a sixth of the whole or cannot be told in
+// clicks, or none if that is more than a sixth of the whole or cannot be shown in
 // shorter buckets.
 func (s Series) peak() Series {
 	all := int64(0)

@@ -59,7 +59,7 @@ type Input struct {
 	Probes     int64 `json:"probes"`      // of them, those of monitoring, left out
 	Verdicts   int64 `json:"verdicts"`    // of them, those that only speak of others
 	OtherTypes int64 `json:"other_types"` // of them, those of a type that is not known here
-	Unreadable int64 `json:"unreadable"`  // lines that are no events, and should be
+	Unreadable int64 `json:"unreadable"`  // lines that are not events, and should be
 	NotEvents  int64 `json:"not_events"`  // lines that are JSON of another kind, such as a log's
 }
 

@@ -25,6 +25,6 @@
 //
 // Campaigns, destinations, links and rules are kept apart up to a bound (see
 // [Top]); where there are more, the report says by how much a count may be too
-// low. What is shown of an event was written by strangers: everything is escaped,
+// low. What is shown of an event was sent by clients: everything is escaped,
 // and no URL becomes a link.
 package report

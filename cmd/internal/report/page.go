@@ -408,7 +408,7 @@ func (r *Report) notes(p *page) {
 		case "suspect":
 			add("Suspect:", "one sign of a machine, such as a click within two seconds of sending. They count as clicks by people, and are shown apart.")
 		case "automated":
-			text := "mail scanners, link previews and crawlers, which fetch links before people do, and every click on a trap that people do not see. They are no clicks by people."
+			text := "mail scanners, link previews and crawlers, which fetch links before people do, and every click on a trap that people do not see. They are not clicks by people."
 			if r.Overruled > 0 {
 				text += " " + plural(r.Overruled, "click") + " became automated after the fact, by what came with " + verb(r.Overruled, "it", "them") + "."
 			}
@@ -692,7 +692,7 @@ func clock(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UT
 
 func short(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
 
-// clean makes a stranger's word fit to be shown: what is not seen, and what turns
+// clean makes what a client sent fit to be shown: what is not seen, and what turns
 // the direction of writing, is written out, and what is too long is cut. HTML is
 // the template's concern.
 func clean(s string, most int) string {

@@ -23,7 +23,7 @@ type entry struct {
 var (
 	errNotJSON  = errors.New("is not one JSON object")
 	errNotEvent = errors.New("has no event_id, event_type and occurred_at")
-	errOther    = errors.New("is no event")
+	errOther    = errors.New("is not an event")
 )
 
 // maxDepth bounds how deep a value that is skipped may be nested.

@@ -250,7 +250,7 @@ type counter struct {
 	scratch []byte
 }
 
-// hash tells names apart. Of ten million, two are taken for one with a
+// hash identifies a name. Of ten million, two are taken for one with a
 // probability of three in a million.
 func (n *counter) hash(kind byte, names ...[]byte) uint64 {
 	b := append(n.scratch[:0], kind)

@@ -44,7 +44,7 @@ func (c *Counts) subtract(d Counts) {
 }
 
 // A Row is one line of a [Top]. Which of its names are set depends on what the
-// rows are. They are strangers' words, cut at 2,048 bytes.
+// rows are. Clients sent them; they are cut at 2,048 bytes.
 type Row struct {
 	Customer    string `json:"customer,omitempty"`
 	Campaign    string `json:"campaign,omitempty"`

@@ -46,7 +46,7 @@ type Seen struct {
 	Blocked    int
 	Share      float64 // of clicks that were blocked
 	Before     float64 // the same over the last day before
-	Recipients int     // of blocked clicks, about
+	Recipients int     // about; of a share, of the blocked clicks
 	ByRule     string  // that blocked the last one
 	Customers  []string
 }
@@ -64,7 +64,7 @@ func (a Alert) Summary() string {
 		return fmt.Sprintf("%.0f%% of %d clicks of about %d recipients were blocked %s (before: %.1f%%), the last by %s",
 			100*s.Share, s.Clicks, s.Recipients, within, 100*s.Before, s.ByRule)
 	case SpreadingHost:
-		return fmt.Sprintf("links of %d customers lead to a host that is new, %d clicks %s", len(s.Customers), s.Clicks, within)
+		return fmt.Sprintf("links of %d customers lead to a host that is new: %d clicks of about %d recipients from %d networks %s", len(s.Customers), s.Clicks, s.Recipients, s.Networks, within)
 	}
 	return string(a.Kind)
 }

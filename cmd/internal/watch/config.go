@@ -27,7 +27,8 @@ type Config struct {
 	BlockedRecipients int // at most 100
 	BlockedRise       float64
 
-	// Destination hosts: HostCustomers customers within HostWindow. A host is
+	// Destination hosts: HostCustomers customers within HostWindow, from as many
+	// networks, and four times as many as the host has had before. A host is
 	// known once it was there for HostKnownAfter; and those of KnownHosts and
 	// their subdomains always are, and those that appear within Learning from the
 	// first event on. What lies between two events counts for a tenth of Learning at
@@ -54,7 +55,7 @@ func DefaultConfig() Config {
 		BlockedRecipients: 20,
 		BlockedRise:       3,
 		HostWindow:        time.Hour,
-		HostCustomers:     5,
+		HostCustomers:     10,
 		HostKnownAfter:    72 * time.Hour,
 		Learning:          time.Hour,
 		Repeat:            time.Hour,
@@ -92,7 +93,7 @@ func (c Config) Validate() error {
 			return refused(f.name, "is %d, and has to be from %d to %d", f.value, f.least, f.most)
 		}
 	}
-	// Written so that what is no number is refused too.
+	// Written so that what is not a number is refused too.
 	if !(c.BlockedShare > 0 && c.BlockedShare <= 1) {
 		return refused("BlockedShare", "is %v, and has to be more than 0 and at most 1", c.BlockedShare)
 	}
@@ -122,7 +123,7 @@ func normalHost(host string) (string, error) {
 		return "", err
 	}
 	if d.Host != normal {
-		return "", fmt.Errorf("it is no host name")
+		return "", fmt.Errorf("it is not a host name")
 	}
 	return strings.TrimSuffix(strings.ToLower(normal), "."), nil
 }

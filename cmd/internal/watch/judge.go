@@ -14,7 +14,7 @@ import (
 	"example.com/linktracker/linkcore/event"
 )
 
-// The rule of verdicts, as EVENTS.md tells it to readers of events.
+// The rule of verdicts, as EVENTS.md describes it.
 const (
 	burstLinks   = 3               // so many different links of one recipient and mailing
 	burstWithin  = 2 * time.Second // from the first to the last of them
@@ -76,7 +76,7 @@ func newJudge(ring int, seed maphash.Seed) *Judge {
 }
 
 // Add takes an event and returns the verdicts that follow from it: about itself
-// and about others before. Events that name no recipient, are no clicks or are
+// and about others before. Events that name no recipient, are not clicks or are
 // monitoring's have no part in it. Events may come in any order, and the same one
 // again, as long as those around it are remembered.
 func (j *Judge) Add(e *event.Event) []*event.Event {

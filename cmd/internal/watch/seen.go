@@ -11,7 +11,7 @@ const seenLines = 1 << 18 // 16 MiB
 
 func newSeen(lines int) *seen { return &seen{make([][16]uint32, lines)} }
 
-// again tells whether the hash was added before, and adds it.
+// again reports whether the hash was added before, and adds it.
 func (s *seen) again(hash uint64) bool {
 	line := &s.lines[hash%uint64(len(s.lines))]
 	mark := uint32(hash>>32) | 1

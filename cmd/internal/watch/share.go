@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"math/bits"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +28,7 @@ const (
 	// What left the window makes up what was before, and counts half after so
 	// long.
 	beforeHalf = 12 * time.Hour
-	// Fewer clicks before are no rate.
+	// Fewer clicks before are not a rate.
 	beforeLeast = 50
 )
 
@@ -124,14 +125,19 @@ func (s *share) seen() (seen Seen, since int64) {
 	if s.clicksBefore >= beforeLeast {
 		seen.Before = s.blockedBefore / s.clicksBefore
 	}
-	// Linear counting.
-	if free := 64 - bits.OnesCount64(recipients); free > 0 {
-		seen.Recipients = int(math.Round(-64 * math.Log(float64(free)/64)))
-	} else {
-		seen.Recipients = 300
-	}
+	seen.Recipients = linear(recipients)
 	seen.Recipients = min(seen.Recipients, seen.Blocked)
 	return seen, since * 60
+}
+
+// linear estimates how many different hashes have set a bit of a bitmap (linear
+// counting); 300 where all are set.
+func linear(bitmap uint64) int {
+	free := 64 - bits.OnesCount64(bitmap)
+	if free == 0 {
+		return 300
+	}
+	return int(math.Round(-64 * math.Log(float64(free)/64)))
 }
 
 // shareOf counts a click for its customer and mailing.
@@ -139,13 +145,13 @@ func (w *Watcher) shareOf(e *event.Event, at int64, alerts []Alert) []Alert {
 	if e.Customer == "" {
 		return alerts // nobody's share
 	}
-	// What a client is blocked for says nothing of the sender. A rule that is not
-	// told speaks of one person or address.
+	// What a client is blocked for says nothing of the sender. An event without its
+	// rule was blocked by one about a person or an address.
 	if e.Type == event.Blocked && (e.Rule == "" || strings.HasPrefix(e.Rule, "ip:") || strings.HasPrefix(e.Rule, "agent:")) {
 		return alerts
 	}
-	// All that no link names count as one: one person clicks as often as he likes,
-	// also on all links of a mailing that is the same for everybody.
+	// All recipients without an identifier count as one: one person may click any
+	// number of times, on all links of a mailing that is the same for everybody.
 	person := cmp.Or(e.Recipient, e.Link)
 	if e.Untracked {
 		person = ""
@@ -193,7 +199,7 @@ func shareFor(l *simplelru.LRU[uint64, *share], subject uint64) *share {
 	return s
 }
 
-// shareLevel tells whether a share needs an alert now, and whether one stands.
+// shareLevel reports whether a share needs an alert now, and whether one stands.
 func (w *Watcher) shareLevel(subject uint64, s *share) (raise, stands bool, seen Seen, since int64) {
 	seen, since = s.seen()
 	level := min(
@@ -214,8 +220,10 @@ func (w *Watcher) shareAlert(subject string, e *event.Event, seen Seen, since in
 		Customer: e.Customer, Campaign: e.Campaign,
 		Since: time.Unix(since, 0).UTC(), At: e.OccurredAt, Seen: seen,
 	}
-	// It stands already, or one that is wider does.
-	if seen.ByRule == subject || strings.HasPrefix(seen.ByRule, "customer:") {
+	// It stands already, or one that is wider does; or the harm is where the links
+	// lead or in a key, and that is stopped: the mailing's other links may be honest.
+	switch kind, _, _ := strings.Cut(seen.ByRule, ":"); {
+	case seen.ByRule == subject, slices.Contains([]string{"customer", "host", "url", "prefix", "key"}, kind):
 		a.Rule = ""
 	}
 	return a

@@ -7,7 +7,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// spread tells from how many networks and addresses each of any number of
+// spread counts from how many networks and addresses each of any number of
 // subjects is clicked.
 //
 // A few thousand subjects have an exact count. A new one gets a place among them
@@ -65,6 +65,10 @@ type place struct {
 	beforeSince int64
 
 	newest int64
+
+	// Whether clicks named more than one recipient, and the first that was named.
+	several   bool
+	recipient uint64
 }
 
 // An origin is an address that clicked, and when it did last.
@@ -83,11 +87,12 @@ type minute struct {
 type spreadSeen struct {
 	clicks, networks, addresses int
 	since                       int64
+	several                     bool // recipients
 }
 
 // add counts a click, and returns what the subject's window holds if that is known
 // exactly.
-func (s *spread) add(subject uint64, network, address uint32, at, now int64) (spreadSeen, bool) {
+func (s *spread) add(subject, recipient uint64, network, address uint32, at, now int64) (spreadSeen, bool) {
 	if at <= now-s.window {
 		return spreadSeen{}, false
 	}
@@ -99,7 +104,13 @@ func (s *spread) add(subject uint64, network, address uint32, at, now int64) (sp
 		s.places.Add(subject, p)
 	}
 	p.newest = max(p.newest, at)
-	return p.add(s, network, address, at, now), true
+	if p.recipient == 0 {
+		p.recipient = recipient
+	}
+	p.several = p.several || p.recipient != recipient
+	seen := p.add(s, network, address, at, now)
+	seen.several = p.several
+	return seen, true
 }
 
 // admit returns a place for a subject that has none, or nil.

@@ -108,7 +108,7 @@ func columnsOf(t *testing.T, sql, tables string) string {
 		columns = append(columns, column.Name)
 	}
 	if len(except)+len(replaced) > 0 {
-		t.Errorf("the query leaves out %q and replaces %q, which are no columns", except, slices.Collect(maps.Keys(replaced)))
+		t.Errorf("the query leaves out %q and replaces %q, which are not columns", except, slices.Collect(maps.Keys(replaced)))
 	}
 	return sql[:m[0]] + "SELECT " + strings.Join(columns, ", ") + " FROM " + part(3)
 }
@@ -313,7 +313,7 @@ func judge(events []*event.Event) map[string]seen {
 	return all
 }
 
-// together tells whether both have a part in the rule, and of the same mailing to
+// together reports whether both have a part in the rule, and of the same mailing to
 // the same recipient.
 func together(a, b *event.Event) bool {
 	for _, e := range [...]*event.Event{a, b} {

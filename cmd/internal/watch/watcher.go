@@ -28,7 +28,7 @@ type Watcher struct {
 	seed   maphash.Seed
 	stats  Stats
 
-	// now is the newest time seen; everything is told by it, since events come
+	// now is the newest time seen; everything is timed by it, since events come
 	// late and history is gone through at any speed.
 	now     int64 // Unix seconds
 	watched int64 // seconds that Learning counts
@@ -102,7 +102,7 @@ func (w *Watcher) Add(e *event.Event) ([]Alert, []*event.Event) {
 
 	var alerts []Alert
 	if at > w.now-int64(max(w.config.Window, w.config.ShareWindow, w.config.HostWindow).Seconds()) {
-		// Verdicts have no say in it: strangers who open a mail that was posted
+		// Verdicts have no say in it: people who open a mail that was posted
 		// click its links within the same two seconds, too.
 		alerts = w.spreadOf(e, at, alerts)
 		alerts = w.shareOf(e, at, alerts)
@@ -143,7 +143,9 @@ func (w *Watcher) spreadOf(e *event.Event, at int64, alerts []Alert) []Alert {
 	recipient := w.hash("recipient", e.Customer, e.Recipient)
 
 	overLink := false
-	if s, ok := w.links.add(link, network, address, at, w.now); ok {
+	if s, ok := w.links.add(link, recipient, network, address, at, w.now); ok && !s.several {
+		// An identifier that several recipients' links share is the mailing's: who
+		// numbers the links of a template has nothing passed on.
 		level := max(float64(s.networks)/float64(w.config.LinkNetworks), float64(s.addresses)/float64(w.config.LinkAddresses))
 		raise, over := w.level(link, level)
 		overLink = over
@@ -151,7 +153,7 @@ func (w *Watcher) spreadOf(e *event.Event, at int64, alerts []Alert) []Alert {
 			alerts = append(alerts, w.spreadAlert(SharedLink, "link:"+e.Customer+"/"+e.Link, e, s))
 		}
 	}
-	if s, ok := w.recipients.add(recipient, network, address, at, w.now); ok {
+	if s, ok := w.recipients.add(recipient, recipient, network, address, at, w.now); ok {
 		level := float64(s.networks) / float64(w.config.RecipientNetworks)
 		// One link that is passed on explains what is seen of its recipient.
 		if overLink && level >= 1 {
@@ -206,7 +208,7 @@ type raised struct {
 
 const maxRaised = 16384
 
-// level tells whether a subject at so many times its threshold needs an alert
+// level reports whether a subject at so many times its threshold needs an alert
 // now, and whether it is one about which an alert stands.
 func (w *Watcher) level(subject uint64, level float64) (raise, stands bool) {
 	r, known := w.raised.Get(subject)

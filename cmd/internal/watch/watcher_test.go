@@ -64,6 +64,8 @@ func clicks(n int, every time.Duration, make func(i int, e *event.Event)) []*eve
 	return events
 }
 
+var hijacked = strings.Fields("hijacked0 hijacked1 hijacked2 hijacked3 hijacked4 hijacked5 hijacked6 hijacked7 hijacked8 hijacked9")
+
 // Each pattern of abuse, in an ordinary morning, is found within a minute, once,
 // and nothing else is.
 func TestAbuse(t *testing.T) {
@@ -100,7 +102,7 @@ func TestAbuse(t *testing.T) {
 					e.Type, e.Rule = event.Blocked, "host:evil.example"
 				}
 			}),
-			Alert{Kind: BlockedShare, Subject: "campaign:acme/phish", Rule: "campaign:acme/phish", Customer: "acme", Seen: Seen{Clicks: 20, Blocked: 18, Recipients: 18, ByRule: "host:evil.example"}},
+			Alert{Kind: BlockedShare, Subject: "campaign:acme/phish", Customer: "acme", Seen: Seen{Clicks: 20, Blocked: 18, Recipients: 18, ByRule: "host:evil.example"}},
 		},
 		{
 			"a mailing that is blocked already",
@@ -117,31 +119,31 @@ func TestAbuse(t *testing.T) {
 				e.Recipient, e.Link = fmt.Sprint("v", i), fmt.Sprint("l", i)
 				e.Type, e.Rule = event.Blocked, "host:evil.example"
 			}),
-			Alert{Kind: BlockedShare, Subject: "customer:quiet", Rule: "customer:quiet", Customer: "quiet", Seen: Seen{Clicks: 20, Blocked: 18, Recipients: 18, ByRule: "host:evil.example"}},
+			Alert{Kind: BlockedShare, Subject: "customer:quiet", Customer: "quiet", Seen: Seen{Clicks: 20, Blocked: 18, Recipients: 18, ByRule: "host:evil.example"}},
 		},
 		{
 			"a phishing kit sent from hijacked accounts",
 			clicks(60, 5*time.Second, func(i int, e *event.Event) {
-				e.Customer, e.Recipient, e.Link = fmt.Sprint("hijacked", i%8), fmt.Sprint("v", i), fmt.Sprint("l", i)
+				e.Customer, e.Recipient, e.Link = fmt.Sprint("hijacked", i%12), fmt.Sprint("v", i), fmt.Sprint("l", i)
 				e.Destination = "https://Login.Evil.example./kit"
 			}),
-			Alert{Kind: SpreadingHost, Subject: "host:login.evil.example", Rule: "host:login.evil.example", Seen: Seen{Clicks: 5, Customers: []string{"hijacked0", "hijacked1", "hijacked2", "hijacked3", "hijacked4"}}},
+			Alert{Kind: SpreadingHost, Subject: "host:login.evil.example", Rule: "host:login.evil.example", Seen: Seen{Clicks: 10, Networks: 10, Recipients: 9, Customers: hijacked}},
 		},
 		{
 			"a phishing kit with a subdomain for each victim",
 			clicks(60, 5*time.Second, func(i int, e *event.Event) {
-				e.Customer, e.Recipient, e.Link = fmt.Sprint("hijacked", i%8), fmt.Sprint("v", i), fmt.Sprint("l", i)
+				e.Customer, e.Recipient, e.Link = fmt.Sprint("hijacked", i%12), fmt.Sprint("v", i), fmt.Sprint("l", i)
 				e.Destination = fmt.Sprintf("https://v%d.evil.example/kit", i)
 			}),
-			Alert{Kind: SpreadingHost, Subject: "host:evil.example", Rule: "host:evil.example", Seen: Seen{Clicks: 5, Customers: []string{"hijacked0", "hijacked1", "hijacked2", "hijacked3", "hijacked4"}}},
+			Alert{Kind: SpreadingHost, Subject: "host:evil.example", Rule: "host:evil.example", Seen: Seen{Clicks: 10, Networks: 10, Recipients: 9, Customers: hijacked}},
 		},
 		{
 			"a phishing kit on an address",
 			clicks(60, 5*time.Second, func(i int, e *event.Event) {
-				e.Customer, e.Recipient, e.Link = fmt.Sprint("hijacked", i%8), fmt.Sprint("v", i), fmt.Sprint("l", i)
+				e.Customer, e.Recipient, e.Link = fmt.Sprint("hijacked", i%12), fmt.Sprint("v", i), fmt.Sprint("l", i)
 				e.Destination = "http://192.0.2.7/kit"
 			}),
-			Alert{Kind: SpreadingHost, Subject: "host:192.0.2.7", Rule: "host:192.0.2.7", Seen: Seen{Clicks: 5, Customers: []string{"hijacked0", "hijacked1", "hijacked2", "hijacked3", "hijacked4"}}},
+			Alert{Kind: SpreadingHost, Subject: "host:192.0.2.7", Rule: "host:192.0.2.7", Seen: Seen{Clicks: 10, Networks: 10, Recipients: 9, Customers: hijacked}},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -222,12 +224,28 @@ func TestNoAlert(t *testing.T) {
 		"blocked, all links of an anonymous mailing": func(i int, e *event.Event) {
 			e.Untracked, e.Recipient, e.Link, e.Type, e.Rule = true, "", fmt.Sprint("an_", i), event.Blocked, "host:x.example"
 		},
-		"no destination host": func(i int, e *event.Event) { e.Customer, e.Destination = fmt.Sprint(i), "javascript:0" },
+		"links numbered by their template": func(i int, e *event.Event) { e.Link, e.Recipient = "cta", fmt.Sprint("r", i) },
+		"trial accounts from one address": func(i int, e *event.Event) {
+			e.Customer, e.Destination, e.IP = fmt.Sprint("trial", i), "https://x.example/", "192.0.2.1"
+			e.Recipient, e.Link = fmt.Sprint("r", i), fmt.Sprint("l", i)
+		},
+		"trial accounts that ask for headers": func(i int, e *event.Event) {
+			e.Customer, e.Destination, e.Method = fmt.Sprint("trial", i), "https://x.example/", "HEAD"
+			e.Recipient, e.Link = fmt.Sprint("r", i), fmt.Sprint("l", i)
+		},
+		"trial accounts without recipients": func(i int, e *event.Event) {
+			e.Customer, e.Destination, e.Recipient = fmt.Sprint("trial", i), "https://x.example/", ""
+		},
+		"a form of a platform": func(i int, e *event.Event) {
+			e.Customer, e.Destination = fmt.Sprint(i), "https://docs.google.com/forms/x"
+		},
+		"a platform's own name": func(i int, e *event.Event) { e.Customer, e.Destination = fmt.Sprint(i), "https://github.io/" },
+		"no destination host":   func(i int, e *event.Event) { e.Customer, e.Destination = fmt.Sprint(i), "javascript:0" },
 		"destinations of nobody": func(i int, e *event.Event) {
 			e.Customer, e.Recipient, e.Link, e.Destination = "", fmt.Sprint(i), fmt.Sprint(i), "https://x.example"
 		},
-		"before all time":           func(i int, e *event.Event) { e.OccurredAt = time.Unix(-int64(i), 0) },
-		"the address is no address": func(i int, e *event.Event) { e.IP = fmt.Sprint("x", i) },
+		"before all time":               func(i int, e *event.Event) { e.OccurredAt = time.Unix(-int64(i), 0) },
+		"the address is not an address": func(i int, e *event.Event) { e.IP = fmt.Sprint("x", i) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -250,6 +268,51 @@ func TestNoAlert(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What one customer clicks makes nobody forget that a host is known.
+func TestFlush(t *testing.T) {
+	w := watcher(t, DefaultConfig(), small)
+	n := 0
+	visit := func(i int, after time.Duration, customer, host string) {
+		e := clicks(1, 0, func(_ int, e *event.Event) {
+			e.ID, e.Customer, e.Destination = fmt.Sprint(host, customer, i), customer, "https://"+host+"/"
+			e.OccurredAt, e.IP = abuseTime.Add(after), networkAddress(uint32(i), 1)
+			e.Recipient, e.Link = fmt.Sprint(host, i), fmt.Sprint(host, i)
+		})[0]
+		w.moveOn(e.OccurredAt.Unix())
+		n += len(w.hostOf(e, e.OccurredAt.Unix(), nil))
+	}
+	for i := range 1440 {
+		visit(i, time.Duration(i)*10*time.Minute, fmt.Sprint("c", i%20), "docs.partner.example")
+	}
+	after := 1440 * 10 * time.Minute
+	for i := range 33_000 {
+		visit(i, after+time.Duration(i)*10*time.Millisecond, "mallory", fmt.Sprintf("s%d.mallory%d.example", i, i))
+	}
+	if len := w.hosts.entries.Len(); len > 200 {
+		t.Errorf("one customer brought %d hosts", len)
+	}
+	after += time.Hour
+	for i := range 20 {
+		visit(2000+i, after+time.Duration(i)*time.Minute, fmt.Sprint("c", i), "docs.partner.example")
+	}
+	// Nor do many: what left the table is known.
+	for i := range maxHosts + 500 {
+		visit(i, after+time.Hour, fmt.Sprint("crowd", i/50), fmt.Sprintf("crowd%d.example", i))
+	}
+	for i := range 12 {
+		visit(3000+i, after+2*time.Hour, fmt.Sprint("c", i), "crowd3.example")
+	}
+	if n != 0 {
+		t.Errorf("%d alerts", n)
+	}
+	for i := range 12 {
+		visit(4000+i, after+2*time.Hour, fmt.Sprint("c", i), "evil.example")
+	}
+	if n != 1 {
+		t.Errorf("%d alerts about a host that is new", n)
 	}
 }
 
@@ -284,7 +347,7 @@ func TestLearningOldEvent(t *testing.T) {
 	}
 	// Of many customers; the hour's are the first.
 	to := func(host string, after time.Duration) []*event.Event {
-		return clicks(6, time.Second, func(i int, e *event.Event) {
+		return clicks(12, time.Second, func(i int, e *event.Event) {
 			e.ID, e.OccurredAt = fmt.Sprint(host, i), e.OccurredAt.Add(after)
 			e.Customer, e.Recipient, e.Link, e.Destination = fmt.Sprint("c", i), fmt.Sprint(host, i), fmt.Sprint(host, i), "https://"+host+"/"
 		})
@@ -404,13 +467,13 @@ func TestCrowded(t *testing.T) {
 		at := int64(1_800_000_000 + i*600/links) // ten minutes
 		subject = subject*6364136223846793005 + 1442695040888963407
 		for n := range uint32(1 + i%3) {
-			if seen, ok := s.add(subject, n*2654435761+uint32(i), uint32(i), at, at); ok && seen.networks > 3 {
+			if seen, ok := s.add(subject, subject, n*2654435761+uint32(i), uint32(i), at, at); ok && seen.networks > 3 {
 				t.Fatalf("%+v", seen)
 			}
 		}
 		if i%(links/100) == 0 { // one each six seconds
 			n := uint32(i / (links / 100))
-			if seen, ok := s.add(posted, n*2654435761, n, at, at); ok && seen.networks >= 20 && found == 0 {
+			if seen, ok := s.add(posted, posted, n*2654435761, n, at, at); ok && seen.networks >= 20 && found == 0 {
 				found = int(n) + 1
 			} else if ok && seen.networks > int(n)+1 {
 				t.Fatalf("click %d: %+v", n+1, seen)

@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"Several", testSeveral},
 		{"Future", testFuture},
 		{"Count", testCount},
+		{"Load", testLoad},
 		{"Canceled", testCanceled},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -115,17 +116,21 @@ func (f *follower) refresh() {
 	}
 }
 
+func request(host string, now time.Time) *blocklist.Request {
+	return &blocklist.Request{
+		Link: &linkcore.Link{Destination: "https://" + host + "/", Fields: linkcore.Fields{Customer: "acme", Recipient: "r1"}},
+		Now:  now,
+	}
+}
+
 // decide decides a click on a link of a customer that leads to a host.
 func (f *follower) decide(host string, now time.Time) blocklist.Decision {
 	f.t.Helper()
-	index, err := f.cache.Index(f.t.Context())
-	if err != nil {
-		f.t.Fatal(err)
+	d, known := f.cache.Decide(f.t.Context(), request(host, now))
+	if !known {
+		f.t.Fatal("the rules are not known")
 	}
-	return index.Decide(&blocklist.Request{
-		Link: &linkcore.Link{Destination: "https://" + host + "/", Fields: linkcore.Fields{Customer: "acme", Recipient: "r1"}},
-		Now:  now,
-	})
+	return d
 }
 
 // want checks which of the hosts are blocked now.
@@ -416,7 +421,7 @@ func testExpired(t *testing.T, f Fixture) {
 	follow(t, f.Backend).want(map[string]bool{hosts[0]: false, hosts[1]: true, hosts[2]: true})
 }
 
-// testHand reads what people write by hand: what cannot be understood is told
+// testHand reads what people write by hand: what cannot be understood is reported
 // and keeps nothing else from working.
 func testHand(t *testing.T, f Fixture) {
 	now := time.Now()
@@ -558,6 +563,58 @@ func testCount(t *testing.T, f Fixture) {
 	}
 }
 
+// testLoad: a load begins with what cannot be asked for and goes on where it broke
+// off, and until it has ended, single documents say what holds.
+func testLoad(t *testing.T, f Fixture) {
+	ctx := t.Context()
+	if err := f.Backend.Put(ctx, rule(t, "host:a.example"), rule(t, "host:b.example"), rule(t, "host:c.example"), rule(t, "host:lifted.example"),
+		rule(t, "ip:192.0.2.0/24"), rule(t, "agent:badbot")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Backend.Lift(ctx, rule(t, "host:lifted.example")); err != nil {
+		t.Fatal(err)
+	}
+	read := func(place string) (documents []blocklist.Document) {
+		t.Helper()
+		whole, err := f.Backend.Read(ctx, time.Time{}, place, func(d blocklist.Document) { documents = append(documents, d) })
+		if err != nil || !whole {
+			t.Fatalf("Read: whole %v, %v", whole, err)
+		}
+		return documents
+	}
+	all := read("")
+	documents, err := f.Backend.Get(ctx, []string{rule(t, "host:a.example").DocumentID(), rule(t, "host:lifted.example").DocumentID(), rule(t, "host:none.example").DocumentID()})
+	if errors.Is(err, errors.ErrUnsupported) {
+		if len(all) != 6 || all[0].Place != "" {
+			t.Errorf("%d documents, the first with the place %q", len(all), all[0].Place)
+		}
+		return // nothing can be asked for, so there is no order either
+	}
+	got := map[string]bool{}
+	for _, d := range documents {
+		r, err := d.Rule()
+		if err != nil {
+			t.Error(err)
+		}
+		got[r.String()] = r.Deleted
+	}
+	if want := map[string]bool{"host:a.example": false, "host:lifted.example": true}; err != nil || !maps.Equal(got, want) {
+		t.Errorf("Get: %v, %v; want %v", got, err, want)
+	}
+	for i, d := range all[:2] {
+		if r, _ := d.Rule(); r.Kind != blocklist.IP && r.Kind != blocklist.Agent || d.Place != "" {
+			t.Errorf("document %d of a load is %s, with the place %q", i, r, d.Place)
+		}
+	}
+	all = all[2:]
+	for i, d := range all {
+		rest := read(d.Place)
+		if len(all) != 6 || len(rest) != len(all)-i-1 || len(rest) > 0 && rest[0].ID != all[i+1].ID {
+			t.Errorf("behind document %d of %d there are %d", i, len(all), len(rest))
+		}
+	}
+}
+
 // testCanceled: a context that has ended ends every call.
 func testCanceled(t *testing.T, f Fixture) {
 	r := rule(t, "host:a.example")
@@ -567,7 +624,11 @@ func testCanceled(t *testing.T, f Fixture) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, call := range map[string]func() error{
-		"Read":     func() error { _, err := f.Backend.Read(ctx, time.Time{}, func(blocklist.Document) {}); return err },
+		"Read": func() error { _, err := f.Backend.Read(ctx, time.Time{}, "", func(blocklist.Document) {}); return err },
+		"Get": func() error {
+			_, err := f.Backend.Get(ctx, []string{r.DocumentID()})
+			return err
+		},
 		"Put":      func() error { return f.Backend.Put(ctx, r) },
 		"Add":      func() error { _, err := f.Backend.Add(ctx, r); return err },
 		"Standing": func() error { _, err := f.Backend.Standing(ctx, r); return err },

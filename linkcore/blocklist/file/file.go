@@ -6,13 +6,13 @@ package file
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"example.com/linktracker/linkcore"
@@ -29,7 +29,7 @@ const settled = 2 * time.Second
 const checkTime = time.Second
 
 // File is the [blocklist.Backend] of a file of JSON lines: one rule a line,
-// with the fields of a document, times as in RFC 3339. What is no rule is
+// with the fields of a document, times as in RFC 3339. What is not a rule is
 // skipped, so a line that somebody is still writing does no harm.
 type File struct {
 	path string
@@ -39,7 +39,7 @@ type File struct {
 	readAt time.Time // wall clock
 }
 
-// A fingerprint tells whether a file changed.
+// A fingerprint reports whether a file changed.
 type fingerprint struct {
 	info fs.FileInfo
 }
@@ -63,7 +63,7 @@ func Open(path string) (*File, error) {
 	return f, nil
 }
 
-// check tells whether the file can be read now. It is no error if the file
+// check reports whether the file can be read now. It is not an error if the file
 // system does not answer within checkTime.
 func (f *File) check() error {
 	checked := make(chan error, 1)
@@ -95,12 +95,12 @@ func (f *File) open() (*os.File, error) {
 	return file, nil
 }
 
-// statRegular refuses what is no regular file. It comes before the file is
+// statRegular refuses what is not a regular file. It comes before the file is
 // opened: opening a pipe would wait for its writer.
 func statRegular(path string) (fs.FileInfo, error) {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", path)
+		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	return info, err
 }
@@ -108,7 +108,7 @@ func statRegular(path string) (fs.FileInfo, error) {
 // Read implements [blocklist.Source]. It yields the whole file, or nothing if
 // the file has not changed since the last Read that ended well and since is not
 // zero.
-func (f *File) Read(ctx context.Context, since time.Time, yield func(blocklist.Document)) (bool, error) {
+func (f *File) Read(ctx context.Context, since time.Time, _ string, yield func(blocklist.Document)) (bool, error) {
 	file, err := f.open()
 	if err != nil {
 		return false, err
@@ -130,6 +130,11 @@ func (f *File) Read(ctx context.Context, since time.Time, yield func(blocklist.D
 	}
 	f.seen, f.readAt = fingerprint{info}, now
 	return true, nil
+}
+
+// Get implements [blocklist.Source].
+func (f *File) Get(context.Context, []string) ([]blocklist.Document, error) {
+	return nil, errors.ErrUnsupported
 }
 
 // Count implements [blocklist.Source].
@@ -160,7 +165,9 @@ func readDocuments(ctx context.Context, r io.Reader, yield func(blocklist.Docume
 			continue
 		}
 		d := ids.document(line.Text, line.TooLong)
-		d.Where = line.Where()
+		if d.OwnID() == "" {
+			d.Where = line.Where() // somebody has to find it
+		}
 		yield(d)
 	}
 }
@@ -168,19 +175,23 @@ func readDocuments(ctx context.Context, r io.Reader, yield func(blocklist.Docume
 // lineIDs gives lines the ids that documents have: the one that its kind and
 // value make, so that a line keeps it wherever it moves. A second line of the
 // same kind and value gets a higher one.
-type lineIDs map[[sha256.Size]byte]int
+//
+// They are told apart by their first 16 letters, which is 96 bits of a hash.
+type lineIDs map[[16]byte]int
 
 // document reads a line.
 func (ids lineIDs) document(line []byte, tooLong bool) blocklist.Document {
-	d := blocklist.Document{ID: blocklist.DocumentID(string(line))}
+	var d blocklist.Document
 	if tooLong {
 		d.Err = lineError("%v", lines.ErrTooLong)
-	} else if d.Fields, d.Err = decodeLine(line); d.Err == nil {
-		if r, err := d.Rule(); err == nil {
-			d.ID = r.DocumentID()
-		}
+	} else {
+		d = decodeLine(line)
 	}
-	key := sha256.Sum256([]byte(d.ID))
+	if d.ID = d.OwnID(); d.ID == "" {
+		d.ID = blocklist.DocumentID(string(line))
+	}
+	var key [16]byte
+	copy(key[:], d.ID)
 	ids[key]++
 	if n := ids[key]; n > 1 {
 		d.ID = fmt.Sprintf("%s-%06d", d.ID, n)
@@ -188,23 +199,84 @@ func (ids lineIDs) document(line []byte, tooLong bool) blocklist.Document {
 	return d
 }
 
-// decodeLine reads a JSON object and makes times of the strings that are one.
-func decodeLine(line []byte) (map[string]any, error) {
+// decodeLine reads a JSON object.
+func decodeLine(line []byte) (d blocklist.Document) {
+	if decodeFlat(string(line), &d) {
+		return d
+	}
 	var fields map[string]any
+	d = blocklist.Document{}
 	if err := json.Unmarshal(line, &fields); err != nil {
-		return nil, lineError("is no JSON object: %v", err)
+		d.Err = lineError("is not a JSON object: %v", err)
+	} else if fields == nil {
+		d.Err = lineError("is null")
 	}
-	if fields == nil {
-		return nil, lineError("is null")
+	for name, value := range fields {
+		s, isText := value.(string)
+		if t, err := time.Parse(time.RFC3339, s); isText && isTime(name) && err == nil {
+			value = t
+		}
+		d.Set(name, value)
 	}
-	for _, name := range [...]string{"created_at", "updated_at", "starts_at", "expires_at"} {
-		if s, ok := fields[name].(string); ok {
-			if t, err := time.Parse(time.RFC3339, s); err == nil {
-				fields[name] = t
-			}
+	return d
+}
+
+func isTime(field string) bool { return strings.HasSuffix(field, "_at") }
+
+// decodeFlat reads what most lines are, many times as fast as encoding/json: an
+// object of fields of the right types, whose strings are ASCII without escapes. It
+// returns false for anything else.
+func decodeFlat(s string, d *blocklist.Document) bool {
+	space := func() {
+		for len(s) > 0 && (s[0] == ' ' || s[0] == '\t' || s[0] == '\r' || s[0] == '\n') {
+			s = s[1:]
 		}
 	}
-	return fields, nil
+	text := func() (text string, ok bool) {
+		if !strings.HasPrefix(s, `"`) {
+			return "", false
+		}
+		for i := 1; i < len(s) && ' ' <= s[i] && s[i] <= '~' && s[i] != '\\'; i++ {
+			if s[i] == '"' {
+				text, s = s[1:i], s[i+1:]
+				return text, true
+			}
+		}
+		return "", false
+	}
+	for next := "{"; ; next = "," {
+		space()
+		if s == "}" && next == "," {
+			return true
+		}
+		if !strings.HasPrefix(s, next) {
+			return false
+		}
+		s = s[1:]
+		space()
+		name, ok := text()
+		if space(); !ok || !strings.HasPrefix(s, ":") {
+			return false
+		}
+		s = s[1:]
+		space()
+		value, ok := text()
+		switch {
+		case ok && isTime(name):
+			t, err := time.Parse(time.RFC3339, value)
+			if err != nil {
+				return false
+			}
+			d.Set(name, t)
+		case ok && name != "deleted":
+			d.Set(name, value)
+		case name == "deleted" && strings.HasPrefix(s, "true"):
+			d.Set(name, true)
+			s = s[len("true"):]
+		default:
+			return false
+		}
+	}
 }
 
 // lineError says what is wrong with a whole line.
@@ -408,7 +480,7 @@ var writers = make(chan struct{}, 1)
 
 // rewrite writes the file anew: it asks change about each rule, and appends
 // what rest returns. Rules that have expired are dropped, as Firestore drops
-// them. Lines that are no rules stay as they are. Whoever reads meanwhile sees
+// them. Lines that are not rules stay as they are. Whoever reads meanwhile sees
 // the old file or the new one, never half of it.
 func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change func(blocklist.Rule) (blocklist.Rule, edit), rest func() []blocklist.Rule) (err error) {
 	defer func() {
@@ -444,7 +516,8 @@ func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change f
 			return err
 		}
 		text = bytes.TrimSuffix(text, []byte("\n"))
-		r, err := ids.document(text, false).Rule()
+		d := ids.document(text, false)
+		r, err := d.Rule()
 		what := keep
 		switch {
 		case err != nil:

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -14,22 +15,28 @@ import (
 	"time"
 
 	cloud "cloud.google.com/go/firestore"
+	api "cloud.google.com/go/firestore/apiv1"
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
-	"google.golang.org/api/iterator"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"example.com/linktracker/linkcore/advice"
 	"example.com/linktracker/linkcore/blocklist"
 )
 
-// maxPage is how many documents one query yields at most. A query that runs for
-// minutes may be ended by the server, and cannot be continued.
-const maxPage = 10000
+// firstPage is how many documents the first query of several yields at most, so
+// that some arrive soon, and maxPage any later one. A query that runs for minutes
+// may be ended by the server.
+const (
+	firstPage = 1000
+	maxPage   = 10000
+)
 
 // batchSize is how many documents are asked for by id at once.
 const batchSize = 500
@@ -46,10 +53,12 @@ var allFields = append([]string{"reason", "created_by", "created_at"}, matchFiel
 type Collection struct {
 	project, database, collection string
 
-	pageSize int // see maxPage
+	pageSize int  // see maxPage
+	loaded   bool // all was read once; belongs to Read
 
 	mu     sync.Mutex
-	client *cloud.Client
+	reader *api.Client      // what reads; it decodes nothing that is not needed
+	client *cloud.Client    // what writes
 	conn   *grpc.ClientConn // to the emulator
 	closed bool
 }
@@ -61,53 +70,92 @@ type Collection struct {
 func New(project, database, collection string) (*Collection, error) {
 	for _, part := range [...]struct{ name, value string }{{"project", project}, {"database", database}, {"collection", collection}} {
 		if part.value == "" || strings.ContainsAny(part.value, "/ \t\r\n") || part.value == "." || part.value == ".." {
-			return nil, fmt.Errorf("%q is no name of a Firestore %s", part.value, part.name)
+			return nil, fmt.Errorf("%q is not the name of a Firestore %s", part.value, part.name)
 		}
 	}
 	return &Collection{project: project, database: database, collection: collection, pageSize: maxPage}, nil
 }
 
-// open returns the client and its collection, and makes them at the first call.
+// open returns the client that writes and its collection, and makes them at the
+// first call.
 func (f *Collection) open() (*cloud.Client, *cloud.CollectionRef, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed {
-		return nil, nil, errors.New("the Firestore client is closed")
-	}
 	if f.client == nil {
-		options := []option.ClientOption{option.WithTelemetryDisabled()}
-		dial := dialOptions()
-		if host := os.Getenv("FIRESTORE_EMULATOR_HOST"); host != "" {
-			// The library's own connection to the emulator takes no options.
-			host = strings.TrimPrefix(strings.TrimPrefix(host, "http://"), "https://")
-			conn, err := grpc.NewClient("passthrough:///"+host, append(dial,
-				grpc.WithTransportCredentials(insecure.NewCredentials()),
-				grpc.WithPerRPCCredentials(emulatorCredentials{}))...)
-			if err != nil {
-				return nil, nil, fmt.Errorf("FIRESTORE_EMULATOR_HOST=%s: %w", host, err)
-			}
-			f.conn = conn
-			options = append(options, option.WithGRPCConn(conn))
-		} else {
-			for _, d := range dial {
-				options = append(options, option.WithGRPCDialOption(d))
-			}
+		options, err := f.options()
+		if err != nil {
+			return nil, nil, err
 		}
 		// The client outlives every request, so no request's context is for it.
-		client, err := cloud.NewClientWithDatabase(context.Background(), f.project, f.database, options...)
+		f.client, err = cloud.NewClientWithDatabase(context.Background(), f.project, f.database, options...)
 		if err != nil {
 			return nil, nil, fmt.Errorf("opening Firestore: %w", err)
 		}
-		f.client = client
 	}
 	return f.client, f.client.Collection(f.collection), nil
 }
 
+// openReader returns the client that reads, and makes it at the first call.
+func (f *Collection) openReader() (*api.Client, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.reader == nil {
+		options, err := f.options()
+		if err != nil {
+			return nil, err
+		}
+		f.reader, err = api.NewClient(context.Background(), options...)
+		if err != nil {
+			return nil, fmt.Errorf("opening Firestore: %w", err)
+		}
+	}
+	return f.reader, nil
+}
+
+func (f *Collection) options() ([]option.ClientOption, error) {
+	if f.closed {
+		return nil, errors.New("the Firestore client is closed")
+	}
+	options := []option.ClientOption{option.WithTelemetryDisabled()}
+	dial := dialOptions()
+	host := os.Getenv("FIRESTORE_EMULATOR_HOST")
+	if host == "" {
+		for _, d := range dial {
+			options = append(options, option.WithGRPCDialOption(d))
+		}
+		return options, nil
+	}
+	if f.conn == nil {
+		// The library's own connection to the emulator takes no options.
+		host = strings.TrimPrefix(strings.TrimPrefix(host, "http://"), "https://")
+		conn, err := grpc.NewClient("passthrough:///"+host, append(dial,
+			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithPerRPCCredentials(emulatorCredentials{}))...)
+		if err != nil {
+			return nil, fmt.Errorf("FIRESTORE_EMULATOR_HOST=%s: %w", host, err)
+		}
+		f.conn = conn
+	}
+	return append(options, option.WithGRPCConn(f.conn)), nil
+}
+
+func (f *Collection) databasePath() string {
+	return "projects/" + f.project + "/databases/" + f.database
+}
+
+func (f *Collection) documentsPath() string { return f.databasePath() + "/documents" }
+
+func (f *Collection) name(id string) string { return f.documentsPath() + "/" + f.collection + "/" + id }
+
 func dialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithChainStreamInterceptor(failSoon),
-		// Finds out that a connection died while the process was stopped.
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 5 * time.Second}),
+		// Finds out that a connection died while the process was stopped: whatever is
+		// sent must be acknowledged within the timeout. Servers, Google's too, break
+		// off a connection that they are asked about more often than every 5 minutes.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 5 * time.Minute, Timeout: 5 * time.Second}),
+		// What a load has not taken yet is not sent, so that other answers find room.
+		grpc.WithInitialWindowSize(256 << 10), grpc.WithInitialConnWindowSize(1 << 20),
 		// A page of 10,000 documents arrives as many messages; one document is
 		// 1 MiB at most.
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64 << 20)),
@@ -145,110 +193,220 @@ func failSoon(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn,
 }
 
 // Read implements [blocklist.Source].
-func (f *Collection) Read(ctx context.Context, since time.Time, yield func(blocklist.Document)) (bool, error) {
-	_, collection, err := f.open()
-	if err != nil {
-		return false, err
-	}
-	query := collection.Select(matchFields...)
-	if since.IsZero() {
-		// By name, since documents without updated_at count as well.
-		query = query.OrderBy(cloud.DocumentID, cloud.Asc)
-	} else {
-		query = query.Where("updated_at", ">=", since).OrderBy("updated_at", cloud.Asc).OrderBy(cloud.DocumentID, cloud.Asc)
-	}
-	err = f.pages(ctx, query, func(d *cloud.DocumentSnapshot) []any {
-		document := documentOf(d, matchFields)
-		yield(document)
-		if since.IsZero() {
-			return []any{d.Ref.ID}
+func (f *Collection) Read(ctx context.Context, since time.Time, place string, yield func(blocklist.Document)) (bool, error) {
+	whole := since.IsZero()
+	var err error
+	switch {
+	case !whole:
+		err = f.pages(ctx, f.query(matchFields, where("updated_at", atLeast, timestamp(since)), "updated_at", byName), yield)
+	default:
+		if !f.loaded && place == "" {
+			// What cannot be asked for by its id comes first.
+			kinds := list(text(string(blocklist.IP)), text(string(blocklist.Agent)))
+			err = f.pages(ctx, f.query(matchFields, where("kind", in, kinds), byName), yield)
 		}
-		return []any{document.Fields["updated_at"], d.Ref.ID}
-	})
+		// By name, since documents without updated_at count as well.
+		query := f.query(matchFields, nil, byName)
+		if place != "" {
+			query.StartAt = &firestorepb.Cursor{Values: []*firestorepb.Value{reference(f.name(place))}}
+		}
+		if err == nil {
+			err = f.pages(ctx, query, func(d blocklist.Document) { d.Place = d.ID; yield(d) })
+		}
+	}
 	if err != nil {
 		return false, fmt.Errorf("reading documents of %s: %w", f.collection, err)
 	}
-	return since.IsZero(), nil
+	f.loaded = f.loaded || whole
+	return whole, nil
 }
 
-// pages runs a query page by page. visit returns the document's values of what
-// the query is ordered by.
-func (f *Collection) pages(ctx context.Context, query cloud.Query, visit func(*cloud.DocumentSnapshot) []any) error {
-	query = query.Limit(f.pageSize)
-	page := query
-	for {
+// Get implements [blocklist.Source].
+func (f *Collection) Get(ctx context.Context, ids []string) ([]blocklist.Document, error) {
+	return f.get(ctx, ids, matchFields)
+}
+
+func (f *Collection) get(ctx context.Context, ids, fields []string) (documents []blocklist.Document, err error) {
+	client, err := f.openReader()
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = f.name(id)
+	}
+	stream, err := client.BatchGetDocuments(ctx, &firestorepb.BatchGetDocumentsRequest{
+		Database: f.databasePath(), Documents: names, Mask: &firestorepb.DocumentMask{FieldPaths: fields},
+	})
+	for err == nil {
+		var answer *firestorepb.BatchGetDocumentsResponse
+		if answer, err = stream.Recv(); err == nil && answer.GetFound() != nil {
+			documents = append(documents, documentOf(answer.GetFound(), fields))
+		}
+	}
+	if err != io.EOF {
+		return nil, fmt.Errorf("reading %d documents of %s: %w", len(ids), f.collection, err)
+	}
+	return documents, nil
+}
+
+const byName = "__name__"
+
+func text(s string) *firestorepb.Value {
+	return &firestorepb.Value{ValueType: &firestorepb.Value_StringValue{StringValue: s}}
+}
+
+func timestamp(t time.Time) *firestorepb.Value {
+	return &firestorepb.Value{ValueType: &firestorepb.Value_TimestampValue{TimestampValue: timestamppb.New(t)}}
+}
+
+func list(values ...*firestorepb.Value) *firestorepb.Value {
+	return &firestorepb.Value{ValueType: &firestorepb.Value_ArrayValue{ArrayValue: &firestorepb.ArrayValue{Values: values}}}
+}
+
+func reference(name string) *firestorepb.Value {
+	return &firestorepb.Value{ValueType: &firestorepb.Value_ReferenceValue{ReferenceValue: name}}
+}
+
+const (
+	equal   = firestorepb.StructuredQuery_FieldFilter_EQUAL
+	in      = firestorepb.StructuredQuery_FieldFilter_IN
+	atLeast = firestorepb.StructuredQuery_FieldFilter_GREATER_THAN_OR_EQUAL
+	atMost  = firestorepb.StructuredQuery_FieldFilter_LESS_THAN_OR_EQUAL
+)
+
+func where(field string, op firestorepb.StructuredQuery_FieldFilter_Operator, value *firestorepb.Value) *firestorepb.StructuredQuery_Filter {
+	return &firestorepb.StructuredQuery_Filter{FilterType: &firestorepb.StructuredQuery_Filter_FieldFilter{
+		FieldFilter: &firestorepb.StructuredQuery_FieldFilter{Field: &firestorepb.StructuredQuery_FieldReference{FieldPath: field}, Op: op, Value: value},
+	}}
+}
+
+// query makes a query of the collection for some fields of its documents.
+func (f *Collection) query(fields []string, where *firestorepb.StructuredQuery_Filter, order ...string) *firestorepb.StructuredQuery {
+	q := &firestorepb.StructuredQuery{
+		From:  []*firestorepb.StructuredQuery_CollectionSelector{{CollectionId: f.collection}},
+		Where: where,
+	}
+	if len(fields) > 0 {
+		q.Select = &firestorepb.StructuredQuery_Projection{}
+	}
+	for _, field := range fields {
+		q.Select.Fields = append(q.Select.Fields, &firestorepb.StructuredQuery_FieldReference{FieldPath: field})
+	}
+	for _, field := range order {
+		q.OrderBy = append(q.OrderBy, &firestorepb.StructuredQuery_Order{
+			Field: &firestorepb.StructuredQuery_FieldReference{FieldPath: field}, Direction: firestorepb.StructuredQuery_ASCENDING,
+		})
+	}
+	return q
+}
+
+// pages runs a query page by page.
+func (f *Collection) pages(ctx context.Context, query *firestorepb.StructuredQuery, visit func(blocklist.Document)) error {
+	client, err := f.openReader()
+	if err != nil {
+		return err
+	}
+	fields := make([]string, len(query.Select.Fields))
+	for i, field := range query.Select.Fields {
+		fields[i] = field.FieldPath
+	}
+	for size := min(firstPage, f.pageSize); ; size = min(4*size, f.pageSize) {
+		query.Limit = wrapperspb.Int32(int32(size))
+		stream, err := client.RunQuery(ctx, &firestorepb.RunQueryRequest{
+			Parent: f.documentsPath(), QueryType: &firestorepb.RunQueryRequest_StructuredQuery{StructuredQuery: query},
+		})
+		if err != nil {
+			return err
+		}
 		n := 0
-		var last []any
-		documents := page.Documents(ctx)
+		var last *firestorepb.Document
 		for {
-			d, err := documents.Next()
-			if err == iterator.Done {
+			answer, err := stream.Recv()
+			if err == io.EOF {
 				break
 			}
 			if err != nil {
-				documents.Stop()
 				return err
 			}
-			n++
-			last = visit(d)
+			if d := answer.GetDocument(); d != nil {
+				n++
+				last = d
+				visit(documentOf(d, fields))
+			}
 		}
-		documents.Stop()
-		if n < f.pageSize {
+		if n < size {
 			return nil
 		}
-		page = query.StartAfter(last...)
+		query.StartAt = &firestorepb.Cursor{}
+		for _, order := range query.OrderBy {
+			value := last.Fields[order.Field.FieldPath]
+			if order.Field.FieldPath == byName {
+				value = reference(last.Name)
+			}
+			query.StartAt.Values = append(query.StartAt.Values, value)
+		}
 	}
 }
 
-// unreadable stands for a value that the library cannot convert.
+// unreadable stands for a value of a type that no field has.
 type unreadable struct{}
 
-// documentOf converts field by field: converting a whole document panics if one
-// of its fields, which may be none of ours, is of a shape that the library does
-// not know.
-func documentOf(d *cloud.DocumentSnapshot, fields []string) blocklist.Document {
-	document := blocklist.Document{ID: d.Ref.ID, Fields: make(map[string]any, len(fields))}
+func documentOf(found *firestorepb.Document, fields []string) blocklist.Document {
+	d := blocklist.Document{ID: found.Name[strings.LastIndexByte(found.Name, '/')+1:]}
 	for _, field := range fields {
-		v, err := d.DataAtPath(cloud.FieldPath{field})
-		var absent *cloud.FieldNotFoundError
-		switch {
-		case err == nil:
-			document.Fields[field] = v
-		case !errors.As(err, &absent):
-			document.Fields[field] = unreadable{}
+		switch v := found.Fields[field].GetValueType().(type) {
+		case *firestorepb.Value_StringValue:
+			d.Set(field, v.StringValue)
+		case *firestorepb.Value_TimestampValue:
+			d.Set(field, v.TimestampValue.AsTime())
+		case *firestorepb.Value_BooleanValue:
+			d.Set(field, v.BooleanValue)
+		case nil, *firestorepb.Value_NullValue:
+		default:
+			d.Set(field, unreadable{})
 		}
 	}
-	return document
+	return d
 }
 
 // Count implements [blocklist.Source]. It costs one read for each thousand documents and
 // one for each thousand that have expired, at least one of either.
 func (f *Collection) Count(ctx context.Context, now time.Time) (int, error) {
-	_, collection, err := f.open()
-	if err != nil {
-		return 0, err
-	}
-	all, err := count(ctx, collection.Query)
+	all, err := f.count(ctx, f.query(nil, nil))
 	if err != nil {
 		return 0, fmt.Errorf("counting documents of %s: %w", f.collection, err)
 	}
-	expired, err := count(ctx, collection.Where("expires_at", "<=", now))
+	expired, err := f.count(ctx, f.query(nil, where("expires_at", atMost, timestamp(now))))
 	if err != nil {
 		return 0, fmt.Errorf("counting expired documents of %s: %w", f.collection, err)
 	}
 	return int(all - expired), nil
 }
 
-func count(ctx context.Context, query cloud.Query) (int64, error) {
-	result, err := query.NewAggregationQuery().WithCount("n").Get(ctx)
+func (f *Collection) count(ctx context.Context, query *firestorepb.StructuredQuery) (int64, error) {
+	client, err := f.openReader()
 	if err != nil {
 		return 0, err
 	}
-	n, ok := result["n"].(*firestorepb.Value)
-	if !ok {
-		return 0, errors.New("the answer holds no count")
+	stream, err := client.RunAggregationQuery(ctx, &firestorepb.RunAggregationQueryRequest{
+		Parent: f.documentsPath(),
+		QueryType: &firestorepb.RunAggregationQueryRequest_StructuredAggregationQuery{StructuredAggregationQuery: &firestorepb.StructuredAggregationQuery{
+			QueryType: &firestorepb.StructuredAggregationQuery_StructuredQuery{StructuredQuery: query},
+			Aggregations: []*firestorepb.StructuredAggregationQuery_Aggregation{{
+				Alias:    "n",
+				Operator: &firestorepb.StructuredAggregationQuery_Aggregation_Count_{Count: &firestorepb.StructuredAggregationQuery_Aggregation_Count{}},
+			}},
+		}},
+	})
+	if err != nil {
+		return 0, err
 	}
-	return n.GetIntegerValue(), nil
+	answer, err := stream.Recv()
+	if err != nil {
+		return 0, err
+	}
+	return answer.GetResult().GetAggregateFields()["n"].GetIntegerValue(), nil
 }
 
 // Put implements [blocklist.Store]. It reads the documents that it replaces, to keep
@@ -266,23 +424,22 @@ func (f *Collection) Put(ctx context.Context, rules ...blocklist.Rule) error {
 		for len(rules) > 0 {
 			batch := rules[:min(len(rules), batchSize)]
 			rules = rules[len(batch):]
-			refs := make([]*cloud.DocumentRef, len(batch))
-			for i, r := range batch {
-				refs[i] = collection.Doc(r.DocumentID())
-			}
-			existing, err := client.GetAll(ctx, refs)
+			existing, err := f.get(ctx, idsOf(batch), allFields)
 			if err != nil {
 				return err
 			}
-			for i, r := range batch {
-				fields := fieldsOf(r)
-				if existing[i].Exists() {
-					old, _ := documentOf(existing[i], allFields).Rule()
-					if !old.Deleted && !old.CreatedAt.IsZero() {
-						fields["created_at"] = old.CreatedAt
-					}
+			created := map[string]time.Time{}
+			for _, d := range existing {
+				if old, _ := d.Rule(); !old.Deleted && !old.CreatedAt.IsZero() {
+					created[d.ID] = old.CreatedAt
 				}
-				job, err := w.Set(refs[i], fields)
+			}
+			for _, r := range batch {
+				fields := fieldsOf(r)
+				if at, ok := created[r.DocumentID()]; ok {
+					fields["created_at"] = at
+				}
+				job, err := w.Set(collection.Doc(r.DocumentID()), fields)
 				if err != nil {
 					return err
 				}
@@ -291,6 +448,14 @@ func (f *Collection) Put(ctx context.Context, rules ...blocklist.Rule) error {
 		}
 		return nil
 	})
+}
+
+func idsOf(rules []blocklist.Rule) []string {
+	ids := make([]string, len(rules))
+	for i, r := range rules {
+		ids[i] = r.DocumentID()
+	}
+	return ids
 }
 
 // fieldsOf returns the fields of a rule that is written now.
@@ -333,10 +498,16 @@ func (f *Collection) Add(ctx context.Context, rule blocklist.Rule) (standing *bl
 			return err
 		}
 		if existing[0].Exists() {
-			old, err := documentOf(existing[0], allFields).Rule()
-			if err == nil && !old.Expired(time.Now()) {
-				standing = &old
-				return nil
+			// A document that changes until the transaction ends makes it run again.
+			documents, err := f.get(ctx, []string{ref.ID}, allFields)
+			if err != nil {
+				return err
+			}
+			for _, d := range documents {
+				if old, err := d.Rule(); err == nil && !old.Expired(time.Now()) {
+					standing = &old
+					return nil
+				}
 			}
 		}
 		return tx.Set(ref, fieldsOf(rules[0]))
@@ -353,25 +524,14 @@ func (f *Collection) Standing(ctx context.Context, rules ...blocklist.Rule) (sta
 	if err != nil {
 		return nil, err
 	}
-	client, collection, err := f.open()
-	if err != nil {
-		return nil, err
-	}
 	now := time.Now()
-	for batch := range slices.Chunk(names, maxGet) {
-		refs := make([]*cloud.DocumentRef, 0, len(batch))
-		for _, name := range batch {
-			refs = append(refs, collection.Doc(name.DocumentID()))
-		}
-		documents, err := client.GetAll(ctx, refs)
+	for batch := range slices.Chunk(names, batchSize) {
+		documents, err := f.get(ctx, idsOf(batch), allFields)
 		if err != nil {
-			return nil, fmt.Errorf("looking for rules in %s: %w", f.collection, err)
+			return nil, err
 		}
 		for _, d := range documents {
-			if !d.Exists() {
-				continue
-			}
-			if r, err := documentOf(d, allFields).Rule(); err == nil && r.Stands(now) {
+			if r, err := d.Rule(); err == nil && r.Stands(now) {
 				standing = append(standing, r)
 			}
 		}
@@ -381,15 +541,13 @@ func (f *Collection) Standing(ctx context.Context, rules ...blocklist.Rule) (sta
 
 // Empty implements [blocklist.Store]. It reads one document.
 func (f *Collection) Empty(ctx context.Context) (bool, error) {
-	_, collection, err := f.open()
-	if err != nil {
-		return false, err
-	}
-	documents, err := collection.Select(cloud.DocumentID).Limit(1).Documents(ctx).GetAll()
+	query := f.query(nil, nil)
+	query.Limit = wrapperspb.Int32(1)
+	n, err := f.count(ctx, query)
 	if err != nil {
 		return false, fmt.Errorf("reading %s: %w", f.collection, err)
 	}
-	return len(documents) == 0, nil
+	return n == 0, nil
 }
 
 // write runs enqueue with a bulk writer and waits for all of its writes.
@@ -422,7 +580,6 @@ func (f *Collection) write(ctx context.Context, client *cloud.Client, enqueue fu
 // Limits of Firestore.
 const (
 	maxIn      = 30   // values in one query
-	maxGet     = 500  // documents in one call, so that a call stays short
 	maxIndexed = 1500 // bytes of a string that an index holds
 )
 
@@ -438,43 +595,37 @@ func (f *Collection) Lift(ctx context.Context, rules ...blocklist.Rule) ([]block
 	if err != nil {
 		return nil, err
 	}
-	wanted := map[string]bool{}                         // by "kind:value"
-	found := map[string]map[string]*cloud.DocumentRef{} // by "kind:value" and id
+	wanted := map[string]bool{}           // by "kind:value"
+	found := map[string]map[string]bool{} // ids by "kind:value"
 	for _, name := range names {
 		wanted[name.String()] = true
-		found[name.String()] = map[string]*cloud.DocumentRef{}
+		found[name.String()] = map[string]bool{}
 	}
-	see := func(documents []*cloud.DocumentSnapshot, err error) error {
+	see := func(d blocklist.Document) {
+		r, _ := d.Rule()
+		if key := r.String(); wanted[key] && !r.Deleted {
+			found[key][d.ID] = true
+		}
+	}
+	for batch := range slices.Chunk(names, maxIn) {
+		documents, err := f.get(ctx, idsOf(batch), allFields)
 		if err != nil {
-			return fmt.Errorf("looking for rules in %s: %w", f.collection, err)
+			return nil, err
 		}
 		for _, d := range documents {
-			r, _ := documentOf(d, allFields).Rule()
-			if key := r.String(); d.Exists() && wanted[key] && !r.Deleted {
-				found[key][d.Ref.ID] = d.Ref
-			}
+			see(d)
 		}
-		return nil
-	}
-	for rest := names; len(rest) > 0; {
-		batch := rest[:min(len(rest), maxIn)]
-		rest = rest[len(batch):]
-		var refs []*cloud.DocumentRef
-		var values []string
+		var values []*firestorepb.Value
 		for _, name := range batch {
-			refs = append(refs, collection.Doc(name.DocumentID()))
 			if len(name.Value) <= maxIndexed {
-				values = append(values, name.Value)
+				values = append(values, text(name.Value))
 			}
-		}
-		if err := see(client.GetAll(ctx, refs)); err != nil {
-			return nil, err
 		}
 		if len(values) == 0 {
 			continue
 		}
-		if err := see(collection.Where("value", "in", values).Documents(ctx).GetAll()); err != nil {
-			return nil, err
+		if err := f.pages(ctx, f.query(allFields, where("value", in, list(values...)), byName), see); err != nil {
+			return nil, fmt.Errorf("looking for rules in %s: %w", f.collection, err)
 		}
 	}
 	unseen := map[blocklist.Kind]bool{}
@@ -489,13 +640,8 @@ func (f *Collection) Lift(ctx context.Context, rules ...blocklist.Rule) ([]block
 		}
 	}
 	for kind := range unseen {
-		query := collection.Where("kind", "==", string(kind)).OrderBy(cloud.DocumentID, cloud.Asc)
-		err := f.pages(ctx, query, func(d *cloud.DocumentSnapshot) []any {
-			see([]*cloud.DocumentSnapshot{d}, nil)
-			return []any{d.Ref.ID}
-		})
-		if err := see(nil, err); err != nil {
-			return nil, err
+		if err := f.pages(ctx, f.query(allFields, where("kind", equal, text(string(kind))), byName), see); err != nil {
+			return nil, fmt.Errorf("looking for rules in %s: %w", f.collection, err)
 		}
 	}
 
@@ -503,12 +649,12 @@ func (f *Collection) Lift(ctx context.Context, rules ...blocklist.Rule) ([]block
 	err = f.write(ctx, client, func(w *cloud.BulkWriter, jobs *[]*cloud.BulkWriterJob) error {
 		expires := time.Now().Add(blocklist.LiftedFor)
 		for _, name := range names {
-			refs := found[name.String()]
-			if len(refs) == 0 {
+			ids := found[name.String()]
+			if len(ids) == 0 {
 				missing = append(missing, name)
 			}
-			for _, ref := range refs {
-				job, err := w.Update(ref, []cloud.Update{
+			for id := range ids {
+				job, err := w.Update(collection.Doc(id), []cloud.Update{
 					{Path: "deleted", Value: true},
 					{Path: "expires_at", Value: expires},
 					{Path: "updated_at", Value: cloud.ServerTimestamp},
@@ -526,19 +672,13 @@ func (f *Collection) Lift(ctx context.Context, rules ...blocklist.Rule) ([]block
 
 // List implements [blocklist.Store].
 func (f *Collection) List(ctx context.Context) (rules []blocklist.Rule, skipped []blocklist.DocumentError, err error) {
-	_, collection, err := f.open()
-	if err != nil {
-		return nil, nil, err
-	}
-	query := collection.Select(allFields...).OrderBy(cloud.DocumentID, cloud.Asc)
-	err = f.pages(ctx, query, func(d *cloud.DocumentSnapshot) []any {
-		r, err := documentOf(d, allFields).Rule()
+	err = f.pages(ctx, f.query(allFields, nil, byName), func(d blocklist.Document) {
+		r, err := d.Rule()
 		if err != nil {
-			skipped = append(skipped, blocklist.DocumentError{Where: d.Ref.ID, Err: err})
+			skipped = append(skipped, blocklist.DocumentError{Where: d.ID, Err: err})
 		} else {
 			rules = append(rules, r)
 		}
-		return []any{d.Ref.ID}
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing rules of %s: %w", f.collection, err)
@@ -551,13 +691,16 @@ func (f *Collection) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
-	if f.client == nil {
-		return nil
+	var err error
+	if f.reader != nil {
+		err = f.reader.Close()
 	}
-	err := f.client.Close()
-	if f.conn != nil && status.Code(err) == codes.Canceled {
-		err = nil // the client has closed it
+	if f.client != nil {
+		err = errors.Join(err, f.client.Close())
 	}
-	f.client = nil
+	if f.conn != nil {
+		err = nil // both close it, and the second says so
+	}
+	f.reader, f.client = nil, nil
 	return err
 }

@@ -130,7 +130,7 @@ func nextMessage(r *lines.Reader) (*event.Received, error) {
 		}
 		m := &event.Received{Data: bytes.Clone(l.Text), Line: l.Number}
 		if l.TooLong {
-			m.Err = fmt.Errorf("this is no event: %s %w", l.Where(), lines.ErrTooLong)
+			m.Err = fmt.Errorf("this is not an event: %s %w", l.Where(), lines.ErrTooLong)
 		}
 		return m, nil
 	}

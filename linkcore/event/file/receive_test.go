@@ -46,7 +46,7 @@ func TestReceiveFile(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"1 long", "4 not json", "5 this is no event: line 5 is longer than 1048576 bytes", `6 {"last":1}`}
+	want := []string{"1 long", "4 not json", "5 this is not an event: line 5 is longer than 1048576 bytes", `6 {"last":1}`}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -26,7 +26,7 @@ const (
 	// client opens the next one at once.
 	silence = 2 * time.Second
 
-	// How often an outage is told again.
+	// How often an outage is reported again.
 	outageInterval = 15 * time.Second
 )
 
@@ -52,7 +52,7 @@ type contact struct {
 	sent  atomic.Bool // a call has left
 	up    atomic.Bool // the last that was heard is an answer
 
-	// turn is held while a message is handled and while an outage is told.
+	// turn is held while a message is handled and while an outage is reported.
 	turn  sync.Mutex
 	tell  func(error)
 	ready func() // called with the first answer about the subscription; may be nil
@@ -99,7 +99,7 @@ func (c *contact) hear(err error) {
 	}
 }
 
-// listen tells of outages, until it is ending: then the client breaks off calls
+// listen reports outages, until it is ending: then the client breaks off calls
 // itself.
 func (c *contact) listen(ending <-chan struct{}) {
 	defer close(c.ended)

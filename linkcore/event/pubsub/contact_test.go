@@ -64,7 +64,7 @@ func TestContact(t *testing.T) {
 					c.hear(h.err)
 				}
 				time.Sleep(40*time.Second - time.Since(begin))
-				// What the client breaks off itself is no outage.
+				// What the client breaks off itself is not an outage.
 				cancel()
 				synctest.Wait()
 				c.hear(refused)

@@ -33,7 +33,7 @@ const (
 // had its Ack or Nack. That nothing came says Pub/Sub: where it does not answer
 // in the beginning for the time of idle (at least five seconds), or in the end
 // within five seconds, Drain fails; so it does where the context ends during an
-// outage. outage may be nil, and is told as [event.ReceiveOptions].Outage is.
+// outage. outage may be nil, and is called as [event.ReceiveOptions].Outage is.
 //
 // Unlike [Receive] it takes no message that it does not hand over, so what is
 // left in the subscription is there for the next reader at once. What has had a
@@ -74,7 +74,7 @@ type drain struct {
 
 	mu     sync.Mutex
 	ackIDs map[string]string // by message id: of what is dealt with, or stays
-	acked  []string          // to be told
+	acked  []string          // not sent yet
 	err    error             // of acknowledging
 	more   chan struct{}     // there is something in acked
 }
@@ -148,7 +148,7 @@ func (d *drain) pull(ctx context.Context, idle time.Duration, handle func(*event
 	return nil
 }
 
-// known tells whether a message was handed over and has no Ack yet.
+// known reports whether a message was handed over and has no Ack yet.
 func (d *drain) known(m *pubsubpb.ReceivedMessage) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -179,7 +179,7 @@ func (d *drain) done(id string, ack bool) {
 	d.dealtWith.Done()
 }
 
-// acknowledge tells Pub/Sub what was acknowledged, until there is no more.
+// acknowledge sends Pub/Sub the acknowledgements, until there is no more.
 func (d *drain) acknowledge() {
 	for open := true; open; {
 		_, open = <-d.more

@@ -1,9 +1,7 @@
 package pubsub
 
 import (
-	"encoding/json"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -36,45 +34,6 @@ func attributesOf(e *event.Event) map[string]string {
 		all[a.Name] = a.Value
 	}
 	return all
-}
-
-// output is a writer that notes each write.
-type output struct {
-	mu     sync.Mutex
-	writes []string
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.writes = append(o.writes, string(b))
-	return len(b), nil
-}
-
-func (o *output) count() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return len(o.writes)
-}
-
-// ids returns the ids of the events that were spilled.
-func (o *output) ids(t *testing.T) map[string]int {
-	t.Helper()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	ids := map[string]int{}
-	for _, w := range o.writes {
-		var line struct {
-			Event struct {
-				ID string `json:"event_id"`
-			}
-		}
-		if err := json.Unmarshal([]byte(w), &line); err != nil {
-			t.Fatalf("%v: %s", err, w)
-		}
-		ids[line.Event.ID]++
-	}
-	return ids
 }
 
 func wantStats(t *testing.T, d *delivery.Delivery, delivered, spilled uint64, held int) {

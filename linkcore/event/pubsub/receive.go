@@ -156,7 +156,7 @@ func parseSource(source string) (project, name string, existing, ok bool) {
 	return project, name, existing, ok && project != "" && name != "" && !strings.Contains(name, "/") && !strings.ContainsAny(rest, "?#% \t\r\n")
 }
 
-// temporaryName makes a name that nobody else has, and that tells people in a
+// temporaryName makes a name that nobody else has, and that shows people in a
 // list of subscriptions since when it is there.
 func temporaryName(prefix string, now time.Time) string {
 	var b [4]byte

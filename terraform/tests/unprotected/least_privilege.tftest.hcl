@@ -85,7 +85,7 @@ run "everything" {
       scoring = { endpoint = "https://scoring.example.com/clicks" }
     }
 
-    watch = { enabled = true, block = "on" }
+    watch = { enabled = true }
 
     deployers   = ["group:platform@example.com"]
     signers     = ["serviceAccount:crm@example.iam.gserviceaccount.com"]

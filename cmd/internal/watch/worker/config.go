@@ -17,20 +17,9 @@ import (
 type Config struct {
 	Subscription string
 	Clicks       string
-	Blocklist    string
-	Block        string
-	BlockFor     time.Duration
-	Protect      []string
 	Watch        watch.Config
 	LogLevel     slog.Level
 }
-
-// What BLOCK may say.
-const (
-	BlockOff = "off"
-	BlockOn  = "on"
-	BlockAll = "all"
-)
 
 // variable returns the variable of a field of [Config] or [watch.Config], as
 // LINK_NETWORKS is that of LinkNetworks.
@@ -57,10 +46,6 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 	c := Config{
 		Subscription: r.Required("SUBSCRIPTION", "pubsub://PROJECT/subscriptions/NAME"),
 		Clicks:       r.Required("CLICKS", "pubsub://PROJECT/TOPIC for verdicts, or none"),
-		Block:        environment.OneOf(r, "BLOCK", BlockOff, BlockOn, BlockAll),
-		Blocklist:    r.Text("BLOCKLIST"),
-		BlockFor:     r.Duration("BLOCK_FOR", 24*time.Hour, time.Minute, math.MaxInt64),
-		Protect:      r.List("PROTECT"),
 		Watch: watch.Config{
 			Window:            during("WINDOW", w.Window),
 			LinkNetworks:      whole("LINK_NETWORKS", w.LinkNetworks),
@@ -83,9 +68,6 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 		// A temporary one would lose what comes while it is started again.
 		r.Refuse("SUBSCRIPTION", "%q is not of the form pubsub://PROJECT/subscriptions/NAME", c.Subscription)
 	}
-	if c.Block != BlockOff && c.Blocklist == "" {
-		r.Refuse("BLOCKLIST", "is not set, and BLOCK=%s needs it: give it firestore://PROJECT/DATABASE/COLLECTION or file:PATH", c.Block)
-	}
 	if err := r.Err(); err != nil {
 		return Config{}, err
 	}
@@ -95,7 +77,7 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 	return c, nil
 }
 
-// explain names the variable that an error of packages watch and guard is about.
+// explain names the variable that an error of package watch is about.
 func explain(err error) error {
 	var field *linkcore.FieldError
 	if errors.As(err, &field) {

@@ -26,23 +26,20 @@ func TestConfig(t *testing.T) {
 	}
 	defaults := watch.DefaultConfig()
 	defaults.KnownHosts = []string{}
-	if c.Block != BlockOff || c.BlockFor != 24*time.Hour || !reflect.DeepEqual(c.Watch, defaults) {
+	if !reflect.DeepEqual(c.Watch, defaults) {
 		t.Errorf("%+v", c)
 	}
 	for _, test := range []struct{ variables, want string }{
 		{"SUBSCRIPTION=", "SUBSCRIPTION is not set: give it pubsub://PROJECT/subscriptions/NAME"},
 		{"SUBSCRIPTION=pubsub://p/t", `SUBSCRIPTION "pubsub://p/t" is not of the form pubsub://PROJECT/subscriptions/NAME`},
 		{"CLICKS=", "CLICKS is not set: give it pubsub://PROJECT/TOPIC for verdicts, or none"},
-		{"BLOCK=yes", `BLOCK "yes" is none of off, on, all`},
-		{"BLOCK=on", "BLOCKLIST is not set, and BLOCK=on needs it: give it firestore://PROJECT/DATABASE/COLLECTION or file:PATH"},
-		{"BLOCK_FOR=1s", `BLOCK_FOR "1s" is no duration from 1m0s, such as 15s, 10m or 72h`},
-		{"WINDOW=15", `WINDOW "15" is no duration from 0s, such as 15s, 10m or 72h`},
+		{"WINDOW=15", `WINDOW "15" is not a duration from 0s, such as 15s, 10m or 72h`},
 		{"WINDOW=0s", "WINDOW is 0s, and has to be from 1m0s to 24h0m0s"},
 		{"WINDOW=1s", "WINDOW is 1s, and has to be from 1m0s to 24h0m0s"},
-		{"LINK_NETWORKS=many", `LINK_NETWORKS "many" is no whole number from 0`},
+		{"LINK_NETWORKS=many", `LINK_NETWORKS "many" is not a whole number from 0`},
 		{"LINK_NETWORKS=1", "LINK_NETWORKS is 1, and has to be from 2 to 250"},
 		{"BLOCKED_SHARE=0", "BLOCKED_SHARE is 0, and has to be more than 0 and at most 1"},
-		{"BLOCKED_SHARE=20%", `BLOCKED_SHARE "20%" is no number from 0, such as 0.2`},
+		{"BLOCKED_SHARE=20%", `BLOCKED_SHARE "20%" is not a number from 0, such as 0.2`},
 		{"KNOWN_HOSTS=https://a.example", `KNOWN_HOSTS holds "https://a.example": `},
 		{"LOG_LEVEL=loud", `LOG_LEVEL "loud" is none of info, debug, warn, error`},
 	} {
@@ -59,8 +56,7 @@ func TestConfig(t *testing.T) {
 
 	// Every threshold has its variable.
 	variables := map[string]string{
-		"SUBSCRIPTION": "pubsub://p/subscriptions/s", "CLICKS": "pubsub://p/t", "BLOCK": "all", "BLOCKLIST": "firestore://p/(default)/blocklist", "BLOCK_FOR": "2h",
-		"PROTECT": "host:a.example, customer:b", "WINDOW": "2m", "LINK_NETWORKS": "3", "LINK_ADDRESSES": "4", "RECIPIENT_NETWORKS": "5", "SHARE_WINDOW": "6m",
+		"SUBSCRIPTION": "pubsub://p/subscriptions/s", "CLICKS": "pubsub://p/t", "WINDOW": "2m", "LINK_NETWORKS": "3", "LINK_ADDRESSES": "4", "RECIPIENT_NETWORKS": "5", "SHARE_WINDOW": "6m",
 		"BLOCKED_SHARE": "0.7", "BLOCKED_RECIPIENTS": "8", "BLOCKED_RISE": "9", "HOST_WINDOW": "10m", "HOST_CUSTOMERS": "11", "HOST_KNOWN_AFTER": "12h",
 		"LEARNING": "0s", "KNOWN_HOSTS": "a.example\nb.example", "REPEAT": "13m",
 	}
@@ -75,7 +71,7 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s was not set", name)
 		}
 	}
-	if c.Watch.Learning != 0 || len(c.Protect) != 2 || len(c.Watch.KnownHosts) != 2 {
+	if c.Watch.Learning != 0 || len(c.Watch.KnownHosts) != 2 {
 		t.Errorf("%+v", c)
 	}
 }
@@ -95,7 +91,7 @@ func TestTerraformsEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, block := range map[string]string{"tells": BlockOff, "blocks": BlockAll} {
+	for _, name := range []string{"defaults", "settings"} {
 		asked := map[string]bool{}
 		c, err := ParseConfig(func(variable string) string {
 			asked[variable] = true
@@ -109,11 +105,11 @@ func TestTerraformsEnvironment(t *testing.T) {
 				t.Errorf("%s: the watcher does not know the variable %s", name, variable)
 			}
 		}
-		if c.Block != block || c.Subscription != "pubsub://links-prod/subscriptions/linktracker-watch" {
+		if c.Subscription != "pubsub://links-prod/subscriptions/linktracker-watch" {
 			t.Errorf("%s: %+v", name, c)
 		}
 		for variable := range asked {
-			if name == "blocks" && runs[name][variable] == "" && !strings.Contains(string(settings), strconv.Quote(variable)) {
+			if name == "settings" && runs[name][variable] == "" && !strings.Contains(string(settings), strconv.Quote(variable)) {
 				t.Errorf("Terraform cannot set %s", variable)
 			}
 		}

@@ -1,8 +1,7 @@
 // Package worker is the watcher as a program that nobody sits before: it is
 // configured by environment variables, reads one subscription, logs alerts as
-// structured lines, publishes verdicts and, if it is told to, writes rules that
-// expire. CONFIG.md beside this file describes its variables and its lines.
-// cmd/linkwatch runs it.
+// structured lines and publishes verdicts. CONFIG.md beside this file describes its
+// variables and its lines. cmd/linkwatch runs it, and linkctl watch the [Worker] alone.
 package worker
 
 import (
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"example.com/linktracker/cmd/internal/watch"
-	"example.com/linktracker/cmd/internal/watch/guard"
 	"example.com/linktracker/linkcore/endpoint"
 	"example.com/linktracker/linkcore/environment"
 	"example.com/linktracker/linkcore/event"
@@ -29,14 +27,10 @@ const statsInterval = time.Minute
 // one if events can no longer be received.
 func Run(ctx context.Context, c Config, stdout io.Writer) error {
 	log := endpoint.NewLog(lines.NewWriter(stdout), c.LogLevel)
-	o := guard.Options{
-		Watch:          c.Watch,
-		BlockFor:       c.BlockFor,
-		BlockCustomers: c.Block == BlockAll,
-		Protect:        c.Protect,
-		CreatedBy:      "linkwatch",
-		Alert:          func(a watch.Alert, o guard.Outcome) { guard.LogAlert(log, a, o) },
-		Warn:           func(message string, err error) { log.Warn(message, "error", err.Error()) },
+	o := Options{
+		Watch: c.Watch,
+		Alert: func(a watch.Alert) { LogAlert(log, a) },
+		Warn:  func(message string, err error) { log.Warn(message, "error", err.Error()) },
 	}
 	if c.Clicks != "none" {
 		sink, err := endpoint.OpenSink(ctx, c.Clicks, endpoint.SinkOptions{})
@@ -46,15 +40,7 @@ func Run(ctx context.Context, c Config, stdout io.Writer) error {
 		defer sink.Close(context.WithoutCancel(ctx))
 		o.Verdicts = sink
 	}
-	if c.Block != BlockOff {
-		store, err := endpoint.OpenStore(c.Blocklist)
-		if err != nil {
-			return environment.Unusable("BLOCKLIST", err)
-		}
-		defer store.Close()
-		o.Rules = store
-	}
-	g, err := guard.New(o)
+	w, err := New(o)
 	if err != nil {
 		return explain(err)
 	}
@@ -64,9 +50,9 @@ func Run(ctx context.Context, c Config, stdout io.Writer) error {
 	var receiving atomic.Bool
 	go func() {
 		defer close(ended)
-		logStats(watching, log, g, &receiving)
+		logStats(watching, log, w, &receiving)
 	}()
-	err = g.Run(ctx, c.Subscription, event.ReceiveOptions{
+	err = w.Run(ctx, c.Subscription, event.ReceiveOptions{
 		Ready: func() {
 			receiving.Store(true)
 			log.Info("watching", "subscription", c.Subscription)
@@ -90,17 +76,17 @@ func Run(ctx context.Context, c Config, stdout io.Writer) error {
 }
 
 // logStats logs what was counted once a minute and in the end.
-func logStats(ctx context.Context, log *slog.Logger, g *guard.Guard, receiving *atomic.Bool) {
+func logStats(ctx context.Context, log *slog.Logger, w *Worker, receiving *atomic.Bool) {
 	tick := time.NewTicker(statsInterval)
 	defer tick.Stop()
-	var last guard.Stats
+	var last Stats
 	for ended := false; !ended; {
 		select {
 		case <-ctx.Done():
 			ended = true
 		case <-tick.C:
 		}
-		s := g.Stats()
+		s := w.Stats()
 		attributes := []any{
 			"events", s.Events - last.Events,
 			"repeated", s.Repeated - last.Repeated,
@@ -119,4 +105,10 @@ func logStats(ctx context.Context, log *slog.Logger, g *guard.Guard, receiving *
 		log.Info("watch stats", attributes...)
 		last = s
 	}
+}
+
+// LogAlert logs an alert as one line, "message":"abuse alert" with what
+// [watch.Alert.Attrs] tells. Terraform makes notifications of such lines.
+func LogAlert(log *slog.Logger, a watch.Alert) {
+	log.LogAttrs(context.Background(), a.Severity, "abuse alert", a.Attrs()...)
 }

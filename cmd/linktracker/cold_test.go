@@ -1,0 +1,312 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/emulatortest"
+	"example.com/linktracker/linkcore/endpoint"
+	"example.com/linktracker/linkcore/testsize"
+)
+
+// blockedLinks writes n rules of the kinds that a store can be asked for, and
+// returns the URL of the blocklist and the targets of clicks links that they block.
+func blockedLinks(t *testing.T, ring *linkcore.KeyRing, n, clicks int) (rulesURL string, targets []string) {
+	t.Helper()
+	emulatortest.Firestore(t)
+	rulesURL = "firestore://" + emulatortest.Project(t) + "/(default)/blocklist"
+	store, err := endpoint.OpenStore(rulesURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	var rules []blocklist.Rule
+	for i := range n {
+		rule := blocklist.Rule{Kind: blocklist.Host, Value: fmt.Sprintf("blocked-%d.example", i)}
+		switch i % 5 {
+		case 1:
+			rule = blocklist.Rule{Kind: blocklist.URL, Value: fmt.Sprintf("shop.example/page?id=%d", i)}
+		case 2:
+			rule = blocklist.Rule{Kind: blocklist.Customer, Value: fmt.Sprintf("customer-%d", i)}
+		case 3:
+			rule = blocklist.Rule{Kind: blocklist.Campaign, Value: fmt.Sprintf("acme/campaign-%d", i)}
+		case 4:
+			rule = blocklist.Rule{Kind: blocklist.Link, Value: fmt.Sprintf("acme/link-%d", i)}
+		}
+		rules = append(rules, rule)
+	}
+	for batch := range slices.Chunk(rules, 10_000) {
+		if err := store.Put(t.Context(), batch...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range clicks {
+		k := i * 7919 % n
+		f, destination := linkcore.Fields{Customer: "acme", Campaign: "spring", Recipient: fmt.Sprintf("r%d", i), Link: fmt.Sprintf("l%d", i)}, "https://free.example/a/b?c=d"
+		switch k % 5 {
+		case 0:
+			destination = fmt.Sprintf("https://www.blocked-%d.example/a?b=c", k)
+		case 1:
+			destination = fmt.Sprintf("https://shop.example/page?id=%d", k)
+		case 2:
+			f.Customer = fmt.Sprintf("customer-%d", k)
+		case 3:
+			f.Campaign = fmt.Sprintf("campaign-%d", k)
+		case 4:
+			f.Link = fmt.Sprintf("link-%d", k)
+		}
+		targets = append(targets, link(t, ring, f, destination, linkcore.Options{ExactLink: true}))
+	}
+	return rulesURL, targets
+}
+
+// clickEach clicks on each target, so many at a time, and returns how long the
+// first bytes of each status took.
+func clickEach(t *testing.T, address string, targets []string, connections int) (took map[int][]time.Duration) {
+	t.Helper()
+	took = map[int][]time.Duration{}
+	var mu sync.Mutex
+	var clients sync.WaitGroup
+	next := make(chan string, len(targets))
+	for _, target := range targets {
+		next <- target
+	}
+	close(next)
+	for range connections {
+		clients.Go(func() {
+			conn, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			in := bufio.NewReader(conn)
+			for target := range next {
+				begin := time.Now()
+				fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", target)
+				response, err := http.ReadResponse(in, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				elapsed := time.Since(begin)
+				response.Write(discard{})
+				mu.Lock()
+				took[response.StatusCode] = append(took[response.StatusCode], elapsed)
+				mu.Unlock()
+			}
+		})
+	}
+	clients.Wait()
+	for _, status := range took {
+		slices.Sort(status)
+	}
+	return took
+}
+
+type discard struct{}
+
+func (discard) Write(b []byte) (int, error) { return len(b), nil }
+
+// ready waits until the endpoint says that it is.
+func (s *server) ready(t *testing.T) {
+	t.Helper()
+	waitFor(t, "the endpoint to be ready", func() bool {
+		response, err := http.Get("http://" + s.address + "/-/ready")
+		if err != nil {
+			return false
+		}
+		response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+}
+
+// Clicks on blocked links of an instance that has just started, whether or not it was
+// asked if it is ready, alone or among eight that start at once.
+func TestColdInstances(t *testing.T) {
+	testsize.Large(t)
+	const clicks = 1000
+	keys, ring := keyFolder(t)
+	for _, n := range []int{100, 10_000, 100_000} {
+		rulesURL, targets := blockedLinks(t, ring, n, clicks)
+		for _, instances := range []int{1, 8} {
+			for _, ready := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%d rules, %d instances, ready %v", n, instances, ready), func(t *testing.T) {
+					servers := make([]*server, instances)
+					var starts, ends sync.WaitGroup
+					for i := range servers {
+						starts.Go(func() {
+							servers[i] = start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:/dev/null", "DELIVERY=background", "BLOCKLIST="+rulesURL)
+							if ready {
+								servers[i].ready(t)
+							}
+						})
+						if !ready {
+							starts.Wait() // each is clicked on as soon as it listens
+						}
+						if ready {
+							continue
+						}
+						ends.Go(func() { wantBlocked(t, servers[i], targets, instances == 1) })
+					}
+					starts.Wait()
+					if ready {
+						for _, s := range servers {
+							ends.Go(func() { wantBlocked(t, s, targets, instances == 1) })
+						}
+					}
+					ends.Wait()
+					for _, s := range servers {
+						s.stop(t)
+					}
+				})
+			}
+		}
+	}
+}
+
+// wantBlocked clicks on blocked links, while the first load lasts and after it. How
+// many pass is this machine's speed: those whose answer the store did not give in
+// time, for which a click waits as long as it may.
+func wantBlocked(t *testing.T, s *server, targets []string, alone bool) {
+	t.Helper()
+	took := clickEach(t, s.address, targets, 4)
+	blocked, passed := took[http.StatusGone], took[http.StatusFound]
+	if len(blocked)+len(passed) != len(targets) || alone && len(blocked) == 0 {
+		t.Errorf("%d of %d blocked links are blocked, and %d pass", len(blocked), len(targets), len(passed))
+	}
+	if len(blocked) > 0 {
+		t.Logf("%d blocked: median %v, p99 %v; %d passed; whole %v",
+			len(blocked), blocked[len(blocked)/2], blocked[len(blocked)*99/100], len(passed), len(s.log("blocklist loaded")) > 0)
+	}
+	if wait := blocklist.DefaultOptions().Wait; alone && len(passed) > 0 && passed[0] < wait {
+		t.Errorf("a click on a blocked link passes after %v, without waiting for the store: %v", passed[0], s.lines)
+	}
+	waitFor(t, "the load", func() bool { return len(s.log("blocklist loaded")) == 1 })
+	if took := clickEach(t, s.address, targets, 4); len(took[http.StatusGone]) != len(targets) {
+		t.Errorf("%d of %d are blocked once all is loaded", len(took[http.StatusGone]), len(targets))
+	}
+}
+
+// What goes wrong while the first load lasts: a click asks for the rules of its link
+// all the same, and the load comes to its end.
+func TestColdFaults(t *testing.T) {
+	testsize.Large(t)
+	const n = 900
+	keys, ring := keyFolder(t)
+	rulesURL, targets := blockedLinks(t, ring, n, 50)
+	for _, test := range []struct {
+		name  string
+		fault func(*meter)
+		asks  bool // clicks are blocked before the load has ended
+	}{
+		{"the first document comes after 20 s", func(m *meter) { m.late = 20 * time.Second }, true},
+		{"cut in the middle", func(m *meter) { m.cut = 300 }, true},
+		{"documents may be listed and not got", func(m *meter) { m.denied, m.late = true, 3*time.Second }, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMeter(t, dialFirestore(t), test.fault)
+			s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:/dev/null", "DELIVERY=background", "BLOCKLIST="+rulesURL, "FIRESTORE_EMULATOR_HOST="+m.address)
+			took := clickEach(t, s.address, targets, 1)
+			if len(s.log("blocklist loaded")) > 0 {
+				t.Error("the load has ended already: the test shows nothing")
+			}
+			if passed := len(took[http.StatusFound]); test.asks && passed > len(targets)/10 || !test.asks && passed < len(targets) {
+				t.Errorf("%d clicks on blocked links passed, and %d did not: %v", passed, len(took[http.StatusGone]), s.lines)
+			}
+			waitFor(t, "the load", func() bool { return len(s.log("blocklist loaded")) == 1 })
+			if took := clickEach(t, s.address, targets, 1); len(took[http.StatusGone]) != len(targets) {
+				t.Errorf("%d of %d are blocked once all is loaded", len(took[http.StatusGone]), len(targets))
+			}
+			// Nothing was read twice but what was not heard.
+			read := 0
+			for _, q := range m.noted() {
+				if q.since.IsZero() {
+					read += q.documents
+				}
+			}
+			if read < n || read > n+n/10 {
+				t.Errorf("%d documents were read for %d", read, n)
+			}
+			if code, _ := s.stop(t); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+		})
+	}
+	t.Run("refuses at first", func(t *testing.T) {
+		t.Parallel()
+		f := newFront(t, emulatortest.Firestore(t))
+		f.refuse()
+		s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:/dev/null", "DELIVERY=background", "BLOCKLIST="+rulesURL, "FIRESTORE_EMULATOR_HOST="+f.Addr().String())
+		if took := clickEach(t, s.address, targets[:10], 1); len(took[http.StatusFound]) != 10 {
+			t.Errorf("%d of 10 passed: the fault was none", len(took[http.StatusFound]))
+		}
+		f.again()
+		s.ready(t)
+		waitFor(t, "the rules to be known", func() bool { status, _ := s.headers(t, targets[0]); return status == http.StatusGone })
+	})
+}
+
+// Many rules are imported while eight instances run: clicks go on, and all follow.
+func TestImportWhileEightRun(t *testing.T) {
+	testsize.Large(t)
+	n := 50_000
+	if os.Getenv("SOAK") != "" {
+		n = 1_000_000
+	}
+	keys, ring := keyFolder(t)
+	path := filepath.Join(t.TempDir(), "rules.jsonl")
+	write := func(n int) {
+		t.Helper()
+		f, err := os.Create(path + ".new")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := bufio.NewWriter(f)
+		for i := range n {
+			fmt.Fprintf(w, `{"kind":"host","value":"blocked-%d.example","reason":"imported","updated_at":"2026-05-01T12:00:00Z"}`+"\n", i)
+		}
+		if err := errors.Join(w.Flush(), f.Close(), os.Rename(path+".new", path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(1)
+	var servers []*server
+	for range 8 {
+		s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:/dev/null", "DELIVERY=background", "BLOCKLIST=file:"+path, "BLOCKLIST_REFRESH=1s")
+		waitFor(t, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
+		servers = append(servers, s)
+	}
+	to := func(host string) string {
+		return link(t, ring, linkcore.Fields{}, "https://"+host+"/", linkcore.Options{})
+	}
+	free, first, last := to("free.example"), to("blocked-0.example"), to(fmt.Sprintf("blocked-%d.example", n-1))
+	write(n)
+	for _, s := range servers {
+		waitFor(t, "the last rule to be followed", func() bool {
+			if status, _ := s.headers(t, first); status != http.StatusGone {
+				t.Fatalf("the rule that was there all the time: status %d", status)
+			}
+			if status, _ := s.headers(t, free); status != http.StatusFound {
+				t.Fatalf("status %d without a rule", status)
+			}
+			status, _ := s.headers(t, last)
+			return status == http.StatusGone
+		})
+		if code, _ := s.stop(t); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+	}
+}
