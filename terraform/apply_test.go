@@ -265,6 +265,8 @@ func TestLifecycle(t *testing.T) {
 
 	t.Run("deploy", func(t *testing.T) { i.deployed(t, revoked) })
 
+	t.Run("filter", func(t *testing.T) { i.filter(t, revoked) })
+
 	balanced := with(revoked, "domains", []string{"links.example.com", "go.example.org"})
 	i.plan(balanced)
 	i.apply()
@@ -367,6 +369,31 @@ func (i *installation) deployed(t *testing.T, v variables) {
 		if changes := i.plan(v); len(changes) != 2 {
 			t.Errorf("%s: %d changes, want one a service", name, len(changes))
 		}
+	}
+}
+
+// filter changes that of a push subscription. Google drops the rights to a
+// subscription with it, so they are given again in the same apply.
+func (i *installation) filter(t *testing.T, v variables) {
+	push := func(filter string) variables {
+		return with(v, "push_subscriptions", map[string]any{"scoring": map[string]any{"endpoint": "https://scoring.example.com", "filter": filter}})
+	}
+	i.plan(push(`attributes.event_type = "click"`))
+	i.apply()
+	var replaced []string
+	for _, c := range i.plan(push(`attributes.event_type = "open"`)) {
+		if len(c.Change.Actions) == 2 {
+			replaced = append(replaced, c.Address)
+		}
+	}
+	slices.Sort(replaced)
+	want := []string{
+		`google_pubsub_subscription.push["scoring"]`,
+		`google_pubsub_subscription_iam_member.agent_dead_letter["push-scoring"]`,
+		`terraform_data.delivering["push-scoring"]`,
+	}
+	if !slices.Equal(replaced, want) {
+		t.Errorf("another filter replaces %v, want %v", replaced, want)
 	}
 }
 

@@ -3,7 +3,11 @@
 
 locals {
   blocklist_collection = "blocklist"
-  blocklist_url        = "firestore://${local.project}/${google_firestore_database.blocklist.name}/${local.blocklist_collection}"
+
+  # With several regions, one that outlives the loss of any of them.
+  continent          = split("-", var.regions[0])[0]
+  blocklist_location = try(coalesce(var.blocklist_location, length(var.regions) == 1 ? var.regions[0] : lookup({ europe = "eur3", us = "nam5", northamerica = "nam5" }, local.continent, null)), null)
+  blocklist_url      = "firestore://${local.project}/${google_firestore_database.blocklist.name}/${local.blocklist_collection}"
 
   # Firestore has no policies on databases: access to one is access to the
   # project's with this condition.
@@ -13,7 +17,7 @@ locals {
 resource "google_firestore_database" "blocklist" {
   project     = local.project
   name        = "${var.prefix}-blocklist"
-  location_id = coalesce(var.blocklist_location, var.regions[0])
+  location_id = coalesce(local.blocklist_location, var.regions[0])
   type        = "FIRESTORE_NATIVE"
 
   # Any moment of the last seven days can be read again: an import that went
@@ -28,6 +32,11 @@ resource "google_firestore_database" "blocklist" {
     # A database cannot move. Another order of the regions must not try to
     # replace it.
     ignore_changes = [location_id]
+
+    precondition {
+      condition     = local.blocklist_location != null
+      error_message = "Say in blocklist_location where the rules of several regions are kept: eur3, nam5 or nam7 survive the loss of a region, a region does not. The database can never move."
+    }
 
     postcondition {
       condition     = var.blocklist_location == null || self.location_id == var.blocklist_location

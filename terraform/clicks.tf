@@ -46,6 +46,14 @@ resource "google_pubsub_topic" "clicks" {
   name    = "${var.prefix}-clicks"
   labels  = var.labels
 
+  dynamic "message_storage_policy" {
+    for_each = length(var.data_residency) == 0 ? [] : [var.data_residency]
+    content {
+      allowed_persistence_regions = message_storage_policy.value
+      enforce_in_transit          = true
+    }
+  }
+
   # From here a subscription can be set back to an earlier time, also to events
   # that it has acknowledged.
   message_retention_duration = var.clicks_retention_days == 0 ? null : "${var.clicks_retention_days * 86400}s"
@@ -104,6 +112,12 @@ resource "google_pubsub_subscription_iam_member" "crm" {
   subscription = google_pubsub_subscription.crm.name
   role         = "roles/pubsub.subscriber"
   member       = each.key
+
+  # Google drops a subscription's rights with it, and one that is made again has
+  # the same name.
+  lifecycle {
+    replace_triggered_by = [google_pubsub_subscription.crm.id]
+  }
 }
 
 # ---- dead letters
@@ -112,6 +126,14 @@ resource "google_pubsub_topic" "dead_letter" {
   project = local.project
   name    = "${var.prefix}-dead-letter"
   labels  = var.labels
+
+  dynamic "message_storage_policy" {
+    for_each = length(var.data_residency) == 0 ? [] : [var.data_residency]
+    content {
+      allowed_persistence_regions = message_storage_policy.value
+      enforce_in_transit          = true
+    }
+  }
 
   deletion_policy = local.keep_events
 
@@ -151,6 +173,22 @@ resource "google_pubsub_subscription_iam_member" "agent_dead_letter" {
   subscription = each.value
   role         = "roles/pubsub.subscriber"
   member       = local.pubsub_agent
+
+  lifecycle {
+    replace_triggered_by = [terraform_data.delivering[each.key]]
+  }
+}
+
+# Another one for each subscription that is made again, so that the right to
+# acknowledge there is given again too.
+resource "terraform_data" "delivering" {
+  for_each = merge(
+    { crm = google_pubsub_subscription.crm.id },
+    { for name, subscription in google_pubsub_subscription.push : "push-${name}" => subscription.id },
+    { for subscription in google_pubsub_subscription.bigquery : "bigquery" => subscription.id },
+  )
+
+  triggers_replace = each.value
 }
 
 # ---- push subscriptions
@@ -244,6 +282,14 @@ resource "google_pubsub_topic" "spill" {
   project = local.project
   name    = "${var.prefix}-spill"
   labels  = var.labels
+
+  dynamic "message_storage_policy" {
+    for_each = length(var.data_residency) == 0 ? [] : [var.data_residency]
+    content {
+      allowed_persistence_regions = message_storage_policy.value
+      enforce_in_transit          = true
+    }
+  }
 
   deletion_policy = local.keep_events
 
@@ -356,4 +402,8 @@ resource "google_pubsub_subscription_iam_member" "replayers_spill" {
   subscription = google_pubsub_subscription.spill.name
   role         = "roles/pubsub.subscriber"
   member       = each.key
+
+  lifecycle {
+    replace_triggered_by = [google_pubsub_subscription.spill.id]
+  }
 }

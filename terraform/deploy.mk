@@ -6,14 +6,11 @@ terraform_here := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 # The folder of the root module that was applied, if it is another one that
 # calls this module.
 TERRAFORM_DIR ?= $(terraform_here)
-# function: the Functions Framework on the platform's base image, which the
-# platform keeps up to date. server: cmd/linktracker.
-PROGRAM ?= function
 
 terraform_deploy = TERRAFORM_DIR='$(TERRAFORM_DIR)' PROGRAM='$(PROGRAM)' $(terraform_here)/deploy
 
 .PHONY: deploy
-deploy: ## build once and deploy to every region; PROGRAM=server: without the framework; DRY_RUN=1: only print
+deploy: ## build once and deploy to every region, as the setting program says; DRY_RUN=1: only print
 	@DRY_RUN='$(DRY_RUN)' $(terraform_deploy) deploy
 
 .PHONY: rollback
@@ -27,3 +24,13 @@ deploy-watch: ## build cmd/linkwatch and deploy it to the worker pool, after the
 .PHONY: rotate-plan
 rotate-plan: ## print where the rotation of the keys stands and what the next apply does; PLAN=file: what that saved plan does
 	@PLAN='$(PLAN)' $(terraform_deploy) rotate-plan
+
+terraform_emergency = TERRAFORM_DIR='$(TERRAFORM_DIR)' DRY_RUN='$(DRY_RUN)' UNDO='$(UNDO)' $(terraform_here)/emergency
+
+.PHONY: revoke
+revoke: ## stop a leaked key, without Terraform: KEY=3; SIGN_WITH=4 if it signs; UNDO=1 until it is disabled; DRY_RUN=1
+	@KEY='$(KEY)' SIGN_WITH='$(SIGN_WITH)' $(terraform_emergency) revoke
+
+.PHONY: drain
+drain: ## take a region out of the load balancer, without Terraform: REGION=…; UNDO=1 puts it back; DRY_RUN=1
+	@REGION='$(REGION)' $(terraform_emergency) drain

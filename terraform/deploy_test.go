@@ -28,6 +28,7 @@ func TestDeploy(t *testing.T) {
 		commands  string     // those that change something
 		output    string
 		unwatched bool // there is no watcher
+		server    bool // Terraform's setting says so
 		fails     bool
 	}{
 		"deploy": {
@@ -38,15 +39,16 @@ func TestDeploy(t *testing.T) {
 				in + "asia-northeast1 --image " + image + "bb --base-image " + base + " --quiet\n",
 		},
 		"deploy the server": {
-			arguments: []string{"deploy", "PROGRAM=server"},
+			arguments: []string{"deploy"},
+			server:    true,
 			present:   server[0],
 			commands: in + "europe-west1 --source . --clear-base-image --set-build-env-vars GOOGLE_BUILDABLE=./cmd/linktracker" + build +
 				in + "us-east1 --image " + image + "bb --clear-base-image --quiet\n" +
 				in + "asia-northeast1 --image " + image + "bb --clear-base-image --quiet\n",
 		},
-		"deploy something else": {
-			arguments: []string{"deploy", "PROGRAM=linkctl"},
-			output:    "PROGRAM is function or server",
+		"deploy the server over the function": {
+			arguments: []string{"deploy", "PROGRAM=server"},
+			output:    "set program = \"server\" and apply",
 			fails:     true,
 		},
 		"print a deploy": {
@@ -142,6 +144,9 @@ func TestDeploy(t *testing.T) {
 			if c.unwatched {
 				state = strings.Replace(state, `"linktracker-watch"`, `null`, 1)
 			}
+			if c.server {
+				state = strings.Replace(state, `"program": "function"`, `"program": "server"`, 1)
+			}
 			write(t, filepath.Join(folder, "terraform.tfstate"), 0o600, state)
 			write(t, filepath.Join(folder, "gcloud"), 0o700, fakeGcloud)
 			write(t, filepath.Join(folder, "describe.json"), 0o600, `{"spec": {"template": `+c.present.json()+`}}`)
@@ -159,6 +164,10 @@ func TestDeploy(t *testing.T) {
 			}
 			if !strings.Contains(string(output), c.output) {
 				t.Errorf("prints\n%s\nwithout\n%s", output, c.output)
+			}
+			installed, _ := os.ReadFile(filepath.Join(folder, "installation.json"))
+			if deploys := c.arguments[0] == "deploy" && c.commands != ""; deploys != strings.Contains(string(installed), `"regions": "europe-west1 us-east1 asia-northeast1"`) {
+				t.Errorf("what make revoke reads is %q", installed)
 			}
 			commands, _ := os.ReadFile(filepath.Join(folder, "commands"))
 			commands = regexp.MustCompile(`:\d{8}t\d{6}z\b`).ReplaceAll(commands, []byte(":NOW"))
@@ -198,11 +207,13 @@ const stateOfOutputs = `{
 				"base_image": "go126", "build_account": "linktracker-build@links-prod.iam.gserviceaccount.com",
 				"placeholder": "us-docker.pkg.dev/cloudrun/container/hello", "project": "links-prod",
 				"regions": "europe-west1 us-east1 asia-northeast1", "service": "linktracker",
-				"watch": "linktracker-watch"
+				"watch": "linktracker-watch", "program": "function",
+				"blocklist": "firestore://links-prod/linktracker-blocklist/blocklist"
 			},
 			"type": ["object", {
 				"base_image": "string", "build_account": "string", "placeholder": "string",
-				"project": "string", "regions": "string", "service": "string", "watch": "string"
+				"project": "string", "regions": "string", "service": "string", "watch": "string",
+				"program": "string", "blocklist": "string"
 			}]
 		},
 		"rotation_plan": {"value": "Keys:\n    1  signs\n\nNo rotation is under way.", "type": "string"}

@@ -148,6 +148,13 @@ resource "google_compute_backend_service" "endpoint" {
   log_config {
     enable = var.keep_request_logs
   }
+
+  lifecycle {
+    precondition {
+      condition     = length(setintersection(var.emergency.drained_regions, local.serving_regions)) == 0
+      error_message = "make drain took ${join(", ", setintersection(var.emergency.drained_regions, local.serving_regions))} out of the load balancer, and this plan would put it back. Add it to drained_regions; or take the drain back with make drain REGION=… UNDO=1."
+    }
+  }
 }
 
 # Rules against attacks on web applications are not used. Of Google's

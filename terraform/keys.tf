@@ -54,7 +54,21 @@ resource "google_secret_manager_secret" "keys" {
   version_aliases = var.signing_version == null ? null : { signing = tostring(var.signing_version) }
 
   replication {
-    auto {}
+    dynamic "auto" {
+      for_each = length(var.data_residency) == 0 ? ["anywhere"] : []
+      content {}
+    }
+    dynamic "user_managed" {
+      for_each = length(var.data_residency) == 0 ? [] : ["there"]
+      content {
+        dynamic "replicas" {
+          for_each = sort(var.data_residency)
+          content {
+            location = replicas.value
+          }
+        }
+      }
+    }
   }
 
   # Only announces that a rotation is due: Secret Manager makes no version.
@@ -71,6 +85,11 @@ resource "google_secret_manager_secret" "keys" {
   lifecycle {
     # Secret Manager moves it on by itself.
     ignore_changes = [rotation[0].next_rotation_time]
+
+    precondition {
+      condition     = length(setsubtract(var.emergency.revoked_versions, var.revoked_versions)) == 0
+      error_message = "make revoke took key ${join(", ", setsubtract(var.emergency.revoked_versions, var.revoked_versions))} away, and this plan would mount it again. Add it to revoked_versions, and have another key sign if it does; or take the revocation back with make revoke KEY=… UNDO=1."
+    }
   }
 
   # Secret Manager checks that it may publish when the secret is made.
@@ -117,6 +136,10 @@ resource "google_secret_manager_secret_iam_member" "endpoint" {
   secret_id = google_secret_manager_secret.keys.secret_id
   role      = "roles/secretmanager.secretAccessor"
   member    = google_service_account.endpoint.member
+
+  lifecycle {
+    replace_triggered_by = [google_secret_manager_secret.keys.id]
+  }
 }
 
 # Backends that make links.
@@ -127,6 +150,10 @@ resource "google_secret_manager_secret_iam_member" "signer" {
   secret_id = google_secret_manager_secret.keys.secret_id
   role      = "roles/secretmanager.secretAccessor"
   member    = each.key
+
+  lifecycle {
+    replace_triggered_by = [google_secret_manager_secret.keys.id]
+  }
 }
 
 # A rotation that is due. The topic hears of every change of the secret, so the
@@ -136,6 +163,14 @@ resource "google_pubsub_topic" "rotation" {
   project = local.project
   name    = "${var.prefix}-key-rotation"
   labels  = var.labels
+
+  dynamic "message_storage_policy" {
+    for_each = length(var.data_residency) == 0 ? [] : [var.data_residency]
+    content {
+      allowed_persistence_regions = message_storage_policy.value
+      enforce_in_transit          = true
+    }
+  }
 
   depends_on = [google_project_service.this]
 }

@@ -95,7 +95,7 @@ locals {
   # With domains, what recipients see; without, the service's own URL.
   hosts = (
     local.balanced
-    ? { for domain in var.domains : domain => domain }
+    ? { for domain in coalesce(var.uptime_domains, slice(sort(var.domains), 0, min(10, length(var.domains)))) : domain => domain }
     : { for region, service in google_cloud_run_v2_service.endpoint : region => trimprefix(service.uri, "https://") }
   )
 
@@ -139,8 +139,8 @@ resource "google_monitoring_uptime_check_config" "this" {
 
   # Not some other page that a stranger's server shows under this name.
   content_matchers {
-    content = "ok"
-    matcher = "CONTAINS_STRING"
+    content = "^ok\\s*$"
+    matcher = "MATCHES_REGEX"
   }
 
   lifecycle {
@@ -167,7 +167,7 @@ locals {
       all   = "sum(increase(${format(local.requests, "")}[%[1]s]))"
       means = "Cloud Run answered with 5xx, or with 429 because no instance was free. Those recipients saw an error instead of their page."
       look  = "On the dashboard: answers by class, by region. In the logs: `resource.type=\"cloud_run_revision\" resource.labels.service_name=\"${var.prefix}\" severity>=ERROR`."
-      do    = "1. Did it begin with a deploy? `make rollback` goes back in every region.\n2. 429: raise `max_instances`.\n3. 503 with BLOCKLIST_UNAVAILABLE=deny: the blocklist cannot be read; see that alert.\n4. One region only, with domains: put it into `drained_regions` and apply; the others take its clicks."
+      do    = "1. Did it begin with a deploy? `make rollback` goes back in every region.\n2. 429: raise `max_instances`.\n3. 503 with BLOCKLIST_UNAVAILABLE=deny: the blocklist cannot be read; see that alert.\n4. One region only, with domains: `make drain REGION=…`; the others take its clicks."
     }
     front = {
       when  = local.balanced
@@ -237,13 +237,27 @@ locals {
       look     = "Monitoring, Uptime checks: which host, which places, what they saw (DNS, TLS, connection, status)."
       do       = "1. All hosts: the service or the balancer is down; see the alerts on failing requests.\n2. One host: its DNS records have changed, or its certificate has expired. The output `dns_records` has what should be there.\n3. Only `probe`: the key that signed the link was revoked, or the blocklist blocks it. Make another: `linkctl sign --customer _probe https://HOST/-/live`.\n4. Nothing was deployed yet: the placeholder answers, with another text. `make deploy`."
     }
+    # Instances speak once a minute while they have requests.
+    silent = {
+      when     = true
+      severity = "ERROR"
+      title    = "The endpoint logs no stats"
+      log      = null
+      query    = "(sum(increase(${format(local.requests, "")}[30m])) >= 30) unless (sum(increase(${local.sum_of["first_byte_count"]}[30m])) > 0)"
+      wait     = "600s"
+      means    = "There are requests, and for half an hour no line `stats` has come of them. Most other alerts read that line, and cannot fire without it."
+      look     = "The log: `jsonPayload.message=\"stats\"`. Is it there, and the metric is not? Or is something else running?"
+      do       = "1. Nothing was deployed yet, and the placeholder answers: `make deploy`.\n2. An exclusion or another log level keeps the line away: `terraform apply`."
+    }
+    # A single one is ordinary: an instance ended, or Pub/Sub was slow for a moment.
+    # That they are published again is watched for itself.
     spilled = {
       when     = true
       severity = "ERROR"
       title    = "Events are spilled"
       log      = null
-      query    = "sum(increase(${local.sum_of["spilled"]}[10m])) > 0"
-      wait     = "0s"
+      query    = "sum(increase(${local.sum_of["spilled"]}[10m])) >= 10"
+      wait     = "600s"
       means    = "Pub/Sub did not take events in time. They are in the log instead and reach the topic ${var.prefix}-spill: late, not lost. Recipients notice nothing."
       look     = "The log: `jsonPayload.message=\"events are not delivered but spilled, which is logged once\"` names the error. On the dashboard: delivered and spilled, held responses."
       do       = "1. PERMISSION_DENIED or NOT_FOUND: the topic or the right to publish is gone; `terraform apply`.\n2. Timeouts: Google's status page of Pub/Sub. It heals by itself.\n3. INVALID_ARGUMENT: see the alert on refused events.\n4. Then, within ${var.spill_retention_days} days: `${local.replay}`."
@@ -350,7 +364,7 @@ locals {
       wait     = null
       means    = "An instance could not read a key, or the folder of keys. Links signed with that key are invalid there."
       look     = "The line names the key and the problem. `gcloud secrets versions list ${var.prefix}-keys` says which versions are enabled."
-      do       = "1. A version was disabled by hand: enable it again.\n2. Its content is not a key: put its number into `revoked_versions`, and add another version.\n3. The right to read the secret is gone: `terraform apply`."
+      do       = "1. A version was disabled by hand: enable it again.\n2. Its content is not a key: `make revoke KEY=…`, and add another version.\n3. The right to read the secret is gone: `terraform apply`."
     }
     rotation = {
       when     = true
@@ -443,7 +457,7 @@ resource "google_monitoring_alert_policy" "this" {
   display_name          = "${var.prefix}: ${each.value.title}"
   severity              = each.value.severity
   combiner              = "OR"
-  notification_channels = var.notification_channels
+  notification_channels = each.value.severity == "WARNING" ? var.notification_channels.tell : var.notification_channels.wake
   user_labels           = var.labels
 
   conditions {

@@ -35,6 +35,7 @@ var limits = map[string]struct{ attribute, accepts string }{
 	"google_pubsub_":                       {"name", `[A-Za-z][A-Za-z0-9_.~+%-]{2,254}`},
 	"google_secret_manager_secret":         {"secret_id", `[A-Za-z0-9_-]{1,255}`},
 	"google_secret_manager_secret_version": {"", ""},
+	"terraform_data":                       {"", ""},
 	"google_service_account":               {"account_id", `[a-z][a-z0-9-]{4,28}[a-z0-9]`},
 }
 

@@ -53,9 +53,11 @@ output "deploy" {
     project       = local.project
     service       = var.prefix
     regions       = join(" ", var.regions)
+    program       = var.program
     base_image    = var.base_image
     build_account = google_service_account.build.email
     placeholder   = local.placeholder_image
+    blocklist     = local.blocklist_url
     watch         = one(google_cloud_run_v2_worker_pool.watch[*].name)
   }
 }

@@ -56,6 +56,24 @@ variable "domains" {
   }
 }
 
+variable "data_residency" {
+  description = "The only regions in which the signing keys and events at rest and on their way may be, such as [\"europe-west1\", \"europe-west4\"]. Empty: Google chooses, nearest first. Where an organisation restricts locations (gcp.resourceLocations) a list is needed. The keys' cannot be changed later. The blocklist and BigQuery have locations of their own."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for region in var.data_residency : can(regex("^[a-z]+-[a-z]+[0-9]+$", region))])
+    error_message = "A region is written like europe-west1."
+  }
+
+  # An event is published in the region where it was clicked.
+  validation {
+    condition     = length(var.data_residency) == 0 || length(setsubtract(var.regions, var.data_residency)) == 0
+    error_message = "Every region that serves has to be in data_residency, or its events are refused."
+  }
+}
+
 variable "labels" {
   description = "Labels for everything that takes labels, to tell costs apart."
   type        = map(string)
@@ -79,13 +97,16 @@ variable "deletion_protection" {
 }
 
 variable "notification_channels" {
-  description = "Where alerts go: names of notification channels, projects/PROJECT/notificationChannels/ID."
-  type        = list(string)
-  default     = []
-  nullable    = false
+  description = "Where alerts go, as names of notification channels, projects/PROJECT/notificationChannels/ID: those that wake somebody (wake), since recipients see an error or events are at risk, and those that are for working hours (tell), such as a rotation that is due. A list that is empty: the console's page only."
+  type = object({
+    wake = optional(list(string), [])
+    tell = optional(list(string), [])
+  })
+  default  = {}
+  nullable = false
 
   validation {
-    condition     = alltrue([for channel in var.notification_channels : can(regex("^projects/[^/]+/notificationChannels/[^/]+$", channel))])
+    condition     = alltrue([for channel in concat(var.notification_channels.wake, var.notification_channels.tell) : can(regex("^projects/[^/]+/notificationChannels/[^/]+$", channel))])
     error_message = "A channel's name is projects/PROJECT/notificationChannels/ID, as gcloud beta monitoring channels list prints it."
   }
 }

@@ -3,7 +3,7 @@
 # ---- blocklist
 
 variable "blocklist_location" {
-  description = "Where the blocklist's database is: a region or one of Firestore's multi-regions (eur3, nam5, nam7). It can never move. Null: the first region there was."
+  description = "Where the blocklist's database is: a region or one of Firestore's multi-regions (eur3, nam5, nam7). It can never move. Null: the region, if there is one; with several, the multi-region of the first (eur3 in Europe, nam5 in North America; elsewhere it has to be given)."
   type        = string
   default     = null
 
@@ -327,6 +327,17 @@ variable "uptime_period_seconds" {
   validation {
     condition     = contains([60, 300, 600, 900], var.uptime_period_seconds)
     error_message = "Give 60, 300, 600 or 900 seconds."
+  }
+}
+
+variable "uptime_domains" {
+  description = "Domains that uptime checks look at. Google allows 100 checks a project. Null: all of them up to ten, else the first ten in alphabetical order."
+  type        = set(string)
+  default     = null
+
+  validation {
+    condition     = var.uptime_domains == null ? true : length(setsubtract(var.uptime_domains, var.domains)) == 0 && length(var.uptime_domains) <= 90
+    error_message = "Up to 90 of the domains can be checked."
   }
 }
 

@@ -72,8 +72,20 @@ variable "memory" {
   }
 }
 
+variable "program" {
+  description = "What make deploy deploys: function, on the Functions Framework and the platform's base image, or server, cmd/linktracker by itself."
+  type        = string
+  default     = "function"
+  nullable    = false
+
+  validation {
+    condition     = contains(["function", "server"], var.program)
+    error_message = "The program is function or server."
+  }
+}
+
 variable "base_image" {
-  description = "The platform's base image that a deploy builds on, and that it keeps up to date. go126 is deprecated in 2027."
+  description = "The platform's base image that a deploy builds on, and that it keeps up to date. Server ignores it. Google says for each how long it is supported: https://cloud.google.com/run/docs/runtime-support; go126 is deprecated in 2027."
   type        = string
   default     = "go126"
   nullable    = false
@@ -285,6 +297,16 @@ variable "revoked_versions" {
     condition     = length(var.revoked_versions) < var.key_versions
     error_message = "One key must stay: without any the endpoint does not start. Add one first."
   }
+}
+
+variable "emergency" {
+  description = "What make revoke and make drain did: they write it into emergency.auto.tfvars.json, which belongs in the repository. A plan that would reverse it is refused."
+  type = object({
+    revoked_versions = optional(set(number), [])
+    drained_regions  = optional(set(string), [])
+  })
+  default  = {}
+  nullable = false
 }
 
 variable "rotation_days" {

@@ -69,6 +69,10 @@ resource "google_pubsub_subscription_iam_member" "watch" {
   subscription = google_pubsub_subscription.watch[0].name
   role         = "roles/pubsub.subscriber"
   member       = google_service_account.watch[0].member
+
+  lifecycle {
+    replace_triggered_by = [google_pubsub_subscription.watch[0].id]
+  }
 }
 
 # ---- what it writes

@@ -147,6 +147,29 @@ run "unprotected" {
   }
 }
 
+run "several_regions" {
+  command = plan
+
+  variables {
+    regions = ["europe-west1", "us-east1"]
+  }
+
+  assert {
+    condition     = google_firestore_database.blocklist.location_id == "eur3"
+    error_message = "With several regions the rules survive the loss of one."
+  }
+}
+
+run "several_regions_where_there_is_no_multi_region" {
+  command = plan
+
+  variables {
+    regions = ["asia-northeast1", "asia-northeast2"]
+  }
+
+  expect_failures = [google_firestore_database.blocklist]
+}
+
 run "made" {
   assert {
     condition     = output.blocklist == "firestore://links-prod/linktracker-blocklist/blocklist"

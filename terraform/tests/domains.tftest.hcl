@@ -212,6 +212,52 @@ run "a_new_region_gets_no_clicks" {
   }
 }
 
+run "many_domains" {
+  command = plan
+
+  variables {
+    domains = [for number in range(30) : "links.customer-${number}.example"]
+  }
+
+  assert {
+    condition     = length(google_certificate_manager_certificate_map_entry.domain) == 30 && length(toset([for entry in google_certificate_manager_certificate_map_entry.domain : entry.name])) == 30
+    error_message = "Each has a certificate."
+  }
+  assert {
+    condition     = length(google_monitoring_uptime_check_config.this) == 10
+    error_message = "Uptime checks stay below the hundred that a project may have."
+  }
+}
+
+run "checks_the_domains_that_are_named" {
+  command = plan
+
+  variables {
+    uptime_domains = ["go.example.org"]
+  }
+
+  assert {
+    condition     = toset(keys(google_monitoring_uptime_check_config.this)) == toset(["live-go.example.org"])
+    error_message = "Only those."
+  }
+}
+
+run "refuses_to_check_elsewhere" {
+  command = plan
+  variables {
+    uptime_domains = ["other.example.org"]
+  }
+  expect_failures = [var.uptime_domains]
+}
+
+run "refuses_to_put_back_what_was_drained" {
+  command = plan
+  variables {
+    emergency = { drained_regions = ["us-east1"] }
+  }
+  expect_failures = [google_compute_backend_service.endpoint]
+}
+
 run "refuses_to_drain_all" {
   command = plan
   variables {

@@ -285,6 +285,57 @@ run "refuses_to_sign_with_a_revoked_key" {
   expect_failures = [var.signing_version]
 }
 
+run "stays_where_it_may_be" {
+  command   = plan
+  state_key = "residency"
+
+  variables {
+    data_residency = ["europe-west1", "us-east1"]
+  }
+
+  assert {
+    condition     = [for replica in google_secret_manager_secret.keys.replication[0].user_managed[0].replicas : replica.location] == ["europe-west1", "us-east1"] && length(google_secret_manager_secret.keys.replication[0].auto) == 0
+    error_message = "Keys are in those regions only."
+  }
+  assert {
+    condition = alltrue([
+      for topic in [google_pubsub_topic.clicks, google_pubsub_topic.dead_letter, google_pubsub_topic.spill, google_pubsub_topic.rotation] :
+      topic.message_storage_policy[0].allowed_persistence_regions == toset(["europe-west1", "us-east1"]) && topic.message_storage_policy[0].enforce_in_transit
+    ])
+    error_message = "And so are events."
+  }
+}
+
+run "refuses_to_serve_where_nothing_may_be" {
+  command = plan
+  variables {
+    data_residency = ["europe-west1"]
+  }
+  expect_failures = [var.data_residency]
+}
+
+run "refuses_to_mount_what_was_taken_away" {
+  command = plan
+  variables {
+    key_versions = 2
+    emergency    = { revoked_versions = [1] }
+  }
+  expect_failures = [google_secret_manager_secret.keys]
+}
+
+run "agrees_with_what_was_taken_away" {
+  command = plan
+  variables {
+    key_versions     = 2
+    revoked_versions = [1]
+    emergency        = { revoked_versions = [1] }
+  }
+  assert {
+    condition     = local.live_keys == toset(["2"])
+    error_message = "The key stays away."
+  }
+}
+
 run "refuses_to_revoke_all" {
   command = plan
   variables {

@@ -66,13 +66,16 @@ run "fewer_metrics" {
 
 run "alerts" {
   variables {
-    notification_channels = ["projects/links-prod/notificationChannels/1"]
+    notification_channels = {
+      wake = ["projects/links-prod/notificationChannels/1"]
+      tell = ["projects/links-prod/notificationChannels/2"]
+    }
   }
 
   assert {
     condition = toset(keys(google_monitoring_alert_policy.this)) == toset([
       "availability-fast", "availability-slow", "first-byte-fast", "first-byte-slow",
-      "uptime", "spilled", "spill-backlog", "spill-sink", "backlog", "dead-letters", "refused", "lost",
+      "uptime", "silent", "spilled", "spill-backlog", "spill-sink", "backlog", "dead-letters", "refused", "lost",
       "blocklist-stale", "blocklist-unread", "invalid", "keys", "rotation",
     ])
     error_message = "These are the alerts without domains."
@@ -121,8 +124,12 @@ run "alerts" {
     error_message = "Each says what it means, where to look and what to do."
   }
   assert {
-    condition     = alltrue([for policy in google_monitoring_alert_policy.this : policy.notification_channels == tolist(["projects/links-prod/notificationChannels/1"])])
-    error_message = "All go to the channels."
+    condition     = toset([for name, policy in google_monitoring_alert_policy.this : name if policy.notification_channels == tolist(["projects/links-prod/notificationChannels/2"])]) == toset(["availability-slow", "first-byte-slow", "invalid", "rotation", "spill-backlog"])
+    error_message = "What can wait for the morning wakes nobody."
+  }
+  assert {
+    condition     = alltrue([for policy in google_monitoring_alert_policy.this : length(policy.notification_channels) == 1])
+    error_message = "Everything is said to somebody."
   }
   assert {
     condition     = alltrue([for policy in google_monitoring_alert_policy.this : contains(["CRITICAL", "ERROR", "WARNING"], policy.severity)])
@@ -175,8 +182,8 @@ run "numbers" {
   }
 
   assert {
-    condition     = google_monitoring_alert_policy.this["spilled"].conditions[0].condition_prometheus_query_language[0].query == "sum(increase(logging_googleapis_com:user_linktracker_spilled_sum{monitored_resource=\"cloud_run_revision\",project_id=\"links-prod\",service_name=\"linktracker\"}[10m])) > 0"
-    error_message = "One spilled event is an alert."
+    condition     = google_monitoring_alert_policy.this["spilled"].conditions[0].condition_prometheus_query_language[0].query == "sum(increase(logging_googleapis_com:user_linktracker_spilled_sum{monitored_resource=\"cloud_run_revision\",project_id=\"links-prod\",service_name=\"linktracker\"}[10m])) >= 10" && google_monitoring_alert_policy.this["spilled"].conditions[0].condition_prometheus_query_language[0].duration == "600s"
+    error_message = "Spilling that lasts is an alert."
   }
   assert {
     condition = alltrue([

@@ -45,12 +45,12 @@ run "with_domains" {
   assert {
     condition = alltrue([
       for check in google_monitoring_uptime_check_config.this :
-      check.http_check[0].use_ssl && check.http_check[0].validate_ssl && check.http_check[0].port == 443 && check.content_matchers[0].content == "ok" && check.period == "300s"
+      check.http_check[0].use_ssl && check.http_check[0].validate_ssl && check.http_check[0].port == 443 && check.content_matchers[0].content == "^ok\\s*$" && check.content_matchers[0].matcher == "MATCHES_REGEX" && check.period == "300s"
     ])
     error_message = "Over HTTPS, with a certificate that is good, up to the endpoint's own answer."
   }
   assert {
-    condition     = length(setsubtract(["certificates", "certificate-events", "front-fast", "front-slow"], keys(google_monitoring_alert_policy.this))) == 0 && length(google_monitoring_alert_policy.this) == 21
+    condition     = length(setsubtract(["certificates", "certificate-events", "front-fast", "front-slow"], keys(google_monitoring_alert_policy.this))) == 0 && length(google_monitoring_alert_policy.this) == 22
     error_message = "Certificates and the balancer are watched as well."
   }
   assert {

@@ -310,7 +310,7 @@ run "refuses_a_label_in_upper_case" {
 run "refuses_a_channel_without_project" {
   command = plan
   variables {
-    notification_channels = ["12345"]
+    notification_channels = { wake = ["12345"] }
   }
   expect_failures = [var.notification_channels]
 }
@@ -363,6 +363,14 @@ run "refuses_little_memory" {
     memory = "511Mi"
   }
   expect_failures = [var.memory]
+}
+
+run "refuses_another_program" {
+  command = plan
+  variables {
+    program = "linkctl"
+  }
+  expect_failures = [var.program]
 }
 
 run "refuses_a_base_image_for_another_language" {

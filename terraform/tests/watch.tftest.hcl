@@ -88,7 +88,7 @@ run "alerts" {
 
   variables {
     watch                 = { enabled = true }
-    notification_channels = ["projects/links-prod/notificationChannels/1"]
+    notification_channels = { wake = ["projects/links-prod/notificationChannels/1"], tell = ["projects/links-prod/notificationChannels/1"] }
   }
 
   assert {

@@ -48,15 +48,27 @@ variable "revoked_versions" {
 }
 
 variable "notification_channels" {
-  description = "Where alerts go: projects/PROJECT/notificationChannels/ID."
-  type        = list(string)
-  default     = []
+  description = "Where alerts go, by whether they wake somebody: projects/PROJECT/notificationChannels/ID."
+  type = object({
+    wake = optional(list(string), [])
+    tell = optional(list(string), [])
+  })
+  default = {}
 }
 
 variable "probe_link" {
   description = "A tracked link of the customer _probe to https://links.example.com/-/live, which monitoring follows; null until there is one."
   type        = string
   default     = null
+}
+
+variable "emergency" {
+  description = "What make revoke and make drain wrote into emergency.auto.tfvars.json."
+  type = object({
+    revoked_versions = optional(set(number), [])
+    drained_regions  = optional(set(string), [])
+  })
+  default = {}
 }
 
 provider "google" {
@@ -79,6 +91,7 @@ module "linktracker" {
   key_versions     = var.key_versions
   signing_version  = var.signing_version
   revoked_versions = var.revoked_versions
+  emergency        = var.emergency
 
   # Rules survive the loss of a region.
   blocklist_location = "eur3"

@@ -36,6 +36,15 @@ variable "signing_version" {
   default     = null
 }
 
+variable "emergency" {
+  description = "What make revoke and make drain wrote into emergency.auto.tfvars.json."
+  type = object({
+    revoked_versions = optional(set(number), [])
+    drained_regions  = optional(set(string), [])
+  })
+  default = {}
+}
+
 provider "google" {
   project = var.project_id
   region  = var.region
@@ -48,6 +57,7 @@ module "linktracker" {
   regions         = [var.region]
   key_versions    = var.key_versions
   signing_version = var.signing_version
+  emergency       = var.emergency
 
   # This is for a look, and no mail is sent with these links.
   accept_service_url = true
