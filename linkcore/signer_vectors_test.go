@@ -89,7 +89,7 @@ type returnPathVector struct {
 	Refused string       `json:"refused,omitempty"`
 }
 
-var vectorKinds = map[string]Kind{"click": Click, "open": Open, "unsubscribe": Unsubscribe}
+var vectorKinds = map[string]Kind{"click": Click, "open": Open, "unsubscribe": Unsubscribe, "privacy": Privacy}
 
 func refusedField(t testing.TB, err error) string {
 	var field *FieldError
@@ -318,7 +318,7 @@ func inputs() *signerVectors {
 	}
 	const page = "https://example.com/pricing?a=1"
 	acme := vectorFields{Customer: "acme", Campaign: "spring26", Recipient: "r83jf", Link: "cta", Sent: seconds(1798761600)}
-	for _, kind := range []string{"click", "open", "unsubscribe"} {
+	for _, kind := range []string{"click", "open", "unsubscribe", "privacy"} {
 		destination := ""
 		if kind == "click" {
 			destination = page
@@ -494,7 +494,7 @@ func randomInputs(r *rand.Rand, n int) *signerVectors {
 			random[i] = byte(r.Uint32())
 		}
 		c := &signVector{
-			BaseURL: one("https://links.example.com", "https://Links.example.com:8443/l/", "http://localhost:8080"), Key: one("1", "k2"), Kind: one("click", "click", "click", "open", "unsubscribe"),
+			BaseURL: one("https://links.example.com", "https://Links.example.com:8443/l/", "http://localhost:8080"), Key: one("1", "k2"), Kind: one("click", "click", "click", "open", "unsubscribe", "privacy"),
 			Form: one("path", "query"), Sealed: r.IntN(3) == 0, ExactLink: r.IntN(4) == 0, Fields: fields(), Random: hex.EncodeToString(random),
 		}
 		if r.IntN(4) == 0 {
