@@ -331,11 +331,11 @@ locals {
     blocklist-unread = {
       when     = true
       severity = "CRITICAL"
-      title    = "Links are not checked against the blocklist"
-      log      = "${local.stdout_filter} AND jsonPayload.message=\"blocklist cannot be read; no link is checked against it\""
+      title    = "The blocklist cannot be read"
+      log      = "${local.stdout_filter} AND jsonPayload.message=\"blocklist cannot be read whole; links are checked against the rules that can be asked for and the blocks that have arrived\""
       query    = null
       wait     = null
-      means    = "An instance has never read the blocklist since its start. With BLOCKLIST_UNAVAILABLE=allow it lets every link through, with deny it answers 503."
+      means    = "An instance has never read the blocklist since its start. It asks for the rules of each link, where that works, and follows the blocks that have arrived; what else there is does not hold."
       look     = "The line's error. `gcloud firestore databases describe --database=${var.prefix}-blocklist`"
       do       = "1. PERMISSION_DENIED or NOT_FOUND: `terraform apply`.\n2. UNAVAILABLE: Google's status page of Firestore. Instances try again by themselves, at most a minute apart."
     }
