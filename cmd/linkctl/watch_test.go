@@ -171,7 +171,7 @@ func TestWatchTopic(t *testing.T) {
 		t.Errorf("subscriptions %v", names)
 	}
 	var events []*event.Event
-	for i := range 10 {
+	for i := range 12 {
 		events = append(events, sampleEvent(fmt.Sprint("kit", i), func(e *event.Event) {
 			e.IP = fmt.Sprintf("203.%d.113.7", i)
 			e.Customer, e.Destination = fmt.Sprint("hijacked", i), "https://evil.example/"

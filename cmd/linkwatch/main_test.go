@@ -116,7 +116,7 @@ func TestWorker(t *testing.T) {
 
 	var events []*event.Event
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	for i := range 10 {
+	for i := range 12 {
 		events = append(events, &event.Event{
 			ID: fmt.Sprint("kit", i), Type: event.Click, OccurredAt: now, Customer: fmt.Sprint("c", i), Recipient: "r", Link: fmt.Sprint("k", i),
 			Destination: "https://evil.example/kit", Automation: event.Human,
@@ -188,7 +188,7 @@ func TestWorker(t *testing.T) {
 	}
 	stats := messages["watch stats"]
 	// Its own verdicts come back to it where the subscription has no filter.
-	if n := stats["events"].(float64); n < 13 || stats["alerts"] != 1.0 || stats["verdicts"] != 3.0 || stats["published"] != 3.0 {
+	if n := stats["events"].(float64); n < 15 || stats["alerts"] != 1.0 || stats["verdicts"] != 3.0 || stats["published"] != 3.0 {
 		t.Errorf("%v", stats)
 	}
 	if messages["watching"] == nil || messages["stopped"] == nil {

@@ -55,7 +55,7 @@ func DefaultConfig() Config {
 		BlockedRecipients: 20,
 		BlockedRise:       3,
 		HostWindow:        time.Hour,
-		HostCustomers:     10,
+		HostCustomers:     12,
 		HostKnownAfter:    72 * time.Hour,
 		Learning:          time.Hour,
 		Repeat:            time.Hour,

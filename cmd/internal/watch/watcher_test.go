@@ -64,7 +64,7 @@ func clicks(n int, every time.Duration, make func(i int, e *event.Event)) []*eve
 	return events
 }
 
-var hijacked = strings.Fields("hijacked0 hijacked1 hijacked2 hijacked3 hijacked4 hijacked5 hijacked6 hijacked7 hijacked8 hijacked9")
+var hijacked = strings.Fields("hijacked0 hijacked1 hijacked10 hijacked11 hijacked2 hijacked3 hijacked4 hijacked5 hijacked6 hijacked7 hijacked8 hijacked9")
 
 // Each pattern of abuse, in an ordinary morning, is found within a minute, once,
 // and nothing else is.
@@ -124,26 +124,26 @@ func TestAbuse(t *testing.T) {
 		{
 			"a phishing kit sent from hijacked accounts",
 			clicks(60, 5*time.Second, func(i int, e *event.Event) {
-				e.Customer, e.Recipient, e.Link = fmt.Sprint("hijacked", i%12), fmt.Sprint("v", i), fmt.Sprint("l", i)
+				e.Customer, e.Recipient, e.Link = fmt.Sprint("hijacked", i%16), fmt.Sprint("v", i), fmt.Sprint("l", i)
 				e.Destination = "https://Login.Evil.example./kit"
 			}),
-			Alert{Kind: SpreadingHost, Subject: "host:login.evil.example", Rule: "host:login.evil.example", Seen: Seen{Clicks: 10, Networks: 10, Recipients: 5, Customers: hijacked}},
+			Alert{Kind: SpreadingHost, Subject: "host:login.evil.example", Rule: "host:login.evil.example", Seen: Seen{Clicks: 12, Networks: 12, Recipients: 5, Customers: hijacked}},
 		},
 		{
 			"a phishing kit with a subdomain for each victim",
 			clicks(60, 5*time.Second, func(i int, e *event.Event) {
-				e.Customer, e.Recipient, e.Link = fmt.Sprint("hijacked", i%12), fmt.Sprint("v", i), fmt.Sprint("l", i)
+				e.Customer, e.Recipient, e.Link = fmt.Sprint("hijacked", i%16), fmt.Sprint("v", i), fmt.Sprint("l", i)
 				e.Destination = fmt.Sprintf("https://v%d.evil.example/kit", i)
 			}),
-			Alert{Kind: SpreadingHost, Subject: "host:evil.example", Rule: "host:evil.example", Seen: Seen{Clicks: 10, Networks: 10, Recipients: 5, Customers: hijacked}},
+			Alert{Kind: SpreadingHost, Subject: "host:evil.example", Rule: "host:evil.example", Seen: Seen{Clicks: 12, Networks: 12, Recipients: 5, Customers: hijacked}},
 		},
 		{
 			"a phishing kit on an address",
 			clicks(60, 5*time.Second, func(i int, e *event.Event) {
-				e.Customer, e.Recipient, e.Link = fmt.Sprint("hijacked", i%12), fmt.Sprint("v", i), fmt.Sprint("l", i)
+				e.Customer, e.Recipient, e.Link = fmt.Sprint("hijacked", i%16), fmt.Sprint("v", i), fmt.Sprint("l", i)
 				e.Destination = "http://192.0.2.7/kit"
 			}),
-			Alert{Kind: SpreadingHost, Subject: "host:192.0.2.7", Rule: "host:192.0.2.7", Seen: Seen{Clicks: 10, Networks: 10, Recipients: 5, Customers: hijacked}},
+			Alert{Kind: SpreadingHost, Subject: "host:192.0.2.7", Rule: "host:192.0.2.7", Seen: Seen{Clicks: 12, Networks: 12, Recipients: 5, Customers: hijacked}},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
