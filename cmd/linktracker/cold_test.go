@@ -228,7 +228,10 @@ func TestColdFaults(t *testing.T) {
 			if len(s.log("blocklist loaded")) > 0 {
 				t.Error("the load has ended already: the test shows nothing")
 			}
-			if passed := len(took[http.StatusFound]); test.asks && passed > len(targets)/10 || !test.asks && passed < len(targets) {
+			// Where the store may be asked, a click passes only if the answer was late.
+			passed := len(took[http.StatusFound])
+			early := len(slices.DeleteFunc(slices.Clone(took[http.StatusFound]), func(d time.Duration) bool { return d >= 200*time.Millisecond }))
+			if test.asks && early > len(targets)/10 || !test.asks && passed < len(targets) {
 				t.Errorf("%d clicks on blocked links passed, and %d did not: %v", passed, len(took[http.StatusGone]), s.lines)
 			}
 			waitFor(t, "the load", func() bool { return len(s.log("blocklist loaded")) == 1 })
