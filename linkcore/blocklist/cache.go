@@ -151,6 +151,7 @@ type load struct {
 
 	mu        sync.Mutex // guards what follows
 	over      bool       // what a call still yields is not wanted
+	arrived   bool       // everything is there; the records belong to publish now
 	place     string     // where the next Read goes on
 	rules     rules
 	changed   bool                           // one of them is not in the copy
@@ -471,7 +472,7 @@ func (c *Cache) publishPart(l *load, report bool) {
 	l.mu.Lock()
 	n, start := len(l.rules.records), c.now().mono
 	first := c.current.Load() == nil
-	publish := first && n > l.published && start >= l.publish
+	publish := first && !l.arrived && n > l.published && start >= l.publish
 	var blocks []record
 	text := l.rules.text.String()
 	if publish {
@@ -696,7 +697,7 @@ func (c *Cache) read(ctx context.Context, f *flight, l *load, since time.Time) (
 	})
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.over = true
+	l.over, l.arrived = true, err == nil
 	return err == nil && k.whole, err
 }
 
