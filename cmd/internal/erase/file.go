@@ -127,8 +127,9 @@ type mentions struct {
 	found bool
 }
 
-// escaped is a character of a name as JSON or a URL may write it.
-var escaped = regexp.MustCompile(`\\u00[0-7][0-9A-Fa-f]|%[0-7][0-9A-Fa-f]`)
+// escaped is a character of a name as JSON or a URL may write it, or as JSON inside
+// of a string of JSON, or a URL inside of a URL.
+var escaped = regexp.MustCompile(`\\{1,4}u00[0-7][0-9A-Fa-f]|%(?:25){0,3}[0-7][0-9A-Fa-f]`)
 
 func (m *mentions) begin() { m.tail, m.found = m.tail[:0], false }
 
@@ -145,7 +146,7 @@ func (m *mentions) Write(p []byte) (int, error) {
 		})
 		m.found = bytes.Contains(plain, m.name)
 	}
-	const longest = 6 // bytes of a character that is escaped
+	const longest = 9 // bytes of a character that is escaped
 	m.tail = append(m.tail[:0], text[max(0, len(text)-longest*len(m.name)):]...)
 	return len(p), nil
 }

@@ -25,17 +25,19 @@ func TestEraseLines(t *testing.T) {
 		deleted int
 		unclear bool
 	}{
-		"json":        {line: `{"jsonPayload":` + spilled("r83jf") + `}`, deleted: 1},
-		"text":        {line: text(spilled("r83jf")), deleted: 1},
-		"marked":      {line: "\uFEFF" + spilled("r83jf"), deleted: 1},
-		"other":       {line: text(spilled("r1"))},
-		"other named": {line: text(spilled("r83jfX"))},
-		"prose":       {line: text("event spilled: customer acme, recipient r83jf, not JSON"), unclear: true},
-		"escaped":     {line: `{"message":"\u0072\u00383jf"}`, unclear: true},
-		"percent":     {line: `GET /?recipient=%7283jf`, unclear: true},
-		"log line":    {line: `{"message":"alert","subject":"acme/r83jf"}`, unclear: true},
-		"long":        {line: `{"event_id":"x","pad":"` + strings.Repeat("a", 2<<20) + `","recipient":"r83jf"}`, unclear: true},
-		"long other":  {line: `{"event_id":"x","pad":"` + strings.Repeat("a", 2<<20) + `"}`},
+		"json":             {line: `{"jsonPayload":` + spilled("r83jf") + `}`, deleted: 1},
+		"text":             {line: text(spilled("r83jf")), deleted: 1},
+		"marked":           {line: "\uFEFF" + spilled("r83jf"), deleted: 1},
+		"other":            {line: text(spilled("r1"))},
+		"other named":      {line: text(spilled("r83jfX"))},
+		"prose":            {line: text("event spilled: customer acme, recipient r83jf, not JSON"), unclear: true},
+		"escaped":          {line: `{"message":"\u0072\u00383jf"}`, unclear: true},
+		"escaped in text":  {line: text(spilled(`r83\u006af`)), deleted: 1},
+		"percent":          {line: `GET /?recipient=%7283jf`, unclear: true},
+		"percent in a URL": {line: `GET /?url=%2F%3Frecipient%3D%257283jf`, unclear: true},
+		"log line":         {line: `{"message":"alert","subject":"acme/r83jf"}`, unclear: true},
+		"long":             {line: `{"event_id":"x","pad":"` + strings.Repeat("a", 2<<20) + `","recipient":"r83jf"}`, unclear: true},
+		"long other":       {line: `{"event_id":"x","pad":"` + strings.Repeat("a", 2<<20) + `"}`},
 	} {
 		path := filepath.Join(t.TempDir(), "log")
 		if err := os.WriteFile(path, []byte(test.line+"\n"), 0o600); err != nil {
