@@ -121,18 +121,31 @@ func unwrapped(s string) string {
 }
 
 // asWritten returns what s begins with of the bytes in which a signer writes a
-// destination: what begins with another was glued to the link. But a slash
-// begins a path, which leads elsewhere.
+// destination: what begins with another, or with the escape of one that a
+// signer leaves in no destination, was glued to the link. But a slash begins a path, which
+// leads elsewhere.
 func asWritten(s string) string {
 	for i := 0; i < len(s); i++ {
-		if classes[s[i]]&classUnreserved == 0 && s[i] != '%' {
-			if s[i] == '/' {
-				return ""
+		switch {
+		case s[i] == '%':
+			if i+2 < len(s) && neverSigned(hexDigits[s[i+1]], hexDigits[s[i+2]]) {
+				return s[:i]
 			}
+		case s[i] == '/' && i+1 < len(s) && s[i+1] != '?' && s[i+1] != '#':
+			return ""
+		case classes[s[i]]&classUnreserved == 0:
 			return s[:i]
 		}
 	}
 	return s
+}
+
+// neverSigned reports whether two digits escape a byte that a signer leaves in no
+// destination: white space, a control, a quotation mark, an angle bracket, or
+// non-ASCII.
+func neverSigned(high, low byte) bool {
+	c := high<<4 | low
+	return high|low < 16 && (c <= ' ' || c >= 0x7F || c == '"' || c == '<' || c == '>')
 }
 
 // appendUnescaped decodes the escapes of s that browsers write for the bytes of

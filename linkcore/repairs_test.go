@@ -44,8 +44,12 @@ func TestRepairs(t *testing.T) {
 		{"entity", path + "&nbsp;", RepairTrailing},
 		{"raw fragment", path + "#x", RepairTrailing},
 		{"text and parameters", path + "|more&a=1?b=2", RepairTrailing},
+		{"a tag, as browsers write it", path + "%3Cbr%3E", RepairTrailing},
+		{"an attribute, as browsers write it", query + "%22%20class=%22x", RepairTrailing},
+		{"slash and parameters, query form", query + "/?utm_source=x", RepairTrailing},
 		{"a path", path + "/more", dead},
 		{"a letter", path + "x", dead},
+		{"an escaped delimiter", path + "%23x", dead},
 
 		{"%3F", replace(query, "?", "%3F"), RepairDelimiters},
 		{"%3F, sealed", replace(sealedQuery, "?", "%3F"), RepairDelimiters},
