@@ -65,7 +65,7 @@ A rule that would stop far more than is usually meant is refused without --force
 	flags.Bool("untracked", false, "send people on, but record nothing of them")
 	force := flags.Bool("force", false, "write very wide rules too, and replace objections")
 	link := flags.String("wait", "", "wait until this `LINK`, which the rule stops, is blocked")
-	timeout := flags.Duration("timeout", time.Minute, "wait for this `TIME` at most, such as 30s")
+	timeout := durationFlag(flags, "timeout", time.Minute, "wait for this `TIME` at most, such as 30s")
 	flags.String("keys", "", "`DIR` of the key ring, to check that link (LINK_KEYS; not needed)")
 	flags.String("base-url", "", "`URL` where this installation's links begin (LINK_BASE_URL; not needed)")
 	c.RunE = func(c *cobra.Command, args []string) error {

@@ -58,8 +58,8 @@ func (t *tool) doctorCommand() *cobra.Command {
 	clicksFlag(c)
 	writeRule := flags.Bool("write-rule", false, "measure how long a rule takes, with one that blocks a link of the doctor's own")
 	probes := flags.Int("probes", doctor.DefaultProbes, "take the times of `N` clicks")
-	target := flags.Duration("target", doctor.DefaultTarget, "how long the first byte may take, without the network")
-	timeout := flags.Duration("timeout", doctor.DefaultTimeout, "how long each check may take")
+	target := durationFlag(flags, "target", doctor.DefaultTarget, "how long the first byte may take, without the network")
+	timeout := durationFlag(flags, "timeout", doctor.DefaultTimeout, "how long each check may take")
 	asJSON := flags.Bool("json", false, "one JSON object a line")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		switch {

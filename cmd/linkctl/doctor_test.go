@@ -194,7 +194,7 @@ func TestDoctorHanging(t *testing.T) {
 
 func TestDoctorUsage(t *testing.T) {
 	for _, test := range []struct{ args, stderr string }{
-		{"doctor extra", `unknown command "extra" for "linkctl doctor"`},
+		{"doctor extra", `"extra" is too much: linkctl doctor takes no arguments`},
 		{"doctor --base-url=", `"": base URL is missing`},
 		{"doctor --base-url links.example.com", `"links.example.com": base URL must begin with https://`},
 		{"doctor --probes 0", `--probes 0: give 1 or more`},

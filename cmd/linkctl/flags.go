@@ -2,8 +2,6 @@ package main
 
 import (
 	"errors"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +9,7 @@ import (
 
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
+	"example.com/linktracker/linkcore/environment"
 )
 
 // completeKinds offers the kinds of rules, each up to its colon.
@@ -31,22 +30,57 @@ func parseWhen(flag, value string, now time.Time) (time.Time, error) {
 	if at, err := time.Parse(time.RFC3339, value); err == nil {
 		return at.UTC(), nil
 	}
-	var after time.Duration
-	var err error
-	if days, ok := strings.CutSuffix(value, "d"); ok {
-		var n uint64
-		// 100 years: more is a slip, and would not fit.
-		if n, err = strconv.ParseUint(days, 10, 16); err == nil && n > 36500 {
-			err = strconv.ErrRange
-		}
-		after = time.Duration(n) * 24 * time.Hour
-	} else {
-		after, err = time.ParseDuration(value)
-	}
+	after, err := environment.ParseDuration(value)
 	if err != nil || after <= 0 {
 		return time.Time{}, usagef("--%s %q: give a time such as 2026-07-31T09:00:00Z, or how long from now, such as 72h or 30d", flag, value)
 	}
 	return now.Add(after).UTC().Truncate(time.Second), nil
+}
+
+// A duration is the value of a flag: as [environment.ParseDuration] takes it.
+type duration time.Duration
+
+func (d *duration) Set(s string) error {
+	parsed, err := environment.ParseDuration(s)
+	if err != nil || parsed < 0 {
+		return errors.New("give a time such as 30s, 72h or 7d")
+	}
+	*d = duration(parsed)
+	return nil
+}
+
+func (d *duration) String() string {
+	if *d == 0 {
+		return ""
+	}
+	return time.Duration(*d).String()
+}
+
+func (d *duration) Type() string { return "duration" }
+
+// durationFlag defines a flag that takes a duration.
+func durationFlag(flags *pflag.FlagSet, name string, byDefault time.Duration, usage string) *time.Duration {
+	value := new(byDefault)
+	flags.Var((*duration)(value), name, usage)
+	return value
+}
+
+// flagError says what a flag takes that was given something else.
+func flagError(_ *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return usageError{err}
+	}
+	takes := invalid.Unwrap().Error()
+	switch invalid.GetFlag().Value.Type() {
+	case "bool":
+		takes = "give true or false"
+	case "int", "int64", "uint", "uint64":
+		takes = "give a whole number"
+	case "float64":
+		takes = "give a number"
+	}
+	return usagef("--%s %q: %s", invalid.GetFlag().Name, invalid.GetValue(), takes)
 }
 
 const keysFlagHelp = "`DIR` of the key ring (LINK_KEYS)"

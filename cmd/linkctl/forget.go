@@ -68,7 +68,7 @@ func (t *tool) forgetCommand() *cobra.Command {
 	files := flags.StringArray("events", nil, "delete lines of this events `FILE`; may be repeated")
 	dryRun := flags.Bool("dry-run", false, "count what would be deleted; change nothing")
 	yes := flags.Bool("yes", false, "do not ask")
-	wait := flags.Duration("wait", 0, "how long to wait for rows that are too new to be deleted: a `TIME` such as 90m")
+	wait := durationFlag(flags, "wait", 0, "how long to wait for rows that are too new to be deleted: a `TIME` such as 90m")
 	reason := flags.String("reason", "objection to tracking", "`TEXT` for the rule, for people")
 	by := flags.String("by", "", "`WHO` writes the rule (default you, as user@host)")
 	retention := flags.StringArray("retention", nil, "`VARIABLE=NUMBER` of your Terraform settings; may be repeated")

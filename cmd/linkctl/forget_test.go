@@ -463,13 +463,13 @@ func TestForgetUsage(t *testing.T) {
 	b := newBench(t)
 	for args, want := range map[string]string{
 		"acme/r1":                                      `deleting cannot be undone, and nobody can be asked here: give --yes, or --dry-run to see how much it is`,
-		"--yes":                                        `accepts 1 arg(s), received 0`,
+		"--yes":                                        `CUSTOMER/RECIPIENT is missing`,
 		"--yes r1":                                     `"r1": value `,
 		"--yes acme/a.b":                               `"acme/a.b": value `,
 		"--yes acme/r1 --bigquery clicks":              `--bigquery "clicks": give PROJECT.DATASET.TABLE, such as my-project.linktracker_clicks.clicks`,
 		"--yes acme/r1 --bigquery a.b.c`;DROP":         "--bigquery \"a.b.c`;DROP\": give PROJECT.DATASET.TABLE",
 		"--yes acme/r1 --events=":                      `--events is empty`,
-		"--yes acme/r1 --wait -1s":                     `--wait -1s: give a time such as 90m`,
+		"--yes acme/r1 --wait -1s":                     `--wait "-1s": give a time such as 30s, 72h or 7d`,
 		"--yes acme/r1 --retention crm=1":              `--retention "crm=1": give VARIABLE=NUMBER with one of clicks_retention_days, `,
 		"--yes acme/r1 --retention crm_retention_days": `--retention "crm_retention_days": give a number of days, such as crm_retention_days=7`,
 		"--yes acme/r1 --retention watch.retention_hours=1d": `--retention "watch.retention_hours=1d": give a number of hours, such as watch.retention_hours=24`,

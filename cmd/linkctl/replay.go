@@ -62,7 +62,7 @@ code is 1 if there were any.`,
 	flags := c.Flags()
 	cursorPath := flags.String("cursor", "", "`FILE` that says how far the input was replayed (default INPUT.cursor)")
 	dryRun := flags.Bool("dry-run", false, "publish nothing: say what would be")
-	wait := flags.Duration("wait", 10*time.Second, "end when nothing came from the subscription for this `TIME`")
+	wait := durationFlag(flags, "wait", 10*time.Second, "end when nothing came from the subscription for this `TIME`")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		return t.replay(c, args[0], *cursorPath, *dryRun, *wait)
 	}

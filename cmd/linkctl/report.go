@@ -71,8 +71,8 @@ func (t *tool) reportCommand() *cobra.Command {
 	until := flags.String("until", "", "only events before `WHEN`, likewise")
 	output := flags.StringP("output", "o", "", "write to `FILE`, whole or not at all")
 	asJSON := flags.Bool("json", false, "the numbers as one JSON object")
-	wait := flags.Duration("wait", 10*time.Second, "a subscription is read until nothing has come for this `TIME`")
-	during := flags.Duration("for", 0, "a subscription is read for this `TIME` at most; required for a topic")
+	wait := durationFlag(flags, "wait", 10*time.Second, "a subscription is read until nothing has come for this `TIME`")
+	during := durationFlag(flags, "for", 0, "a subscription is read for this `TIME` at most; required for a topic")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		o := report.Options{Customer: *customer, Campaign: *campaign, TempDir: t.getenv("TMPDIR")}
 		var err error

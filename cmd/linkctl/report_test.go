@@ -140,7 +140,7 @@ func TestReportUsage(t *testing.T) {
 		"--since 2026-05-04 --until 2026-05-04": `--until 2026-05-04T00:00:00Z is not after --since 2026-05-04T00:00:00Z`,
 		"--output=":                             `--output is empty: leave it out for standard output`,
 		"--wait 0s pubsub://p/subscriptions/s":  `--wait 0s: give a time such as 10s`,
-		"--for -1s pubsub://p/t":                `--for -1s: give a time such as 10m`,
+		"--for -1s pubsub://p/t":                `--for "-1s": give a time such as 30s, 72h or 7d`,
 		"--from=":                               `a source is empty`,
 		"file:":                                 `a source is empty`,
 		"gs://bucket/export.json":               "\"gs://bucket/export.json\" is in Cloud Storage: copy it first, with `gcloud storage cp`",

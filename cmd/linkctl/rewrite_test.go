@@ -319,7 +319,7 @@ func TestRewriteFails(t *testing.T) {
 		{"a format in place of the file", "", "--report json --output DIR/out", exitUsage, "there is no file json: if the report's format is meant, write --report=json (linkctl rewrite --help explains)"},
 		{"no folder", testHTML, "--output DIR/missing/out", exitNo, "write DIR/missing/out: "},
 		{"a folder", testHTML, "--output DIR", exitNo, "write DIR: it is a directory: give the name of a file"},
-		{"two mails", "", "--output DIR/out DIR/out DIR/out", exitUsage, "accepts at most 1 arg(s), received 2 (linkctl rewrite --help explains)"},
+		{"two mails", "", "--output DIR/out DIR/out DIR/out", exitUsage, "\"DIR/out\" is too much: linkctl rewrite takes one argument, FILE (linkctl rewrite --help explains)"},
 		{"no output", testHTML, "--output=", exitUsage, "--output is empty: leave it out for standard output (linkctl rewrite --help explains)"},
 		{"type", testHTML, "--type eml --output DIR/out", exitUsage, `--type "eml": give message, html, text or auto (linkctl rewrite --help explains)`},
 		{"report", testHTML, "--report=csv --output DIR/out", exitUsage, `--report "csv": give table or json (linkctl rewrite --help explains)`},

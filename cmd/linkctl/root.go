@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"example.com/linktracker/cmd/internal/version"
 )
 
 const rootHelp = `Linkctl makes tracked links and takes them apart, keeps the key ring that signs
@@ -83,13 +86,16 @@ func (t *tool) rootCommand() *cobra.Command {
 		Long:    rootHelp,
 		Example: rootExample,
 		RunE:    t.whichVerb,
+		Version: version.String(),
 
 		SilenceErrors:              true,
 		SilenceUsage:               true,
 		SuggestionsMinimumDistance: 2,
 	}
 	root.SetUsageTemplate(usageTemplate)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.SetFlagErrorFunc(flagError)
+	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
 		t.keysCommand(),
 		t.signCommand(),
@@ -106,7 +112,8 @@ func (t *tool) rootCommand() *cobra.Command {
 		t.reportCommand(),
 		t.forgetCommand(),
 		t.doctorCommand(),
-		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp},
+		t.completionCommand(),
+		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp, Args: cobra.NoArgs},
 	)
 	root.Args = cobra.ArbitraryArgs // for whichVerb to refuse
 	root.SetHelpCommand(&cobra.Command{
@@ -118,6 +125,7 @@ func (t *tool) rootCommand() *cobra.Command {
 				return usagef("there is no verb and no topic %q", strings.Join(args, " "))
 			}
 			topic.InitDefaultHelpFlag()
+			topic.InitDefaultVersionFlag()
 			return topic.Help()
 		},
 		ValidArgsFunction: func(_ *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -142,6 +150,11 @@ func (t *tool) whichVerb(c *cobra.Command, args []string) error {
 		hint := ""
 		if names := c.SuggestionsFor(args[0]); len(names) > 0 {
 			hint = ": did you mean " + strings.Join(names, " or ") + "?"
+		} else if c.HasParent() {
+			for _, child := range c.Commands() {
+				names = append(names, child.Name())
+			}
+			hint = ": " + c.CommandPath() + " has " + strings.Join(names, ", ")
 		}
 		return usagef("there is no verb %q%s", args[0], hint)
 	}
@@ -153,15 +166,22 @@ func (t *tool) whichVerb(c *cobra.Command, args []string) error {
 }
 
 // complete sets what all commands have alike: flags in the order in which their
-// texts make sense, and a usageError for a wrong number of arguments.
+// texts make sense, and what a wrong number of arguments is answered.
 func complete(c *cobra.Command) {
 	c.Flags().SortFlags = false
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
-				return usageError{err}
+			_, wanted, _ := strings.Cut(strings.TrimSuffix(c.UseLine(), " [flags]"), c.CommandPath()+" ")
+			err := check(c, args)
+			switch {
+			case err == nil || errors.As(err, new(usageError)):
+				return err
+			case wanted == "":
+				return usagef("%q is too much: %s takes no arguments", args[0], c.CommandPath())
+			case len(args) == 0:
+				return usagef("%s is missing", wanted)
 			}
-			return nil
+			return usagef("%q is too much: %s takes one argument, %s", args[len(args)-1], c.CommandPath(), strings.Trim(wanted, "[]"))
 		}
 	}
 	for _, child := range c.Commands() {

@@ -62,7 +62,7 @@ func (t *tool) tailCommand() *cobra.Command {
 	flags.StringSliceVar(&filter.automation, "automation", nil, "only events of this `CLASS`: "+strings.Join(automationClasses, ", "))
 	blocked := flags.Bool("blocked", false, "only clicks that a rule blocked: --event blocked")
 	count := flags.Int("count", 0, "stop after `N` events")
-	timeout := flags.Duration("timeout", 0, "stop after this `TIME`, such as 30s")
+	timeout := durationFlag(flags, "timeout", 0, "stop after this `TIME`, such as 30s")
 	asJSON := flags.Bool("json", false, "one JSON object a line also on a terminal; --json=false: lines for people also in a pipe")
 	color := flags.String("color", "auto", "colour the lines: auto (on a terminal, unless NO_COLOR is set), always, never")
 	completeFrom(c, "event", eventTypes...)

@@ -83,20 +83,20 @@ func (t *tool) watchCommand() *cobra.Command {
 
 // thresholdFlags are the flags of what raises an alert.
 func thresholdFlags(flags *pflag.FlagSet, config *watch.Config) {
-	flags.DurationVar(&config.Window, "window", config.Window, "what is counted for links and recipients: the last `TIME`")
+	flags.Var((*duration)(&config.Window), "window", "what is counted for links and recipients: the last `TIME`")
 	flags.IntVar(&config.LinkNetworks, "link-networks", config.LinkNetworks, "alert on a link clicked from so many networks, `N`")
 	flags.IntVar(&config.LinkAddresses, "link-addresses", config.LinkAddresses, "or from so many addresses, `N`")
 	flags.IntVar(&config.RecipientNetworks, "recipient-networks", config.RecipientNetworks, "alert on a recipient whose links are clicked from so many networks, `N`")
-	flags.DurationVar(&config.ShareWindow, "share-window", config.ShareWindow, "what is counted for blocked shares: the last `TIME`")
+	flags.Var((*duration)(&config.ShareWindow), "share-window", "what is counted for blocked shares: the last `TIME`")
 	flags.Float64Var(&config.BlockedShare, "blocked-share", config.BlockedShare, "alert on a `SHARE` of clicks that were blocked")
 	flags.IntVar(&config.BlockedRecipients, "blocked-recipients", config.BlockedRecipients, "of at least so many recipients, `N`")
 	flags.Float64Var(&config.BlockedRise, "blocked-rise", config.BlockedRise, "which is so many `TIMES` what it was over the last day")
-	flags.DurationVar(&config.HostWindow, "host-window", config.HostWindow, "what is counted for hosts: the last `TIME`")
+	flags.Var((*duration)(&config.HostWindow), "host-window", "what is counted for hosts: the last `TIME`")
 	flags.IntVar(&config.HostCustomers, "host-customers", config.HostCustomers, "alert on a new host in links of so many customers, `N`")
-	flags.DurationVar(&config.HostKnownAfter, "host-known-after", config.HostKnownAfter, "a host is not new after this `TIME`")
-	flags.DurationVar(&config.Learning, "learning", config.Learning, "nor if it appears within this `TIME` from the first event on")
+	flags.Var((*duration)(&config.HostKnownAfter), "host-known-after", "a host is not new after this `TIME`")
+	flags.Var((*duration)(&config.Learning), "learning", "nor if it appears within this `TIME` from the first event on")
 	flags.StringSliceVar(&config.KnownHosts, "known-hosts", nil, "nor if it is this `HOST` or a subdomain")
-	flags.DurationVar(&config.Repeat, "repeat", config.Repeat, "no alert about the same within this `TIME`")
+	flags.Var((*duration)(&config.Repeat), "repeat", "no alert about the same within this `TIME`")
 }
 
 func (t *tool) watch(c *cobra.Command, o worker.Options, from string, verdicts, asJSON bool) error {

@@ -133,7 +133,7 @@ func TestWatchUsage(t *testing.T) {
 		"watch --from SOURCE --window 0s":                     "--window is 0s, and has to be from 1m0s to 24h0m0s",
 		"watch --from SOURCE --known-hosts https://a.example": `--known-hosts holds "https://a.example": `,
 		"watch --from SOURCE --host-known-after 1s":           "--host-known-after is 1s, and has to be from ",
-		"watch extra": `unknown command "extra" for "linkctl watch"`,
+		"watch extra": `"extra" is too much: linkctl watch takes no arguments`,
 	} {
 		got := b.run("", strings.Fields(strings.ReplaceAll(args, "SOURCE", source))...)
 		if got.code != exitUsage || got.stdout != "" || !strings.HasPrefix(got.stderr, "linkctl: "+want) {

@@ -49,6 +49,8 @@ type Config struct {
 	// AdminAddress is where cmd/linktracker serves [Endpoint.Metrics]; the zero
 	// AddrPort: nowhere.
 	AdminAddress netip.AddrPort
+
+	Misspelt map[string]string // variables that are set, and the ones that were meant
 }
 
 // ParseConfig reads the configuration from environment variables. It looks
@@ -88,6 +90,7 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 	if err := r.Err(); err != nil {
 		return Config{}, err
 	}
+	c.Misspelt = r.Misspelt(os.Environ())
 	return c, nil
 }
 

@@ -89,6 +89,9 @@ func FromEnvironment(ctx context.Context, getenv func(string) string, stdout io.
 func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err error) {
 	lines := lines.NewWriter(stdout)
 	log := NewLog(lines, c.LogLevel)
+	for variable, meant := range c.Misspelt {
+		log.Warn("environment variable ignored: it is not known", "variable", variable, "did_you_mean", meant)
+	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e = &Endpoint{Log: log, stop: stop, ballast: make([]byte, ballast)}
 	defer func() {

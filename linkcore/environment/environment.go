@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,11 +31,84 @@ import (
 // A Reader reads variables and keeps the first error.
 type Reader struct {
 	getenv func(string) string
+	names  []string // of all variables that were read
 	err    error
 }
 
 // New returns a reader of the variables that getenv, such as [os.Getenv], returns.
-func New(getenv func(string) string) *Reader { return &Reader{getenv: getenv} }
+func New(getenv func(string) string) *Reader {
+	r := &Reader{}
+	r.getenv = func(variable string) string {
+		r.names = append(r.names, variable)
+		return getenv(variable)
+	}
+	return r
+}
+
+// Misspelt returns those of the environment's entries, as [os.Environ] has them,
+// that are almost a variable that was read, each with that variable.
+func (r *Reader) Misspelt(environ []string) map[string]string {
+	found := map[string]string{}
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		if slices.Contains(r.names, name) {
+			continue
+		}
+		for _, known := range r.names {
+			// Short names have too many neighbours.
+			if len(known) >= 6 && almost(name, known) {
+				found[name] = known
+			}
+		}
+	}
+	return found
+}
+
+// almost reports whether two names differ in their case, in one character that is
+// wrong, missing or too much, or in two neighbours that changed places.
+func almost(a, b string) bool {
+	a, b = strings.ToUpper(a), strings.ToUpper(b)
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	if len(b)-len(a) > 1 {
+		return false
+	}
+	i := 0
+	for i < len(a) && a[i] == b[i] {
+		i++
+	}
+	switch {
+	case i == len(a):
+		return true
+	case len(a) < len(b):
+		return a[i:] == b[i+1:]
+	case a[i+1:] == b[i+1:]:
+		return true
+	}
+	return i+1 < len(a) && a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:]
+}
+
+// ParseDuration reads Go's durations, and days before them: 250ms, 72h, 30d, 1d12h.
+func ParseDuration(s string) (time.Duration, error) {
+	days, rest, ok := strings.Cut(s, "d")
+	if !ok {
+		return time.ParseDuration(s)
+	}
+	n, err := strconv.ParseUint(days, 10, 16)
+	if err != nil || n > 36500 { // 100 years: more is a slip, and would not fit
+		return 0, fmt.Errorf("%q is not a number of days", days)
+	}
+	d := time.Duration(n) * 24 * time.Hour
+	if rest == "" {
+		return d, nil
+	}
+	more, err := time.ParseDuration(rest)
+	if err != nil || more < 0 {
+		return 0, fmt.Errorf("%q is not a duration", rest)
+	}
+	return d + more, nil
+}
 
 // Err returns the error of the first variable that cannot be understood: a
 // [*linkcore.FieldError] whose Field is the variable, in one line with the value
@@ -87,9 +161,9 @@ func (r *Reader) Float(variable string, byDefault, least float64) float64 {
 
 // Duration returns a time from least to most; [math.MaxInt64] is not a bound.
 func (r *Reader) Duration(variable string, byDefault, least, most time.Duration) time.Duration {
-	return parse(r, variable, byDefault, time.ParseDuration, func(d time.Duration) (string, bool) {
+	return parse(r, variable, byDefault, ParseDuration, func(d time.Duration) (string, bool) {
 		if most == math.MaxInt64 {
-			return fmt.Sprintf("duration from %v, such as 15s, 10m or 72h", least), d >= least
+			return fmt.Sprintf("duration from %v, such as 15s, 10m, 72h or 30d", least), d >= least
 		}
 		return fmt.Sprintf("duration from %v to %v, such as 250ms, 15s or 10m", least, most), d >= least && d <= most
 	})

@@ -3,6 +3,7 @@ package environment
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"math"
 	"reflect"
 	"testing"
@@ -50,7 +51,7 @@ func TestReader(t *testing.T) {
 		{"time", "15", `V "15" is not a duration from 1ms to 1m0s, such as 250ms, 15s or 10m`},
 		{"time", "2m", `V "2m" is not a duration from 1ms to 1m0s, such as 250ms, 15s or 10m`},
 		{"open time", "72h", 72 * time.Hour},
-		{"open time", "0s", `V "0s" is not a duration from 1ms, such as 15s, 10m or 72h`},
+		{"open time", "0s", `V "0s" is not a duration from 1ms, such as 15s, 10m, 72h or 30d`},
 		{"one of", "", "hold"},
 		{"one of", "background", "background"},
 		{"one of", "Hold", `V "Hold" is none of hold, background`},
@@ -90,5 +91,36 @@ func TestFirstError(t *testing.T) {
 	cause := errors.New("away")
 	if err := Unusable("THIRD", cause); err.Error() != "THIRD cannot be used: away" || !errors.Is(err, cause) {
 		t.Error(err)
+	}
+}
+
+func TestMisspelt(t *testing.T) {
+	r := New(func(string) string { return "" })
+	for _, variable := range []string{"PORT", "CLICKS", "BLOCKLIST_REFRESH"} {
+		r.Text(variable)
+	}
+	got := r.Misspelt([]string{"BLOCKLIST_REFERSH=1s", "BLOCKLIST_REFRES=", "BLOCKLIST_REFRESHH=", "BLOCKLIST_REFRASH=", "blocklist_refresh=", "CLICK=",
+		"PORTS=1", "CLICKS=x", "BLOCKLIST_REFFER=1", "BLOCKLIST=x", "CLOCKSY=1"})
+	want := map[string]string{"CLICK": "CLICKS"}
+	for _, variable := range []string{"BLOCKLIST_REFERSH", "BLOCKLIST_REFRES", "BLOCKLIST_REFRESHH", "BLOCKLIST_REFRASH", "blocklist_refresh"} {
+		want[variable] = "BLOCKLIST_REFRESH"
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestParseDuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"250ms": 250 * time.Millisecond, "72h": 72 * time.Hour, "30d": 720 * time.Hour, "1d12h": 36 * time.Hour, "0d": 0,
+	} {
+		if got, err := ParseDuration(text); err != nil || got != want {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "d", "-1d", "1.5d", "1d-1h", "1dx", "36501d", "99999999999d", "1h1d", "30"} {
+		if got, err := ParseDuration(text); err == nil {
+			t.Errorf("%s: %v", text, got)
+		}
 	}
 }

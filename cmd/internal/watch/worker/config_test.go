@@ -33,7 +33,7 @@ func TestConfig(t *testing.T) {
 		{"SUBSCRIPTION=", "SUBSCRIPTION is not set: give it pubsub://PROJECT/subscriptions/NAME"},
 		{"SUBSCRIPTION=pubsub://p/t", `SUBSCRIPTION "pubsub://p/t" is not of the form pubsub://PROJECT/subscriptions/NAME`},
 		{"CLICKS=", "CLICKS is not set: give it pubsub://PROJECT/TOPIC for verdicts, or none"},
-		{"WINDOW=15", `WINDOW "15" is not a duration from 0s, such as 15s, 10m or 72h`},
+		{"WINDOW=15", `WINDOW "15" is not a duration from 0s, such as 15s, 10m, 72h or 30d`},
 		{"WINDOW=0s", "WINDOW is 0s, and has to be from 1m0s to 24h0m0s"},
 		{"WINDOW=1s", "WINDOW is 1s, and has to be from 1m0s to 24h0m0s"},
 		{"LINK_NETWORKS=many", `LINK_NETWORKS "many" is not a whole number from 0`},
