@@ -25,7 +25,10 @@ help: ## list the commands
 
 .PHONY: run
 run: ## run the endpoint with nothing else, and print a link to click
-	$(GO) run ./cmd/linktracker --dev
+	@echo 'Building linktracker, which takes a minute the first time.'
+	@$(GO) build -o bin/linktracker ./cmd/linktracker
+	@# As a job of its own, so that Ctrl-C stops it and not make.
+	@if [ -t 0 ]; then set -m; fi; bin/linktracker --dev
 
 .PHONY: build
 build: ## build the programs into bin/

@@ -3,12 +3,15 @@ package main
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"example.com/linktracker/linkcore"
@@ -32,6 +35,7 @@ func devEnvironment(getenv func(string) string, stderr io.Writer) (func(string) 
 	}
 	defaults := map[string]string{
 		"BLOCKLIST_REFRESH": "1s",
+		"LOG_LEVEL":         "debug", // for devLog
 		"TRUSTED_PROXIES":   "0",
 	}
 	for _, variable := range []string{"LINK_KEYS", "BLOCKLIST", "CLICKS"} {
@@ -109,7 +113,7 @@ Events:     tail -f %s
 Block it:   go run ./cmd/linkctl block --blocklist %s host:example.com
 Make more:  go run ./cmd/linkctl sign --keys %s --signing-key %s --base-url %s https://example.com/
 
-Ctrl-C stops it.
+Ctrl-C stops it. Until then each request makes a line here:
 
 `, devDestination, click.URL, unsubscribe.URL, fileOf(getenv("CLICKS")), getenv("BLOCKLIST"), getenv("LINK_KEYS"), signer.Key(), base)
 	return err
@@ -121,4 +125,45 @@ func fileOf(url string) string {
 		return url[5:]
 	}
 	return url
+}
+
+// A devLog writes the log for people: a line for each request, and what is wrong.
+type devLog struct{ w io.Writer }
+
+// Write takes one line of the log.
+func (d *devLog) Write(line []byte) (int, error) {
+	var entry struct {
+		Time                                     time.Time
+		Severity, Message, Error, Problem, Cause string
+		Customer, Campaign, Automation, Rule     string
+		Address                                  string
+		Request                                  struct {
+			Method  string `json:"requestMethod"`
+			Status  int
+			Latency string
+		} `json:"httpRequest"`
+	}
+	if err := json.Unmarshal(line, &entry); err != nil {
+		return d.w.Write(line)
+	}
+	fields := []string{entry.Time.Local().Format(time.TimeOnly)}
+	switch {
+	case entry.Request.Status != 0:
+		fields = append(fields, entry.Message, entry.Request.Method, fmt.Sprint(entry.Request.Status), entry.Automation, entry.Rule, entry.Cause)
+		if entry.Customer != "" {
+			fields = append(fields, entry.Customer+"/"+entry.Campaign)
+		}
+		fields = append(fields, entry.Request.Latency)
+	case entry.Severity == "WARNING" || entry.Severity == "ERROR":
+		fields = append(fields, strings.ToLower(entry.Severity)+":", entry.Message, entry.Problem, entry.Error)
+	case entry.Address != "":
+		fields = append(fields, entry.Message, entry.Address)
+	default:
+		return len(line), nil
+	}
+	fields = slices.DeleteFunc(fields, func(s string) bool { return s == "" })
+	if _, err := fmt.Fprintln(d.w, strings.Join(fields, "  ")); err != nil {
+		return 0, err
+	}
+	return len(line), nil
 }

@@ -15,7 +15,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,9 +22,11 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
+	"example.com/linktracker/cmd/internal/version"
 	"example.com/linktracker/linkcore/endpoint"
 )
 
@@ -43,8 +44,10 @@ const usage = `Linktracker is the click endpoint as a server of its own.
   linktracker          configured by environment variables
   linktracker --dev    needs nothing: makes keys, rules and a clicks file under
                        ./.linktracker/ where they are missing, listens on
-                       127.0.0.1:$PORT and prints a tracked link to click;
-                       ignores LINK_KEYS, BLOCKLIST and CLICKS, and says so
+                       127.0.0.1:$PORT, prints a tracked link to click and a line
+                       for each request; ignores LINK_KEYS, BLOCKLIST and CLICKS,
+                       and says so
+  linktracker --version
 
 Required: LINK_KEYS (a directory), BLOCKLIST (firestore://PROJECT/DATABASE/COLLECTION,
 file:PATH or none), CLICKS (pubsub://PROJECT/TOPIC, file:PATH or stdout).
@@ -65,26 +68,34 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("linktracker", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() { fmt.Fprint(stderr, usage) }
-	dev := flags.Bool("dev", false, "")
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return 0
-	} else if err != nil || flags.NArg() > 0 {
-		return 2
+	dev := false
+	if len(args) > 0 {
+		switch args[0] {
+		case "--dev", "-dev":
+			dev = true
+		case "--help", "-h", "help":
+			fmt.Fprint(stdout, usage)
+			return 0
+		case "--version":
+			fmt.Fprintln(stdout, "linktracker", version.String())
+			return 0
+		}
+		if !dev || len(args) > 1 {
+			fmt.Fprintf(stderr, "linktracker: %q is not understood: give --dev to try it, or nothing and environment variables; linktracker --help explains\n", strings.Join(args, " "))
+			return 2
+		}
 	}
 	fail := func(code int, err error) int {
 		fmt.Fprintln(stderr, "linktracker:", err)
 		return code
 	}
 	host := ""
-	if *dev {
+	if dev {
 		var err error
 		if getenv, err = devEnvironment(getenv, stderr); err != nil {
 			return fail(1, err)
 		}
-		host = "127.0.0.1"
+		host, stdout = "127.0.0.1", &devLog{w: stdout}
 	}
 	c, err := endpoint.ParseConfig(getenv)
 	if err != nil {
@@ -92,6 +103,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	// Before anything is opened: a port in use must not cost a key or a rule read.
 	listener, err := c.Listen(host)
+	if dev && errors.Is(err, syscall.EADDRINUSE) {
+		return fail(1, fmt.Errorf("port %d is taken: take another one, such as PORT=9090 make run", c.Port))
+	}
 	if err != nil {
 		return fail(1, err)
 	}
@@ -112,7 +126,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if admin != nil {
 		defer serveMetrics(e, admin)()
 	}
-	if *dev {
+	if dev {
 		if err := printDevLink(stderr, getenv, listener.Addr()); err != nil {
 			return fail(1, err)
 		}

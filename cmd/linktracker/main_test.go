@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -90,7 +91,11 @@ func startCommand(t testing.TB, change func(*server), environment ...string) *se
 		for lines.Scan() {
 			var line map[string]any
 			if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
-				line = map[string]any{"message": "not JSON: " + lines.Text()}
+				line = map[string]any{"message": lines.Text()}
+				// So it is written for people, after the time.
+				if _, address, ok := strings.Cut(lines.Text(), "  listening  "); ok {
+					line = map[string]any{"message": "listening", "address": address}
+				}
 			}
 			s.mu.Lock()
 			s.lines = append(s.lines, line)
@@ -246,8 +251,15 @@ func TestDev(t *testing.T) {
 	if response.StatusCode != http.StatusFound || response.Header.Get("Location") != devDestination {
 		t.Errorf("%s to %s", response.Status, response.Header.Get("Location"))
 	}
+	taken := command(t, []string{"--dev"}, "PORT="+s.address[strings.LastIndex(s.address, ":")+1:])
+	if taken.Run(); taken.ProcessState.ExitCode() != 1 || !strings.Contains(taken.stderr.String(), "PORT=9090 make run") {
+		t.Errorf("a port that is taken: %v %s", taken.ProcessState, taken.stderr.String())
+	}
 	if code, _ := s.stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+	if all := fmt.Sprint(s.lines); strings.Count(all, "  click  GET  302  automated  acme/spring26  ") != 1 {
+		t.Errorf("no line for people about the click: %s", all)
 	}
 	clicks, err := os.ReadFile(filepath.Join(s.folder, devFolder, "clicks.jsonl"))
 	if err != nil {
@@ -357,15 +369,26 @@ func TestRefusesToStart(t *testing.T) {
 			}
 		})
 	}
-	for _, args := range [][]string{{"--nonsense"}, {"serve"}} {
-		s := command(t, args)
-		if err := s.Run(); s.ProcessState.ExitCode() != 2 {
-			t.Errorf("%v: %v", args, err)
+}
+
+func TestArguments(t *testing.T) {
+	for _, c := range []struct {
+		args           string
+		code           int
+		stdout, stderr string
+	}{
+		{"--help", 0, "CLICKS", ""},
+		{"help", 0, "CLICKS", ""},
+		{"--version", 0, "linktracker ", ""},
+		{"--nonsense", 2, "", `linktracker: "--nonsense" is not understood`},
+		{"dev", 2, "", "give --dev to try it"},
+		{"--dev extra", 2, "", `linktracker: "--dev extra" is not understood`},
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), strings.Fields(c.args), func(string) string { return "" }, &stdout, &stderr)
+		if code != c.code || !strings.Contains(stdout.String(), c.stdout) || !strings.Contains(stderr.String(), c.stderr) || (stderr.Len() > 0) != (code != 0) {
+			t.Errorf("linktracker %s: %d %s%s", c.args, code, stdout.String(), stderr.String())
 		}
-	}
-	help := command(t, []string{"--help"})
-	if err := help.Run(); err != nil || !strings.Contains(help.stderr.String(), "CLICKS") {
-		t.Errorf("--help: %v %s", err, help.stderr.String())
 	}
 }
 
