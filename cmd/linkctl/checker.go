@@ -17,6 +17,7 @@ import (
 // An inspection is what is known of one URL.
 type inspection struct {
 	URL         string          `json:"url"`
+	Inside      []string        `json:"inside,omitempty"` // gateways whose links it was in, the outer one first
 	Form        linkcore.Form   `json:"form,omitempty"`
 	Kind        string          `json:"kind,omitempty"` // empty while a box hides it
 	Sealed      bool            `json:"sealed"`
@@ -105,7 +106,12 @@ const afterURL = ".,;:!?)]}\"'*|`\\"
 // with, then without punctuation at the end. A URL alone is taken as it is, as the
 // endpoint would.
 func (k *checker) inspect(text string) inspection {
-	found := findURL(text)
+	found, gateways := unwrap(findURL(text))
+	if gateways != nil {
+		i := k.inspect(found)
+		i.Inside = gateways
+		return i
+	}
 	best := k.inspectURL(found)
 	cut := found
 	if i := strings.IndexFunc(found, func(r rune) bool { return r == '<' || r == '>' || unicode.IsSpace(r) }); i >= 0 {
@@ -229,6 +235,7 @@ func (i *inspection) writeTo(t *tool) error {
 		}
 	}
 	fmt.Fprintln(t.stdout, printable(i.URL))
+	row("inside", strings.Join(i.Inside, ", "))
 	row("form", string(i.Form))
 	switch {
 	case i.Kind != "" && i.Sealed:

@@ -19,7 +19,9 @@ label and added query are never signed.
 A URL may be given as it was found, with what surrounds it: a line of a mail, an
 href attribute. Everything before http:// or https:// is left out, and so is what
 follows the link, unless the link is only good with it: white space that a line
-break put into a link is repaired.
+break put into a link is repaired. Where a mail gateway or a social network has
+wrapped it (Microsoft Safe Links, Proofpoint, Barracuda, Cisco, Trend Micro,
+Google, Facebook and others), the link inside is inspected.
 
 Where the links begin with a path, --base-url (LINK_BASE_URL) says with which. It
 also reports whether a link that does not verify was made for that host.

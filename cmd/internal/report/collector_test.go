@@ -271,6 +271,7 @@ func TestForms(t *testing.T) {
 		{name: "empty", content: ""},
 		{name: "empty array", content: "[]"},
 		{name: "other lines", content: `{"message":"stats"}` + "\n" + events, clicks: 3, others: 1},
+		{name: "stats", content: `{"message":"stats","untracked":0,"recovered":1}` + "\n" + events, clicks: 3, others: 1},
 		{name: "bad lines", content: "linktracker: listening\n" + events + "\n" + events[:100], clicks: 3, bad: 2, problem: "line 1 is not one JSON object"},
 		{name: "too long a line", content: tooLong + "\n" + events, clicks: 3, bad: 1, problem: "line 1 is longer than 1048576 bytes"},
 		{name: "no event", content: `{"event_id":"x"}` + "\n" + events, clicks: 3, bad: 1, problem: "line 1 has no event_id, event_type and occurred_at"},

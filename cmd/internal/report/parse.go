@@ -18,6 +18,8 @@ type entry struct {
 	destination, redirectedTo, rule, class []byte
 	occurredAt, sentAt                     time.Time
 	untracked                              bool
+	named                                  bool // it has an id, a type or a time of an event
+	wrong                                  bool // a member is not as an event has it
 }
 
 var (
@@ -47,8 +49,10 @@ func (p *parser) parse(data []byte) (entry, error) {
 	switch {
 	case err != nil:
 		return entry{}, err
-	case e.id == nil && e.kind == nil && e.occurredAt.IsZero():
+	case !e.named:
 		return entry{}, errOther
+	case e.wrong:
+		return entry{}, errNotJSON
 	case len(e.id) == 0 || len(e.kind) == 0 || e.occurredAt.IsZero():
 		return entry{}, errNotEvent
 	}
@@ -76,14 +80,18 @@ func (p *parser) object(data []byte) (e entry, err error) {
 		}
 		p.at++
 		p.next()
+		value := p.at
 		switch string(name) {
 		case "event_id":
+			e.named = true
 			e.id, ok = p.text()
 		case "event_type":
+			e.named = true
 			e.kind, ok = p.text()
 		case "about":
 			e.about, ok = p.text()
 		case "occurred_at":
+			e.named = true
 			e.occurredAt, ok = p.time()
 		case "sent_at":
 			e.sentAt, ok = p.time()
@@ -109,7 +117,10 @@ func (p *parser) object(data []byte) (e entry, err error) {
 			ok = p.skip(0)
 		}
 		if !ok {
-			return e, errNotJSON
+			e.wrong, p.at = true, value
+			if !p.skip(0) {
+				return e, errNotJSON
+			}
 		}
 		switch p.next() {
 		case ',':
