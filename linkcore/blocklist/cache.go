@@ -89,6 +89,7 @@ type Cache struct {
 	current atomic.Pointer[snapshot] // nil until all was read once
 	partial atomic.Pointer[Index]    // the blocks that have arrived until then
 	arrived atomic.Int64             // documents that have
+	heard   atomic.Bool              // anything has
 	flight  atomic.Pointer[flight]   // the refresh in flight
 	due     atomic.Int64             // when the next refresh is due, as instant.mono
 	failing atomic.Bool              // the last refresh failed
@@ -456,6 +457,7 @@ func (c *Cache) watch(ctx context.Context, f *flight, patience int, cancel conte
 		}
 		if l := f.load.Load(); l != nil {
 			c.publishPart(l, seconds%progressEvery == 0)
+			c.probe(seconds)
 		}
 		if p := f.progress.Load(); p != seen {
 			seen, quiet = p, 0
@@ -688,6 +690,7 @@ func (c *Cache) read(ctx context.Context, f *flight, l *load, since time.Time) (
 	k, err := c.ask(ctx, func(k *call) {
 		k.whole, k.err = c.source.Read(ctx, since, place, func(d Document) {
 			f.progress.Add(1)
+			c.heard.Store(true)
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			if !l.over {
@@ -745,6 +748,8 @@ type Stats struct {
 	Documents       int           // in the copy: rules, lifted and expired ones, and what was skipped
 	Skipped         int           // documents that could not be understood, and agents over their limit
 	Loading         bool          // the copy is not whole: Documents have arrived, and the others count for nothing
+	Heard           bool          // while Loading: the source has sent something
+	InTime          bool          // while Loading: it answers what is asked for single links long before Options.Wait
 	Age             time.Duration // since the start of the last successful refresh; 0 if there was none
 	RefreshFailures uint64        // since the cache was made
 }
@@ -759,7 +764,7 @@ func (c *Cache) Stats() Stats {
 	now := c.now()
 	current := c.current.Load()
 	if current == nil {
-		s.Loading, s.Documents = true, int(c.arrived.Load())
+		s.Loading, s.Documents, s.Heard, s.InTime = true, int(c.arrived.Load()), c.heard.Load(), c.inTime()
 		return s
 	}
 	held := current.index.census(now.wall.UnixMicro())

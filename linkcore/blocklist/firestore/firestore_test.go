@@ -33,14 +33,15 @@ func emulated(t testing.TB, database string) *Collection {
 	return store
 }
 
-// client returns the client of a store, to write by hand.
+// client returns a client of the same collection, to write by hand.
 func client(t testing.TB, f *Collection) *cloud.CollectionRef {
 	t.Helper()
-	_, collection, err := f.open()
+	client, err := cloud.NewClientWithDatabase(t.Context(), f.project, f.database)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return collection
+	t.Cleanup(func() { client.Close() })
+	return client.Collection(f.collection)
 }
 
 func write(t testing.TB, f *Collection, id string, fields map[string]any) {
