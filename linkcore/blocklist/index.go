@@ -306,7 +306,7 @@ func (m *match) decision() Decision {
 	default:
 		return d
 	}
-	d.Rule, d.NamesPerson = p.key(r), kinds[r.kind].person == yes
+	d.Rule, d.NamesPerson = p.key(r), !kinds[r.kind].impersonal
 	return d
 }
 
