@@ -3,6 +3,7 @@ package blocklist
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -24,6 +25,11 @@ const (
 
 	// silence is how long a call may take before no request waits for the source.
 	silence = 5 * time.Second
+
+	// Clicks can rely on a source that answered the last enoughSoon calls within that
+	// part of what they wait.
+	soon       = 5
+	enoughSoon = 3
 )
 
 // asks are what requests ask the source for. One call is under way at a time; what
@@ -36,6 +42,7 @@ type asks struct {
 	next    *question
 	calling bool
 	called  time.Duration // when the call under way began, as instant.mono
+	soon    int           // how many of the last calls, without a break, were answered soon
 	failing bool          // the last call failed
 	after   time.Duration // when the next may be made, as instant.mono
 	never   bool          // the source cannot be asked
@@ -160,9 +167,14 @@ func (c *Cache) question(ids []string) (*question, bool) {
 func (c *Cache) call(q *question) {
 	for q != nil {
 		ctx, cancel := context.WithTimeout(c.ctx, patience*time.Second)
+		begin := c.now().mono
 		documents, err := c.source.Get(ctx, slices.Collect(maps.Keys(q.ids)))
 		cancel()
 		c.mu.Lock()
+		c.asks.soon++
+		if err != nil || c.now().mono-begin > c.o.Wait/soon {
+			c.asks.soon = 0
+		}
 		c.keep(q, documents, err)
 		close(q.done)
 		q, c.asks.next = c.asks.next, nil
@@ -185,6 +197,7 @@ func (c *Cache) keep(q *question, documents []Document, err error) {
 		return
 	}
 	a.failing = false
+	c.heard.Store(true)
 	if c.current.Load() != nil {
 		return // nobody will ask again
 	}
@@ -198,4 +211,22 @@ func (c *Cache) keep(q *question, documents []Document, err error) {
 		r := newRule(&d, now.wall.UnixMicro())
 		a.answers[d.ID] = reply{&r, now.mono}
 	}
+}
+
+// probe asks for a document that does not exist, to learn how soon the source
+// answers. n makes it another one each time.
+func (c *Cache) probe(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current.Load() == nil {
+		c.question([]string{fmt.Sprintf("probe-%d", n)})
+	}
+}
+
+// inTime reports whether clicks can rely on the source's answers.
+func (c *Cache) inTime() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := &c.asks
+	return a.soon >= enoughSoon && !(a.calling && c.now().mono-a.called > c.o.Wait/soon)
 }

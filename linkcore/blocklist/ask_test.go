@@ -87,6 +87,7 @@ func TestAsk(t *testing.T) {
 				t.Errorf("%s: another link asked for %v documents", rule, gets)
 			}
 			<-c.Ready()
+			source.asked()
 			c.Decide(t.Context(), request())
 			if gets := source.asked(); len(gets) > 0 || c.asks.answers != nil {
 				t.Errorf("%s: asked for %v documents though the copy is whole", rule, gets)
@@ -221,6 +222,48 @@ func TestAnswerIsLate(t *testing.T) {
 			t.Errorf("decided %+v, known %v after %v", d, known, time.Since(start))
 		}
 	})
+}
+
+// TestInTime: clicks can rely on a source that has answered several calls soon, and no
+// longer once one is late, fails or hangs.
+func TestInTime(t *testing.T) {
+	for _, test := range []struct {
+		name          string
+		fault         func(*collection)
+		inTime, heard bool
+	}{
+		{"soon", func(c *collection) { c.late = 50 * time.Millisecond }, true, true},
+		{"late", func(c *collection) { c.late = 51 * time.Millisecond }, false, true},
+		{"refusing", func(c *collection) { c.denied = true }, false, true},
+		{"hanging", func(c *collection) { c.late = time.Hour }, false, true},
+		{"silent", func(c *collection) { c.hang = true }, false, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			source := slowly(t)
+			for i := range 100 {
+				source.put(t, fmt.Sprintf("host:h%d.example", i))
+			}
+			if test.name == "silent" {
+				test.fault(source)
+			}
+			c, _ := startCache(t, source, DefaultOptions())
+			time.Sleep(2500 * time.Millisecond) // a probe comes each second
+			if c.Stats().InTime {
+				t.Errorf("%s: in time after two calls", test.name)
+			}
+			time.Sleep(time.Second)
+			if s := c.Stats(); s.InTime != (test.name != "silent") || s.Heard != (test.name != "silent") {
+				t.Errorf("%s: %+v", test.name, s)
+			}
+			source.mu.Lock()
+			test.fault(source)
+			source.mu.Unlock()
+			time.Sleep(time.Second)
+			if s := c.Stats(); s.InTime != test.inTime || s.Heard != test.heard || !s.Loading {
+				t.Errorf("%s: %+v", test.name, s)
+			}
+		})
+	}
 }
 
 // TestNobodyWaitsForSilence: a source that hangs is waited for during the first

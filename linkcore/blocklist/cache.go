@@ -1,13 +1,12 @@
 package blocklist
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,6 +88,7 @@ type Cache struct {
 	current atomic.Pointer[snapshot] // nil until all was read once
 	partial atomic.Pointer[Index]    // the blocks that have arrived until then
 	arrived atomic.Int64             // documents that have
+	heard   atomic.Bool              // anything has
 	flight  atomic.Pointer[flight]   // the refresh in flight
 	due     atomic.Int64             // when the next refresh is due, as instant.mono
 	failing atomic.Bool              // the last refresh failed
@@ -144,38 +144,17 @@ type flight struct {
 	load     atomic.Pointer[load] // of all; nil: none
 }
 
-// A load is documents that are being read.
+// A load is a reading under way.
 type load struct {
 	start instant // when the first Read began
-	now   int64   // the same in Unix microseconds
 
-	mu        sync.Mutex // guards what follows
-	over      bool       // what a call still yields is not wanted
-	arrived   bool       // everything is there; the records belong to publish now
-	place     string     // where the next Read goes on
-	rules     rules
-	changed   bool                           // one of them is not in the copy
-	problems  map[documentKey]*DocumentError // of those that changed
-	published int                            // how many were there when the blocks among them were last published
-	publish   time.Duration                  // when that may be done again, as instant.mono
-}
-
-// take takes a document. x is the copy.
-func (l *load) take(d *Document, x *Index) {
-	if d.Place != "" {
-		l.place = d.Place
-	}
-	r := newRule(d, l.now)
-	key := keyOf(d.ID)
-	if p, old := x.document(key); old != nil && p.rule(old).unchanged(r, l.now) {
-		r.updated = old.updated
-	} else {
-		l.changed = true
-		if d.err != nil {
-			l.problems[key] = &DocumentError{d.where(), d.err}
-		}
-	}
-	l.rules.add(key, &r)
+	mu        sync.Mutex    // guards what follows
+	over      bool          // what a call still yields is not wanted
+	arrived   bool          // all has: the records are the copy's now
+	place     string        // where the next Read goes on
+	published int           // how many documents were there when the blocks among them were last published
+	publish   time.Duration // when that may be done again, as instant.mono
+	reading
 }
 
 // A call is a call of the source. A refresh that is given up leaves it behind,
@@ -456,6 +435,7 @@ func (c *Cache) watch(ctx context.Context, f *flight, patience int, cancel conte
 		}
 		if l := f.load.Load(); l != nil {
 			c.publishPart(l, seconds%progressEvery == 0)
+			c.probe(seconds)
 		}
 		if p := f.progress.Load(); p != seen {
 			seen, quiet = p, 0
@@ -474,10 +454,10 @@ func (c *Cache) publishPart(l *load, report bool) {
 	first := c.current.Load() == nil
 	publish := first && !l.arrived && n > l.published && start >= l.publish
 	var blocks []record
-	text := l.rules.text.String()
+	var text string
 	if publish {
 		l.published = n
-		blocks = slices.DeleteFunc(slices.Clone(l.rules.records), func(r record) bool { return r.action != actionBlock || r.deleted })
+		blocks, text = l.blocks()
 	}
 	l.mu.Unlock()
 	if publish {
@@ -616,7 +596,7 @@ func (c *Cache) differs(ctx context.Context, f *flight, start instant) (bool, er
 			return false, err
 		}
 		f.progress.Add(1)
-		difference := k.n - c.current.Load().index.census(now.UnixMicro()).living
+		difference := k.n - c.index().census(now.UnixMicro()).living
 		if difference == 0 || last != 0 && difference != last {
 			return false, nil
 		}
@@ -634,7 +614,7 @@ func (c *Cache) differs(ctx context.Context, f *flight, start instant) (bool, er
 // newLoad begins to read.
 func (c *Cache) newLoad() *load {
 	start := c.now()
-	return &load{start: start, now: start.wall.UnixMicro(), problems: map[documentKey]*DocumentError{}}
+	return &load{start: start, reading: reading{now: start.wall.UnixMicro(), problems: map[documentKey]*DocumentError{}}}
 }
 
 // readAll reads every document and publishes a copy of them. Where it must, it
@@ -679,20 +659,20 @@ func (c *Cache) readChanges(ctx context.Context, f *flight, start instant) error
 
 // read reads the documents of since and later, or all.
 func (c *Cache) read(ctx context.Context, f *flight, l *load, since time.Time) (whole bool, err error) {
-	x := emptyIndex
-	if s := c.current.Load(); s != nil {
-		x = s.index
-	}
+	x := c.index()
 	l.over = false
 	place := l.place
 	k, err := c.ask(ctx, func(k *call) {
 		k.whole, k.err = c.source.Read(ctx, since, place, func(d Document) {
 			f.progress.Add(1)
+			c.heard.Store(true)
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			if !l.over {
-				l.take(&d, x)
+			if l.over {
+				return
 			}
+			l.place = cmp.Or(d.Place, l.place)
+			l.take(&d, x)
 		})
 	})
 	l.mu.Lock()
@@ -701,18 +681,18 @@ func (c *Cache) read(ctx context.Context, f *flight, l *load, since time.Time) (
 	return err == nil && k.whole, err
 }
 
+// index returns the copy; an empty one until all was read once.
+func (c *Cache) index() *Index {
+	if s := c.current.Load(); s != nil {
+		return s.index
+	}
+	return emptyIndex
+}
+
 // publish publishes a copy with what was read.
 func (c *Cache) publish(ctx context.Context, l *load, whole bool) {
-	old := c.current.Load()
-	var x *Index
-	switch {
-	case whole:
-		x = newIndex(pack(l.rules.records, strings.Clone(l.rules.text.String())), nothing, l.now)
-	case l.changed:
-		x = old.index.with(pack(l.rules.records, l.rules.text.String()), l.now)
-	default:
-		x = newIndex(old.index.base, old.index.delta, l.now)
-	}
+	first := c.current.Load() == nil
+	x := l.merge(c.index(), whole)
 	c.current.Store(&snapshot{x, l.start})
 	for _, problem := range l.problems {
 		c.o.Log.Warn("blocklist document skipped: it cannot be understood", "document", problem.Where, "problem", problem.Err.Error())
@@ -727,12 +707,12 @@ func (c *Cache) publish(ctx context.Context, l *load, whole bool) {
 		c.lastCount = l.start
 		c.nextWhole = l.start.mono + c.reloadInterval(len(l.rules.records))
 		level := slog.LevelDebug
-		if old == nil {
+		if first {
 			level = slog.LevelInfo
 		}
-		held := x.census(now.wall.UnixMicro())
-		c.o.Log.Log(ctx, level, "blocklist loaded", "documents", held.documents, "rules", held.rules,
-			"skipped", held.skipped, "seconds", (now.mono - l.start.mono).Seconds())
+		loaded := x.census(now.wall.UnixMicro())
+		c.o.Log.Log(ctx, level, "blocklist loaded", "documents", loaded.documents, "rules", loaded.rules,
+			"skipped", loaded.skipped, "seconds", (now.mono - l.start.mono).Seconds())
 	}
 	if x.large() {
 		c.current.Store(&snapshot{x.rebased(l.now), l.start})
@@ -745,6 +725,8 @@ type Stats struct {
 	Documents       int           // in the copy: rules, lifted and expired ones, and what was skipped
 	Skipped         int           // documents that could not be understood, and agents over their limit
 	Loading         bool          // the copy is not whole: Documents have arrived, and the others count for nothing
+	Heard           bool          // while Loading: the source has sent something
+	InTime          bool          // while Loading: it answers what is asked for single links long before Options.Wait
 	Age             time.Duration // since the start of the last successful refresh; 0 if there was none
 	RefreshFailures uint64        // since the cache was made
 }
@@ -759,7 +741,7 @@ func (c *Cache) Stats() Stats {
 	now := c.now()
 	current := c.current.Load()
 	if current == nil {
-		s.Loading, s.Documents = true, int(c.arrived.Load())
+		s.Loading, s.Documents, s.Heard, s.InTime = true, int(c.arrived.Load()), c.heard.Load(), c.inTime()
 		return s
 	}
 	held := current.index.census(now.wall.UnixMicro())

@@ -159,7 +159,14 @@ func (c *collection) Get(ctx context.Context, ids []string) (documents []Documen
 	if err := c.begin(ctx); err != nil {
 		return nil, err
 	}
-	time.Sleep(c.late)
+	c.mu.Lock()
+	late := c.late
+	c.mu.Unlock()
+	select {
+	case <-time.After(late):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.denied {

@@ -115,7 +115,7 @@ func FuzzDocument(f *testing.F) {
 		}
 		var s rules
 		s.add(keyOf(d.ID), &r)
-		x := emptyIndex.with(pack(s.records, s.text.String()), 0)
+		x := with(emptyIndex, pack(s.records, s.text.String()), 0)
 		p, found := x.document(keyOf(d.ID))
 		if found == nil || p.rule(found) != r {
 			t.Fatalf("rule %+v comes back as %+v", r, found)

@@ -306,7 +306,7 @@ func (m *match) decision() Decision {
 	default:
 		return d
 	}
-	d.Rule, d.NamesPerson = p.key(r), kinds[r.kind].person == yes
+	d.Rule, d.NamesPerson = p.key(r), !kinds[r.kind].impersonal
 	return d
 }
 
@@ -395,21 +395,6 @@ func (x *Index) considerAgent(m *match, userAgent string) {
 		}
 	}
 }
-
-// with returns an index in which the documents replace those that had their ids.
-// The index stays as it is, and its delta alone is copied.
-func (x *Index) with(read *packed, now int64) *Index {
-	return newIndex(x.base, merge(x.delta, read), now)
-}
-
-// rebased returns the same index without a delta.
-func (x *Index) rebased(now int64) *Index {
-	return newIndex(merge(x.base, x.delta), nothing, now)
-}
-
-// large reports whether it is time for that: to make a delta takes 2 ms beside a
-// base of a million, and a new base is made after that many changes.
-func (x *Index) large() bool { return len(x.delta.records) > 1000+len(x.base.records)/100 }
 
 // census counts the documents of an index at a time.
 func (x *Index) census(now int64) (c census) {

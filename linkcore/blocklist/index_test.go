@@ -401,7 +401,7 @@ func TestEdits(t *testing.T) {
 			}
 			before := x.Decide(request())
 			previous := x
-			x = x.with(pack(changes.records, changes.text.String()), now)
+			x = with(x, pack(changes.records, changes.text.String()), now)
 			switch random.IntN(20) {
 			case 0:
 				x = x.rebased(now)
@@ -669,7 +669,7 @@ func BenchmarkRefresh(b *testing.B) {
 	runtime.GC()
 	b.ReportAllocs()
 	for b.Loop() {
-		x.with(one, noon.UnixMicro())
+		with(x, one, noon.UnixMicro())
 	}
 }
 
@@ -682,4 +682,9 @@ func BenchmarkRebase(b *testing.B) {
 	for b.Loop() {
 		x.rebased(noon.UnixMicro())
 	}
+}
+
+// with returns an index in which documents replace those that had their ids.
+func with(x *Index, read *packed, now int64) *Index {
+	return newIndex(x.base, merge(x.delta, read), now)
 }

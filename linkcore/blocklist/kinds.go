@@ -41,15 +41,6 @@ const (
 	kindCount
 )
 
-// An answer is a boolean that a row of a table cannot leave out unnoticed.
-type answer uint8
-
-const (
-	unanswered answer = iota
-	no
-	yes
-)
-
 // A kind is all there is to know of a kind of rule but two things: how the
 // index finds the rules that match a request (index.go), and what the contract
 // says of it (BLOCKLIST.md).
@@ -62,76 +53,65 @@ type kind struct {
 	// character. White space around it is gone, unless spaces says that it
 	// counts.
 	normalize func(value string) (string, error)
-	spaces    answer
+	spaces    bool
 
 	// wide says what else a rule of a normal value stops that may be a slip,
-	// "" where the value is narrow enough. widest says to people which values
-	// that are; empty: none.
+	// "" where the value is narrow enough; nil: all are. widest says to people
+	// which values that are.
 	wide   func(value string) string
 	widest string
 
-	// person answers whether a value says something of the person who clicks
-	// that an event without the person does not hold otherwise.
-	person answer
+	// impersonal: a value says nothing of the person who clicks that an event
+	// without the person does not hold otherwise.
+	impersonal bool
 
-	// untracked answers whether rules of the kind may have that action.
-	untracked answer
+	untracked bool // rules of the kind may have that action
 }
 
 var kinds = [kindCount]kind{
 	kindLink: {
 		name: Link, syntax: "CUSTOMER/LINK", meaning: "one link of one mail",
-		normalize: customerAnd(Link), spaces: no, wide: narrow,
-		person: yes, untracked: yes,
+		normalize: customerAnd(Link), untracked: true,
 	},
 	kindURL: {
 		name: URL, syntax: "URL", meaning: "one destination",
-		normalize: func(value string) (string, error) { return normalizeURL(value, maxURL) }, spaces: no, wide: narrow,
-		person: no, untracked: no,
+		normalize: func(value string) (string, error) { return normalizeURL(value, maxURL) }, impersonal: true,
 	},
 	kindPrefix: {
 		name: Prefix, syntax: "URL", meaning: "destinations that begin so",
-		normalize: normalizePrefix, spaces: no, wide: narrow,
-		person: no, untracked: no,
+		normalize: normalizePrefix, impersonal: true,
 	},
 	kindRecipient: {
 		name: Recipient, syntax: "CUSTOMER/RECIPIENT", meaning: "a recipient's links",
-		normalize: customerAnd(Recipient), spaces: no, wide: narrow,
-		person: yes, untracked: yes,
+		normalize: customerAnd(Recipient), untracked: true,
 	},
 	kindCampaign: {
 		name: Campaign, syntax: "CUSTOMER/CAMPAIGN", meaning: "a whole mailing",
-		normalize: customerAnd(Campaign), spaces: no, wide: narrow,
-		person: no, untracked: yes,
+		normalize: customerAnd(Campaign), impersonal: true, untracked: true,
 	},
 	kindCustomer: {
 		name: Customer, syntax: "CUSTOMER", meaning: "all that a customer sends",
-		normalize: normalizeCustomer, spaces: no, wide: narrow,
-		person: no, untracked: yes,
+		normalize: normalizeCustomer, impersonal: true, untracked: true,
 	},
 	kindHost: {
 		name: Host, syntax: "NAME", meaning: "destinations on a host and its subdomains",
-		normalize: normalizeHost, spaces: no,
-		wide: wideHost, widest: "a top-level domain or a public suffix such as co.uk",
-		person: no, untracked: no,
+		normalize: normalizeHost,
+		wide:      wideHost, widest: "a top-level domain or a public suffix such as co.uk", impersonal: true,
 	},
 	kindKey: {
 		name: Key, syntax: "ID", meaning: "every link signed with a key",
-		normalize: normalizeKey, spaces: no,
-		wide: wideKey, widest: "any",
-		person: no, untracked: no,
+		normalize: normalizeKey,
+		wide:      wideKey, widest: "any", impersonal: true,
 	},
 	kindIP: {
 		name: IP, syntax: "ADDRESS or CIDR", meaning: "clicks that come from a network",
-		normalize: normalizeNetwork, spaces: no,
-		wide: wideNetwork, widest: "a network wider than /8 (IPv6 /16)",
-		person: yes, untracked: no,
+		normalize: normalizeNetwork,
+		wide:      wideNetwork, widest: "a network wider than /8 (IPv6 /16)",
 	},
 	kindAgent: {
 		name: Agent, syntax: "TEXT", meaning: "clicks by browsers whose user agent holds the text",
-		normalize: normalizeAgent, spaces: yes,
+		normalize: normalizeAgent, spaces: true,
 		wide: wideAgent, widest: "shorter than 4 bytes, or a part of what ordinary browsers send",
-		person: yes, untracked: no,
 	},
 }
 
@@ -175,7 +155,7 @@ func (k Kind) Widest() string { return k.entry().widest }
 
 // AllowsUntracked reports whether rules of the kind may have the action
 // Untracked.
-func (k Kind) AllowsUntracked() bool { return k.entry().untracked == yes }
+func (k Kind) AllowsUntracked() bool { return k.entry().untracked }
 
 // kindList returns the names of the kinds that take has, all if it is nil.
 func kindList(take func(Kind) bool) string {

@@ -26,14 +26,9 @@ func TestKinds(t *testing.T) {
 			t.Errorf("row %d: the name %q is missing or there twice", i, k.name)
 		}
 		seen[k.name] = true
-		if k.syntax == "" || k.meaning == "" || k.normalize == nil || k.wide == nil {
-			t.Errorf("%s: the syntax, meaning, normalize or wide is missing", k.name)
+		if k.syntax == "" || k.meaning == "" || k.normalize == nil || (k.wide == nil) != (k.widest == "") {
+			t.Errorf("%s: the syntax, meaning, normalize, or one of wide and widest is missing", k.name)
 			continue
-		}
-		for what, a := range map[string]answer{"spaces": k.spaces, "person": k.person, "untracked": k.untracked} {
-			if a == unanswered {
-				t.Errorf("%s: %s is not answered", k.name, what)
-			}
 		}
 
 		value, ok := values[k.name]
@@ -50,12 +45,12 @@ func TestKinds(t *testing.T) {
 			t.Errorf("%s: %v", k.name, err)
 			continue
 		}
-		want := Decision{Action: Block, Rule: r.String(), NamesPerson: k.person == yes}
+		want := Decision{Action: Block, Rule: r.String(), NamesPerson: !k.impersonal}
 		if d := x.Decide(request()); d != want {
 			t.Errorf("%s: decided %+v, want %+v", k.name, d, want)
 		}
 		r.Action = Untracked
-		if _, err := r.Normalize(); (err == nil) != (k.untracked == yes) {
+		if _, err := r.Normalize(); (err == nil) != k.untracked {
 			t.Errorf("%s: untracked is refused with %v", k.name, err)
 		}
 

@@ -146,8 +146,8 @@ var seed = maphash.MakeSeed()
 // insert puts a record into the hash table.
 func (p *packed) insert(i int) {
 	r := &p.records[i]
-	value := p.value(r)
-	hash := maphash.String(seed, value)
+	value := []byte(p.value(r))
+	hash := maphash.Bytes(seed, value)
 	slot, found := p.slot(r.kind, hash, value)
 	r.same = 0
 	if found {
@@ -160,7 +160,7 @@ func (p *packed) insert(i int) {
 	case kindAgent:
 		p.agents = append(p.agents, uint32(i))
 	case kindIP:
-		network, _ := parseNetwork(value)
+		network, _ := parseNetwork(string(value))
 		family, length := 0, uint8(network.Bits())
 		if network.Addr().Is6() {
 			family = 1
@@ -174,7 +174,7 @@ func (p *packed) insert(i int) {
 func tagOf(kind uint8, hash uint64) uint8 { return 1<<7 | uint8(hash>>57) ^ kind }
 
 // slot finds the slot of a kind and value, or the one where it belongs.
-func (p *packed) slot(kind uint8, hash uint64, value string) (slot uint64, found bool) {
+func (p *packed) slot(kind uint8, hash uint64, value []byte) (slot uint64, found bool) {
 	mask := uint64(len(p.tags) - 1)
 	tag := tagOf(kind, hash)
 	for i := (hash + uint64(kind)) & mask; ; i = (i + 1) & mask {
@@ -182,7 +182,7 @@ func (p *packed) slot(kind uint8, hash uint64, value string) (slot uint64, found
 		case 0:
 			return i, false
 		case tag:
-			if r := &p.records[p.slots[i]]; r.kind == kind && p.value(r) == value {
+			if r := &p.records[p.slots[i]]; r.kind == kind && p.value(r) == string(value) {
 				return i, true
 			}
 		}
@@ -195,18 +195,10 @@ func (p *packed) lookup(kind uint8, hash uint64, value []byte) *record {
 	if p.kinds[kind] == 0 {
 		return nil
 	}
-	mask := uint64(len(p.tags) - 1)
-	tag := tagOf(kind, hash)
-	for i := (hash + uint64(kind)) & mask; ; i = (i + 1) & mask {
-		switch p.tags[i] {
-		case 0:
-			return nil
-		case tag:
-			if r := &p.records[p.slots[i]]; r.kind == kind && p.value(r) == string(value) {
-				return r
-			}
-		}
+	if slot, found := p.slot(kind, hash, value); found {
+		return &p.records[p.slots[slot]]
 	}
+	return nil
 }
 
 // next returns the next rule of the same kind and value.

@@ -204,7 +204,7 @@ func NormalizeValue(kind Kind, value string) (string, error) {
 	if trimmed == "" {
 		return "", ruleError("value", "is empty")
 	}
-	if kinds[number].spaces != yes {
+	if !kinds[number].spaces {
 		value = trimmed
 	}
 	for i := 0; i < len(value); i++ {

@@ -26,9 +26,6 @@ var browsers = []struct{ name, agent string }{
 	{"Safari on an iPhone", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/ Mobile/15E148 Safari/604.1"},
 }
 
-// narrow is the wide of kinds that have no value that is too wide.
-func narrow(string) string { return "" }
-
 func wideHost(value string) string {
 	if _, err := netip.ParseAddr(strings.Trim(value, "[]")); err == nil {
 		return ""

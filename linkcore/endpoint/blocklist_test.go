@@ -4,7 +4,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/blocklist/file"
 	"example.com/linktracker/linkcore/blocklist/firestore"
 )
@@ -55,5 +57,27 @@ func TestOpenBlocklist(t *testing.T) {
 	store, err = OpenStore("firestore://project/(default)/blocklist")
 	if _, ok := store.(*firestore.Collection); err != nil || !ok {
 		t.Errorf("OpenStore = %T, %v", store, err)
+	}
+}
+
+func TestReady(t *testing.T) {
+	const wait = 3 * time.Second
+	for _, test := range []struct {
+		name  string
+		rules blocklist.Stats
+		after time.Duration
+	}{
+		{"whole", blocklist.Stats{}, 0},
+		{"silent", blocklist.Stats{Loading: true}, wait},
+		{"refusing", blocklist.Stats{Loading: true, RefreshFailures: 1}, wait},
+		{"in time", blocklist.Stats{Loading: true, Heard: true, InTime: true}, wait},
+		{"late", blocklist.Stats{Loading: true, Heard: true}, mostStartWaits * wait},
+	} {
+		if isReady(test.rules, test.after-1, wait) && test.after > 0 || !isReady(test.rules, test.after, wait) {
+			t.Errorf("%s: not ready from %v on", test.name, test.after)
+		}
+	}
+	if !isReady(blocklist.Stats{Loading: true, Heard: true}, 0, 0) {
+		t.Error("without a wait it is not ready at once")
 	}
 }

@@ -167,25 +167,36 @@ func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err erro
 	return e, nil
 }
 
-// ready returns what /-/ready asks: the keys are loaded by then, so only a whole
-// copy of the blocklist is awaited, and that not for ever.
+// mostStartWaits is how many times BLOCKLIST_START_WAIT may pass until /-/ready
+// answers 200 in any case.
+const mostStartWaits = 10
+
+// ready returns what /-/ready asks. The keys are loaded by then. It goes on to be
+// ready whatever comes.
 func (e *Endpoint) ready(wait time.Duration) func() bool {
 	start := time.Now()
-	warn := sync.OnceFunc(func() {
-		e.Log.Warn("ready before the blocklist is loaded: clicks ask it for the rules of their link", "documents", e.rules.Stats().Documents)
-	})
+	var was atomic.Bool
 	return func() bool {
-		select {
-		case <-e.rules.Ready():
+		if was.Load() {
 			return true
-		default:
 		}
-		if time.Since(start) < wait {
+		rules := e.rules.Stats()
+		if !isReady(rules, time.Since(start), wait) {
 			return false
 		}
-		warn()
+		if was.CompareAndSwap(false, true) && rules.Loading {
+			e.Log.Warn("ready before the blocklist is loaded: clicks ask it for the rules of their link",
+				"documents", rules.Documents, "in_time", rules.InTime)
+		}
 		return true
 	}
+}
+
+// isReady waits for a whole copy of the blocklist: for the wait in any case, and
+// after it while the source sends something but would be late for a click.
+func isReady(rules blocklist.Stats, waited, wait time.Duration) bool {
+	late := rules.Heard && !rules.InTime
+	return !rules.Loading || waited >= wait && !late || waited >= mostStartWaits*wait
 }
 
 // project finds the Google Cloud project that traces belong to: the one of the

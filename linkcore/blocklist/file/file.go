@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,17 +36,14 @@ type File struct {
 	path string
 
 	// What follows belongs to Read.
-	seen   fingerprint
-	readAt time.Time // wall clock
+	seen   fs.FileInfo // of the file that was read last; nil: none
+	readAt time.Time   // wall clock
 }
 
-// A fingerprint reports whether a file changed.
-type fingerprint struct {
-	info fs.FileInfo
-}
-
-func (a fingerprint) equal(info fs.FileInfo) bool {
-	return a.info != nil && os.SameFile(a.info, info) && a.info.Size() == info.Size() && a.info.ModTime().Equal(info.ModTime())
+// unchanged reports whether the file is the one that was read last.
+func (f *File) unchanged(info fs.FileInfo) bool {
+	return f.seen != nil && os.SameFile(f.seen, info) && f.seen.Size() == info.Size() && f.seen.ModTime().Equal(info.ModTime()) &&
+		f.readAt.Sub(info.ModTime()) >= settled
 }
 
 // New returns the backend of a file, which need not exist: the first Put or Add
@@ -118,17 +116,15 @@ func (f *File) Read(ctx context.Context, since time.Time, _ string, yield func(b
 	if err != nil {
 		return false, fmt.Errorf("opening the rules: %w", err)
 	}
-	unsettled := f.readAt.Sub(info.ModTime()) < settled
-	if !since.IsZero() && f.seen.equal(info) && !unsettled {
+	if !since.IsZero() && f.unchanged(info) {
 		return false, nil
 	}
 	now := time.Now()
-	f.seen = fingerprint{}
-	err = readDocuments(ctx, file, yield)
-	if err != nil {
+	f.seen = nil
+	if err = readDocuments(ctx, file, yield); err != nil {
 		return false, fmt.Errorf("reading %s: %w", f.path, err)
 	}
-	f.seen, f.readAt = fingerprint{info}, now
+	f.seen, f.readAt = info, now
 	return true, nil
 }
 
@@ -327,32 +323,27 @@ func (f *File) Put(ctx context.Context, rules ...blocklist.Rule) error {
 	if err != nil {
 		return err
 	}
-	pending := make(map[string]blocklist.Rule, len(rules))
-	for _, r := range rules {
-		r.CreatedAt, r.UpdatedAt = now, now
-		pending[r.String()] = r
-	}
 	written := make(map[string]bool, len(rules))
-	return f.rewrite(ctx, true, now, func(old blocklist.Rule) (blocklist.Rule, edit) {
+	pending := make(map[string]*blocklist.Rule, len(rules))
+	for i := range rules {
+		rules[i].CreatedAt, rules[i].UpdatedAt = now, now
+		pending[rules[i].String()] = &rules[i]
+	}
+	return f.rewrite(ctx, true, now, func(old *blocklist.Rule) *blocklist.Rule {
 		r, ok := pending[old.String()]
 		switch {
 		case !ok:
-			return old, keep
+			return old
 		case written[old.String()]:
-			return old, drop
+			return nil
 		}
 		written[old.String()] = true
 		if !old.Deleted && !old.CreatedAt.IsZero() {
 			r.CreatedAt = old.CreatedAt
 		}
-		return r, replace
-	}, func() (rest []blocklist.Rule) {
-		for _, r := range rules {
-			if !written[r.String()] {
-				rest = append(rest, pending[r.String()])
-			}
-		}
-		return rest
+		return r
+	}, func() []blocklist.Rule {
+		return slices.DeleteFunc(rules, func(r blocklist.Rule) bool { return written[r.String()] })
 	})
 }
 
@@ -365,12 +356,12 @@ func (f *File) Add(ctx context.Context, rule blocklist.Rule) (standing *blocklis
 	}
 	rule = rules[0]
 	rules[0].CreatedAt, rules[0].UpdatedAt = now, now
-	err = f.rewrite(ctx, true, now, func(old blocklist.Rule) (blocklist.Rule, edit) {
+	err = f.rewrite(ctx, true, now, func(old *blocklist.Rule) *blocklist.Rule {
 		// What has expired does not come here.
 		if old.String() == rule.String() {
-			standing = &old
+			standing = old
 		}
-		return old, keep
+		return old
 	}, func() []blocklist.Rule {
 		if standing != nil {
 			return nil
@@ -424,13 +415,14 @@ func (f *File) Lift(ctx context.Context, rules ...blocklist.Rule) ([]blocklist.R
 	for _, name := range names {
 		wanted[name.String()] = true
 	}
-	err = f.rewrite(ctx, false, now, func(old blocklist.Rule) (blocklist.Rule, edit) {
+	err = f.rewrite(ctx, false, now, func(old *blocklist.Rule) *blocklist.Rule {
 		if old.Deleted || !wanted[old.String()] {
-			return old, keep
+			return old
 		}
+		lifted := *old
 		found[old.String()] = true
-		old.Deleted, old.UpdatedAt, old.ExpiresAt = true, now, now.Add(blocklist.LiftedFor)
-		return old, replace
+		lifted.Deleted, lifted.UpdatedAt, lifted.ExpiresAt = true, now, now.Add(blocklist.LiftedFor)
+		return &lifted
 	}, func() []blocklist.Rule { return nil })
 	if err != nil {
 		return nil, err
@@ -465,24 +457,15 @@ func (f *File) List(ctx context.Context) (rules []blocklist.Rule, skipped []bloc
 	return rules, skipped, nil
 }
 
-// An edit is what becomes of a line.
-type edit int
-
-const (
-	keep edit = iota // byte for byte
-	replace
-	drop
-)
-
 // writers keeps writers of this process apart; the lock on the file keeps
 // processes apart.
 var writers = make(chan struct{}, 1)
 
-// rewrite writes the file anew: it asks change about each rule, and appends
-// what rest returns. Rules that have expired are dropped, as Firestore drops
+// rewrite writes the file anew: it asks change about each rule, of which nil drops
+// it and itself keeps its line byte for byte, and appends what rest returns. Rules that have expired are dropped, as Firestore drops
 // them. Lines that are not rules stay as they are. Whoever reads meanwhile sees
 // the old file or the new one, never half of it.
-func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change func(blocklist.Rule) (blocklist.Rule, edit), rest func() []blocklist.Rule) (err error) {
+func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change func(*blocklist.Rule) *blocklist.Rule, rest func() []blocklist.Rule) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("writing the rules: %w", err)
@@ -510,6 +493,14 @@ func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change f
 
 	var out bytes.Buffer
 	changed := false
+	write := func(r *blocklist.Rule) error {
+		if r == nil {
+			return nil
+		}
+		line, err := AppendLine(nil, *r)
+		out.Write(line)
+		return err
+	}
 	ids := lineIDs{}
 	for text := range bytes.Lines(bytes.TrimPrefix(old, []byte("\uFEFF"))) {
 		if err := ctx.Err(); err != nil {
@@ -517,37 +508,31 @@ func (f *File) rewrite(ctx context.Context, create bool, now time.Time, change f
 		}
 		text = bytes.TrimSuffix(text, []byte("\n"))
 		d := ids.document(text, false)
-		r, err := d.Rule()
-		what := keep
+		old, err := d.Rule()
+		r := &old
 		switch {
 		case err != nil:
-		case r.Expired(now):
-			what = drop // its kind and value may be written anew
+		case old.Expired(now):
+			r = nil // its kind and value may be written anew
 		default:
-			r, what = change(r)
+			r = change(&old)
 		}
 		switch {
-		case what == replace:
-			changed = true
-			line, err := AppendLine(nil, r)
-			if err != nil {
-				return err
-			}
-			out.Write(line)
-		case what == drop:
-			changed = true
-		case len(text) > 0:
+		case r == &old && len(text) > 0:
 			out.Write(text)
 			out.WriteByte('\n')
+		case r != &old:
+			changed = true
+			if err := write(r); err != nil {
+				return err
+			}
 		}
 	}
 	for _, r := range rest() {
 		changed = true
-		line, err := AppendLine(nil, r)
-		if err != nil {
+		if err := write(&r); err != nil {
 			return err
 		}
-		out.Write(line)
 	}
 	if !changed {
 		return nil

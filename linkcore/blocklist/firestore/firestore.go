@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	cloud "cloud.google.com/go/firestore"
 	api "cloud.google.com/go/firestore/apiv1"
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/api/option"
@@ -30,16 +29,13 @@ import (
 	"example.com/linktracker/linkcore/blocklist"
 )
 
-// firstPage is how many documents the first query of several yields at most, so
-// that some arrive soon, and maxPage any later one. A query that runs for minutes
+// pageSize is how many documents a query yields at most: one that runs for minutes
 // may be ended by the server.
-const (
-	firstPage = 1000
-	maxPage   = 10000
-)
+const pageSize = 50_000
 
-// batchSize is how many documents are asked for by id at once.
-const batchSize = 500
+// batchSize is how many documents are asked for by id or written at once: those of
+// the longest rules stay below the 10 MiB that a request may have.
+const batchSize = 250
 
 // matchFields are the fields that an endpoint reads: those for people are left
 // out to save traffic.
@@ -53,13 +49,11 @@ var allFields = append([]string{"reason", "created_by", "created_at"}, matchFiel
 type Collection struct {
 	project, database, collection string
 
-	pageSize int  // see maxPage
+	pageSize int
 	loaded   bool // all was read once; belongs to Read
 
 	mu     sync.Mutex
-	reader *api.Client      // what reads; it decodes nothing that is not needed
-	client *cloud.Client    // what writes
-	conn   *grpc.ClientConn // to the emulator
+	client *api.Client // decodes nothing that is not needed
 	closed bool
 }
 
@@ -73,70 +67,41 @@ func New(project, database, collection string) (*Collection, error) {
 			return nil, fmt.Errorf("%q is not the name of a Firestore %s", part.value, part.name)
 		}
 	}
-	return &Collection{project: project, database: database, collection: collection, pageSize: maxPage}, nil
+	return &Collection{project: project, database: database, collection: collection, pageSize: pageSize}, nil
 }
 
-// open returns the client that writes and its collection, and makes them at the
-// first call.
-func (f *Collection) open() (*cloud.Client, *cloud.CollectionRef, error) {
+// open returns the client, and makes it at the first call. It outlives every
+// request, so no request's context is for it.
+func (f *Collection) open() (*api.Client, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.client == nil {
-		options, err := f.options()
-		if err != nil {
-			return nil, nil, err
-		}
-		// The client outlives every request, so no request's context is for it.
-		f.client, err = cloud.NewClientWithDatabase(context.Background(), f.project, f.database, options...)
-		if err != nil {
-			return nil, nil, fmt.Errorf("opening Firestore: %w", err)
-		}
-	}
-	return f.client, f.client.Collection(f.collection), nil
-}
-
-// openReader returns the client that reads, and makes it at the first call.
-func (f *Collection) openReader() (*api.Client, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.reader == nil {
-		options, err := f.options()
-		if err != nil {
-			return nil, err
-		}
-		f.reader, err = api.NewClient(context.Background(), options...)
-		if err != nil {
-			return nil, fmt.Errorf("opening Firestore: %w", err)
-		}
-	}
-	return f.reader, nil
-}
-
-func (f *Collection) options() ([]option.ClientOption, error) {
 	if f.closed {
 		return nil, errors.New("the Firestore client is closed")
 	}
-	options := []option.ClientOption{option.WithTelemetryDisabled()}
-	dial := dialOptions()
-	host := os.Getenv("FIRESTORE_EMULATOR_HOST")
-	if host == "" {
-		for _, d := range dial {
-			options = append(options, option.WithGRPCDialOption(d))
-		}
-		return options, nil
+	if f.client != nil {
+		return f.client, nil
 	}
-	if f.conn == nil {
+	options := []option.ClientOption{option.WithTelemetryDisabled()}
+	if host := os.Getenv("FIRESTORE_EMULATOR_HOST"); host != "" {
 		// The library's own connection to the emulator takes no options.
 		host = strings.TrimPrefix(strings.TrimPrefix(host, "http://"), "https://")
-		conn, err := grpc.NewClient("passthrough:///"+host, append(dial,
+		conn, err := grpc.NewClient("passthrough:///"+host, append(dialOptions(),
 			grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithPerRPCCredentials(emulatorCredentials{}))...)
 		if err != nil {
 			return nil, fmt.Errorf("FIRESTORE_EMULATOR_HOST=%s: %w", host, err)
 		}
-		f.conn = conn
+		options = append(options, option.WithGRPCConn(conn))
+	} else {
+		for _, d := range dialOptions() {
+			options = append(options, option.WithGRPCDialOption(d))
+		}
 	}
-	return append(options, option.WithGRPCConn(f.conn)), nil
+	var err error
+	if f.client, err = api.NewClient(context.Background(), options...); err != nil {
+		return nil, fmt.Errorf("opening Firestore: %w", err)
+	}
+	return f.client, nil
 }
 
 func (f *Collection) databasePath() string {
@@ -156,8 +121,7 @@ func dialOptions() []grpc.DialOption {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 5 * time.Minute, Timeout: 5 * time.Second}),
 		// What a load has not taken yet is not sent, so that other answers find room.
 		grpc.WithInitialWindowSize(256 << 10), grpc.WithInitialConnWindowSize(1 << 20),
-		// A page of 10,000 documents arrives as many messages; one document is
-		// 1 MiB at most.
+		// A document is 1 MiB at most.
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64 << 20)),
 	}
 }
@@ -227,7 +191,15 @@ func (f *Collection) Get(ctx context.Context, ids []string) ([]blocklist.Documen
 }
 
 func (f *Collection) get(ctx context.Context, ids, fields []string) (documents []blocklist.Document, err error) {
-	client, err := f.openReader()
+	found, err := f.fetch(ctx, ids, fields)
+	for _, d := range found {
+		documents = append(documents, documentOf(d, fields))
+	}
+	return documents, err
+}
+
+func (f *Collection) fetch(ctx context.Context, ids, fields []string) (found []*firestorepb.Document, err error) {
+	client, err := f.open()
 	if err != nil {
 		return nil, err
 	}
@@ -241,13 +213,13 @@ func (f *Collection) get(ctx context.Context, ids, fields []string) (documents [
 	for err == nil {
 		var answer *firestorepb.BatchGetDocumentsResponse
 		if answer, err = stream.Recv(); err == nil && answer.GetFound() != nil {
-			documents = append(documents, documentOf(answer.GetFound(), fields))
+			found = append(found, answer.GetFound())
 		}
 	}
 	if err != io.EOF {
 		return nil, fmt.Errorf("reading %d documents of %s: %w", len(ids), f.collection, err)
 	}
-	return documents, nil
+	return found, nil
 }
 
 const byName = "__name__"
@@ -303,7 +275,7 @@ func (f *Collection) query(fields []string, where *firestorepb.StructuredQuery_F
 
 // pages runs a query page by page.
 func (f *Collection) pages(ctx context.Context, query *firestorepb.StructuredQuery, visit func(blocklist.Document)) error {
-	client, err := f.openReader()
+	client, err := f.open()
 	if err != nil {
 		return err
 	}
@@ -311,8 +283,8 @@ func (f *Collection) pages(ctx context.Context, query *firestorepb.StructuredQue
 	for i, field := range query.Select.Fields {
 		fields[i] = field.FieldPath
 	}
-	for size := min(firstPage, f.pageSize); ; size = min(4*size, f.pageSize) {
-		query.Limit = wrapperspb.Int32(int32(size))
+	for {
+		query.Limit = wrapperspb.Int32(int32(f.pageSize))
 		stream, err := client.RunQuery(ctx, &firestorepb.RunQueryRequest{
 			Parent: f.documentsPath(), QueryType: &firestorepb.RunQueryRequest_StructuredQuery{StructuredQuery: query},
 		})
@@ -335,7 +307,7 @@ func (f *Collection) pages(ctx context.Context, query *firestorepb.StructuredQue
 				visit(documentOf(d, fields))
 			}
 		}
-		if n < size {
+		if n < f.pageSize {
 			return nil
 		}
 		query.StartAt = &firestorepb.Cursor{}
@@ -385,7 +357,7 @@ func (f *Collection) Count(ctx context.Context, now time.Time) (int, error) {
 }
 
 func (f *Collection) count(ctx context.Context, query *firestorepb.StructuredQuery) (int64, error) {
-	client, err := f.openReader()
+	client, err := f.open()
 	if err != nil {
 		return 0, err
 	}
@@ -416,38 +388,28 @@ func (f *Collection) Put(ctx context.Context, rules ...blocklist.Rule) error {
 	if err != nil {
 		return err
 	}
-	client, collection, err := f.open()
-	if err != nil {
-		return err
-	}
-	return f.write(ctx, client, func(w *cloud.BulkWriter, jobs *[]*cloud.BulkWriterJob) error {
-		for len(rules) > 0 {
-			batch := rules[:min(len(rules), batchSize)]
-			rules = rules[len(batch):]
-			existing, err := f.get(ctx, idsOf(batch), allFields)
-			if err != nil {
-				return err
-			}
-			created := map[string]time.Time{}
-			for _, d := range existing {
-				if old, _ := d.Rule(); !old.Deleted && !old.CreatedAt.IsZero() {
-					created[d.ID] = old.CreatedAt
-				}
-			}
-			for _, r := range batch {
-				fields := fieldsOf(r)
-				if at, ok := created[r.DocumentID()]; ok {
-					fields["created_at"] = at
-				}
-				job, err := w.Set(collection.Doc(r.DocumentID()), fields)
-				if err != nil {
-					return err
-				}
-				*jobs = append(*jobs, job)
+	written := 0
+	for batch := range slices.Chunk(rules, batchSize) {
+		existing, err := f.get(ctx, idsOf(batch), allFields)
+		if err != nil {
+			return f.unwritten(ctx, written, err)
+		}
+		created := map[string]time.Time{}
+		for _, d := range existing {
+			if old, _ := d.Rule(); !old.Deleted {
+				created[d.ID] = old.CreatedAt
 			}
 		}
-		return nil
-	})
+		writes := make([]*firestorepb.Write, len(batch))
+		for i, r := range batch {
+			writes[i] = f.set(r, created[r.DocumentID()])
+		}
+		if err := f.commit(ctx, writes); err != nil {
+			return f.unwritten(ctx, written, err)
+		}
+		written += len(batch)
+	}
+	return nil
 }
 
 func idsOf(rules []blocklist.Rule) []string {
@@ -458,26 +420,61 @@ func idsOf(rules []blocklist.Rule) []string {
 	return ids
 }
 
-// fieldsOf returns the fields of a rule that is written now.
-func fieldsOf(r blocklist.Rule) map[string]any {
-	fields := map[string]any{
-		"kind":       string(r.Kind),
-		"value":      r.Value,
-		"action":     string(r.Action),
-		"created_at": cloud.ServerTimestamp,
-		"updated_at": cloud.ServerTimestamp,
-	}
-	for name, v := range map[string]string{"target": r.Target, "reason": r.Reason, "created_by": r.CreatedBy} {
+// set returns the write of a rule that is written now. created is zero if it is new.
+func (f *Collection) set(r blocklist.Rule, created time.Time) *firestorepb.Write {
+	fields := map[string]*firestorepb.Value{}
+	for name, v := range map[string]string{
+		"kind": string(r.Kind), "value": r.Value, "action": string(r.Action), "target": r.Target, "reason": r.Reason, "created_by": r.CreatedBy,
+	} {
 		if v != "" {
-			fields[name] = v
+			fields[name] = text(v)
 		}
 	}
-	for name, t := range map[string]time.Time{"starts_at": r.StartsAt, "expires_at": r.ExpiresAt} {
-		if !t.IsZero() {
-			fields[name] = t
+	for name, at := range map[string]time.Time{"starts_at": r.StartsAt, "expires_at": r.ExpiresAt, "created_at": created} {
+		if !at.IsZero() {
+			fields[name] = timestamp(at)
 		}
 	}
-	return fields
+	w := f.update(r.DocumentID(), fields)
+	if created.IsZero() {
+		w.UpdateTransforms = append(w.UpdateTransforms, serverTime("created_at"))
+	}
+	return w
+}
+
+// update returns a write of a document's fields and of updated_at.
+func (f *Collection) update(id string, fields map[string]*firestorepb.Value) *firestorepb.Write {
+	return &firestorepb.Write{
+		Operation:        &firestorepb.Write_Update{Update: &firestorepb.Document{Name: f.name(id), Fields: fields}},
+		UpdateTransforms: []*firestorepb.DocumentTransform_FieldTransform{serverTime("updated_at")},
+	}
+}
+
+func serverTime(field string) *firestorepb.DocumentTransform_FieldTransform {
+	return &firestorepb.DocumentTransform_FieldTransform{FieldPath: field, TransformType: &firestorepb.DocumentTransform_FieldTransform_SetToServerValue{
+		SetToServerValue: firestorepb.DocumentTransform_FieldTransform_REQUEST_TIME,
+	}}
+}
+
+// commit writes all or nothing.
+func (f *Collection) commit(ctx context.Context, writes []*firestorepb.Write) error {
+	client, err := f.open()
+	if err == nil {
+		_, err = client.Commit(ctx, &firestorepb.CommitRequest{Database: f.databasePath(), Writes: writes})
+	}
+	return err
+}
+
+// unwritten says how far the writes came that failed.
+func (f *Collection) unwritten(ctx context.Context, written int, err error) error {
+	what := "nothing was written"
+	switch {
+	case advice.Unreachable(err) || ctx.Err() != nil:
+		what = "it is not known which rules were written, and writing them again does no harm"
+	case written > 0:
+		what = "only some rules were written"
+	}
+	return fmt.Errorf("writing to %s: %s: %w", f.collection, what, err)
 }
 
 // Add implements [blocklist.Store].
@@ -486,36 +483,29 @@ func (f *Collection) Add(ctx context.Context, rule blocklist.Rule) (standing *bl
 	if err != nil {
 		return nil, err
 	}
-	client, collection, err := f.open()
-	if err != nil {
-		return nil, err
-	}
-	ref := collection.Doc(rules[0].DocumentID())
-	err = client.RunTransaction(ctx, func(ctx context.Context, tx *cloud.Transaction) error {
-		standing = nil
-		existing, err := tx.GetAll([]*cloud.DocumentRef{ref})
+	for {
+		found, err := f.fetch(ctx, idsOf(rules), allFields)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if existing[0].Exists() {
-			// A document that changes until the transaction ends makes it run again.
-			documents, err := f.get(ctx, []string{ref.ID}, allFields)
-			if err != nil {
-				return err
+		write := f.set(rules[0], time.Time{})
+		write.CurrentDocument = &firestorepb.Precondition{ConditionType: &firestorepb.Precondition_Exists{Exists: false}}
+		for _, document := range found {
+			d := documentOf(document, allFields)
+			if old, err := d.Rule(); err == nil && !old.Expired(time.Now()) {
+				return &old, nil
 			}
-			for _, d := range documents {
-				if old, err := d.Rule(); err == nil && !old.Expired(time.Now()) {
-					standing = &old
-					return nil
-				}
-			}
+			write.CurrentDocument.ConditionType = &firestorepb.Precondition_UpdateTime{UpdateTime: document.UpdateTime}
 		}
-		return tx.Set(ref, fieldsOf(rules[0]))
-	})
-	if err != nil {
+		err = f.commit(ctx, []*firestorepb.Write{write})
+		switch status.Code(err) {
+		case codes.AlreadyExists, codes.FailedPrecondition, codes.NotFound, codes.Aborted:
+			continue // somebody else has written meanwhile
+		case codes.OK:
+			return nil, nil
+		}
 		return nil, fmt.Errorf("writing to %s: %w", f.collection, err)
 	}
-	return standing, nil
 }
 
 // Standing implements [blocklist.Store].
@@ -550,33 +540,6 @@ func (f *Collection) Empty(ctx context.Context) (bool, error) {
 	return n == 0, nil
 }
 
-// write runs enqueue with a bulk writer and waits for all of its writes.
-func (f *Collection) write(ctx context.Context, client *cloud.Client, enqueue func(*cloud.BulkWriter, *[]*cloud.BulkWriterJob) error) error {
-	w := client.BulkWriter(ctx)
-	var jobs []*cloud.BulkWriterJob
-	err := enqueue(w, &jobs)
-	w.End()
-	failed, unknown := 0, false
-	for _, job := range jobs {
-		if _, e := job.Results(); e != nil {
-			failed++
-			unknown = unknown || advice.Unreachable(e) || ctx.Err() != nil
-			if err == nil {
-				err = e
-			}
-		}
-	}
-	switch {
-	case err != nil && unknown:
-		return fmt.Errorf("writing to %s: it is not known which rules were written, and writing them again does no harm: %w", f.collection, err)
-	case err != nil && failed < len(jobs):
-		return fmt.Errorf("writing to %s: only some rules were written: %w", f.collection, err)
-	case err != nil:
-		return fmt.Errorf("writing to %s: nothing was written: %w", f.collection, err)
-	}
-	return nil
-}
-
 // Limits of Firestore.
 const (
 	maxIn      = 30   // values in one query
@@ -588,10 +551,6 @@ const (
 // read, since whoever wrote by hand may have written the value in another form.
 func (f *Collection) Lift(ctx context.Context, rules ...blocklist.Rule) ([]blocklist.Rule, error) {
 	names, err := blocklist.NormalizeNames(rules)
-	if err != nil {
-		return nil, err
-	}
-	client, collection, err := f.open()
 	if err != nil {
 		return nil, err
 	}
@@ -646,28 +605,30 @@ func (f *Collection) Lift(ctx context.Context, rules ...blocklist.Rule) ([]block
 	}
 
 	var missing []blocklist.Rule
-	err = f.write(ctx, client, func(w *cloud.BulkWriter, jobs *[]*cloud.BulkWriterJob) error {
-		expires := time.Now().Add(blocklist.LiftedFor)
-		for _, name := range names {
-			ids := found[name.String()]
-			if len(ids) == 0 {
-				missing = append(missing, name)
-			}
-			for id := range ids {
-				job, err := w.Update(collection.Doc(id), []cloud.Update{
-					{Path: "deleted", Value: true},
-					{Path: "expires_at", Value: expires},
-					{Path: "updated_at", Value: cloud.ServerTimestamp},
-				})
-				if err != nil {
-					return err
-				}
-				*jobs = append(*jobs, job)
-			}
+	var writes []*firestorepb.Write
+	expires := time.Now().Add(blocklist.LiftedFor)
+	for _, name := range names {
+		ids := found[name.String()]
+		if len(ids) == 0 {
+			missing = append(missing, name)
 		}
-		return nil
-	})
-	return missing, err
+		for id := range ids {
+			w := f.update(id, map[string]*firestorepb.Value{
+				"deleted": {ValueType: &firestorepb.Value_BooleanValue{BooleanValue: true}}, "expires_at": timestamp(expires),
+			})
+			w.UpdateMask = &firestorepb.DocumentMask{FieldPaths: []string{"deleted", "expires_at"}}
+			w.CurrentDocument = &firestorepb.Precondition{ConditionType: &firestorepb.Precondition_Exists{Exists: true}}
+			writes = append(writes, w)
+		}
+	}
+	written := 0
+	for batch := range slices.Chunk(writes, batchSize) {
+		if err := f.commit(ctx, batch); err != nil {
+			return nil, f.unwritten(ctx, written, err)
+		}
+		written += len(batch)
+	}
+	return missing, nil
 }
 
 // List implements [blocklist.Store].
@@ -691,16 +652,10 @@ func (f *Collection) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
-	var err error
-	if f.reader != nil {
-		err = f.reader.Close()
+	if f.client == nil {
+		return nil
 	}
-	if f.client != nil {
-		err = errors.Join(err, f.client.Close())
-	}
-	if f.conn != nil {
-		err = nil // both close it, and the second says so
-	}
-	f.reader, f.client = nil, nil
-	return err
+	client := f.client
+	f.client = nil
+	return client.Close()
 }

@@ -7,10 +7,18 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	cloud "cloud.google.com/go/firestore"
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/genproto/googleapis/type/latlng"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
 
 	"example.com/linktracker/linkcore"
 	"example.com/linktracker/linkcore/blocklist"
@@ -33,14 +41,15 @@ func emulated(t testing.TB, database string) *Collection {
 	return store
 }
 
-// client returns the client of a store, to write by hand.
+// client returns a client of the same collection, to write by hand.
 func client(t testing.TB, f *Collection) *cloud.CollectionRef {
 	t.Helper()
-	_, collection, err := f.open()
+	client, err := cloud.NewClientWithDatabase(t.Context(), f.project, f.database)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return collection
+	t.Cleanup(func() { client.Close() })
+	return client.Collection(f.collection)
 }
 
 func write(t testing.TB, f *Collection, id string, fields map[string]any) {
@@ -352,4 +361,47 @@ func BenchmarkLoad(b *testing.B) {
 		}
 		c.Close()
 	}
+}
+
+// quiet is a Firestore that begins to answer each query and says no more.
+type quiet struct {
+	firestorepb.UnimplementedFirestoreServer
+}
+
+func (quiet) RunQuery(_ *firestorepb.RunQueryRequest, stream firestorepb.Firestore_RunQueryServer) error {
+	stream.Send(&firestorepb.RunQueryResponse{Document: &firestorepb.Document{Name: "a"}})
+	<-stream.Context().Done()
+	return stream.Context().Err()
+}
+
+// TestKeepalive has a server that breaks off connections which are asked more often
+// than Google's allow whether they live (GOAWAY, too_many_pings), for two hours with a
+// query under way.
+func TestKeepalive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		listener := bufconn.Listen(1 << 20)
+		server := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Minute}))
+		firestorepb.RegisterFirestoreServer(server, quiet{})
+		go server.Serve(listener)
+		defer server.Stop()
+		dials := 0
+		conn, err := grpc.NewClient("passthrough:///firestore", append(dialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { dials++; return listener.DialContext(ctx) }))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+		defer cancel()
+		stream, err := firestorepb.NewFirestoreClient(conn).RunQuery(ctx, &firestorepb.RunQueryRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); status.Code(err) != codes.DeadlineExceeded || dials != 1 {
+			t.Errorf("%v after %d connections", err, dials)
+		}
+	})
 }
