@@ -127,14 +127,14 @@ variable "blocklist_timing" {
 }
 
 variable "blocklist_unavailable" {
-  description = "What happens to clicks while no rules could be read since the start: allow follows them, deny answers 503."
+  description = "What happens to clicks and opens while no rules could be read since the start: untracked follows them and leaves the person out of the event, allow follows them, deny answers 503."
   type        = string
-  default     = "allow"
+  default     = "untracked"
   nullable    = false
 
   validation {
-    condition     = contains(["allow", "deny"], var.blocklist_unavailable)
-    error_message = "allow or deny."
+    condition     = contains(["untracked", "allow", "deny"], var.blocklist_unavailable)
+    error_message = "untracked, allow or deny."
   }
 }
 

@@ -643,8 +643,8 @@ func testPixel(t *testing.T, browser context.Context) {
 	wantEvents(t, n.end(t), "open human", "open human")
 }
 
-// One can unsubscribe by keyboard alone, without scripts, and at a zoom of
-// 200 %, and hears what happened.
+// One can unsubscribe and object to tracking by keyboard alone, without scripts, and
+// at a zoom of 200 %, and hears what happened.
 func testKeyboard(t *testing.T, browser context.Context) {
 	n := newInternet(t, "HTTP/2")
 	unsubscribe := n.sign(t, "", linkcore.Options{Kind: linkcore.Unsubscribe})
@@ -692,7 +692,15 @@ func testKeyboard(t *testing.T, browser context.Context) {
 		b.travel(-1)
 		b.waitAt(unsubscribe)
 	}
-	wantEvents(t, n.end(t), "unsubscribe human", "unsubscribe human")
+	privacy := n.sign(t, "", linkcore.Options{Kind: linkcore.Privacy})
+	b.open(privacy)
+	b.wantHeard("Tracking in these emails", "Stop tracking me")
+	b.press(kb.Tab)
+	b.press(kb.Enter)
+	waitFor(t, "the objection", func() bool { return n.clicks(t) == 3 })
+	b.waitAt(privacy)
+	b.wantHeard("Tracking has been stopped", "Allow tracking again")
+	wantEvents(t, n.end(t), "unsubscribe human", "unsubscribe human", "objection human")
 }
 
 // wantHeard looks at what a screen reader gets to know: the language, the title,
@@ -777,8 +785,10 @@ func testPages(t *testing.T, browser context.Context) {
 		"FIRESTORE_EMULATOR_HOST="+hanging(t), "BLOCKLIST_WAIT=0s", "BLOCKLIST_START_WAIT=0s", "DELIVERY_TIMEOUT=500ms")
 	waitFor(t, "the rules", func() bool { return len(n.log("blocklist loaded")) == 1 })
 	window := newTab(t, browser)
-	click, unsubscribe := n.link(t, "/"), n.sign(t, "", linkcore.Options{Kind: linkcore.Unsubscribe})
-	for _, p := range []struct {
+	click, unsubscribe, privacy := n.link(t, "/"), n.sign(t, "", linkcore.Options{Kind: linkcore.Unsubscribe}), n.sign(t, "", linkcore.Options{Kind: linkcore.Privacy})
+	token := func(url string) string { return strings.TrimPrefix(url, n.origin("links.example")+"/") }
+	unsubscribe, privacy = unsubscribe+"?also="+token(privacy), privacy+"?also="+token(unsubscribe)
+	for i, p := range []struct {
 		name, method, url, fields string // fields of a form, which makes it a POST
 		status                    int64
 		buttons                   int
@@ -786,6 +796,11 @@ func testPages(t *testing.T, browser context.Context) {
 		{"unsubscribe", "", unsubscribe, "", 200, 1},
 		{"unsubscribed", "POST", unsubscribe, `<input name="List-Unsubscribe" value="One-Click">`, 200, 0},
 		{"not unsubscribed", "POST", unsubscribe, `<input name="other">`, 400, 1},
+		{"tracked", "", privacy, "", 200, 1},
+		{"stopped", "POST", privacy, `<input name="Tracking" value="Stop">`, 200, 1},
+		{"untracked", "", privacy, "", 200, 1},
+		{"not stopped", "POST", privacy, `<input name="other">`, 400, 1},
+		{"allowed", "POST", privacy, `<input name="Tracking" value="Allow">`, 200, 1},
 		{"blocked", "", n.sign(t, "https://blocked.example/", linkcore.Options{}), "", 410, 0},
 		{"not found", "", n.origin("links.example") + "/nothing", "", 404, 0},
 		{"method", "POST", click, "", 405, 0},
@@ -793,6 +808,8 @@ func testPages(t *testing.T, browser context.Context) {
 	} {
 		t.Run(p.name, func(t *testing.T) {
 			b := &tab{t, window.ctx}
+			language := []string{"de", "pl", "fr"}[i%3]
+			call(b, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})
 			var response *network.Response
 			var err error
 			if p.method == "" {
@@ -807,6 +824,9 @@ func testPages(t *testing.T, browser context.Context) {
 			}
 			if response.Status != p.status {
 				t.Fatalf("status %d, want %d", response.Status, p.status)
+			}
+			if got := evaluate[string](b, "document.documentElement.lang"); got != language {
+				t.Errorf("the language is %q, want %q", got, language)
 			}
 			b.look(p.name, p.buttons)
 			if cookies := call(b, network.GetCookies, network.GetCookiesParams{}).Cookies; len(cookies) > 0 {

@@ -266,7 +266,7 @@ func TestBlocklistUnavailable(t *testing.T) {
 	t.Parallel()
 	keys, ring := keyFolder(t)
 	target := link(t, ring, linkcore.Fields{}, "https://example.com/", linkcore.Options{})
-	for policy, want := range map[string]int{"allow": http.StatusFound, "deny": http.StatusServiceUnavailable} {
+	for policy, want := range map[string]int{"untracked": http.StatusFound, "allow": http.StatusFound, "deny": http.StatusServiceUnavailable} {
 		s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=stdout", "BLOCKLIST=firestore://p/(default)/blocklist", "BLOCKLIST_UNAVAILABLE="+policy,
 			"FIRESTORE_EMULATOR_HOST="+hanging(t), "BLOCKLIST_WAIT=100ms", "BLOCKLIST_START_WAIT=200ms", "DELIVERY_TIMEOUT=500ms")
 		if status, _ := s.headers(t, target); status != want {

@@ -15,6 +15,7 @@ import (
 	"example.com/linktracker/linkcore/environment"
 	"example.com/linktracker/linkcore/lines"
 	"example.com/linktracker/linkcore/record"
+	"example.com/linktracker/linkcore/redirect"
 )
 
 // Config is the endpoint's configuration; CONFIG.md says what each variable
@@ -35,7 +36,7 @@ type Config struct {
 	BlocklistMaxAge    time.Duration
 	BlocklistWait      time.Duration
 	BlocklistStartWait time.Duration
-	DenyUnavailable    bool // BLOCKLIST_UNAVAILABLE=deny
+	Unavailable        redirect.Unavailable // BLOCKLIST_UNAVAILABLE
 
 	TrustedProxies  int
 	ProxiesUnknown  bool // neither TRUSTED_PROXIES nor the platform says
@@ -75,7 +76,7 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 		BlocklistMaxAge:    r.Duration("BLOCKLIST_MAX_AGE", rules.MaxAge, time.Second, 24*time.Hour),
 		BlocklistWait:      r.Duration("BLOCKLIST_WAIT", rules.Wait, 0, time.Minute),
 		BlocklistStartWait: r.Duration("BLOCKLIST_START_WAIT", 3*time.Second, 0, 10*time.Minute),
-		DenyUnavailable:    environment.OneOf(r, "BLOCKLIST_UNAVAILABLE", "allow", "deny") == "deny",
+		Unavailable:        environment.OneOf(r, "BLOCKLIST_UNAVAILABLE", redirect.Untracked, redirect.Allow, redirect.Deny),
 
 		TrustedProxies:  r.Int("TRUSTED_PROXIES", platformProxies(getenv), 0, 100),
 		ProxiesUnknown:  getenv("TRUSTED_PROXIES") == "" && platformProxies(getenv) == 0,

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/redirect"
 )
 
 func getenv(pairs ...string) func(string) string {
@@ -97,7 +98,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		{"BLOCKLIST_MAX_AGE", "x", "1s"},
 		{"BLOCKLIST_WAIT", "-1s", "0s"},
 		{"BLOCKLIST_START_WAIT", "11m", "10m"},
-		{"BLOCKLIST_UNAVAILABLE", "maybe", "allow, deny"},
+		{"BLOCKLIST_UNAVAILABLE", "maybe", "untracked, allow, deny"},
 		{"TRUSTED_PROXIES", "-1", "100"},
 		{"COUNTRY_HEADER", "X Region", "header"},
 		{"COUNTRY_HEADER", "X-Region:", "header"},
@@ -141,7 +142,7 @@ func TestParseConfig(t *testing.T) {
 	}
 	if c.Port != 8080 || c.Delivery != "hold" || c.DeliveryTimeout != 5*time.Second || c.HoldMax != 40 ||
 		c.BlocklistRefresh != 15*time.Second || c.BlocklistReload != 10*time.Minute || c.BlocklistMaxAge != 5*time.Minute ||
-		c.BlocklistWait != 250*time.Millisecond || c.BlocklistStartWait != 3*time.Second || c.DenyUnavailable ||
+		c.BlocklistWait != 250*time.Millisecond || c.BlocklistStartWait != 3*time.Second || c.Unavailable != redirect.Untracked ||
 		c.TrustedProxies != 0 || !c.ProxiesUnknown || c.PrivacySignals != "record" || c.ClientIP != "full" || c.LogLevel != 0 || c.AdminAddress.IsValid() {
 		t.Errorf("defaults %+v", c)
 	}
@@ -170,7 +171,7 @@ func TestParseConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Port != 0 || c.Delivery != "background" || c.BlocklistWait != 0 || !c.DenyUnavailable || c.TrustedProxies != 0 ||
+	if c.Port != 0 || c.Delivery != "background" || c.BlocklistWait != 0 || c.Unavailable != redirect.Deny || c.TrustedProxies != 0 ||
 		c.ClientIP != "truncated" || c.PrivacySignals != "anonymise" || c.LogLevel != 4 || c.HomeURL == "" ||
 		len(c.ScannerNetworks) != 2 || c.ScannerNetworks[0].String() != "192.0.2.0/24" {
 		t.Errorf("%+v", c)

@@ -140,7 +140,7 @@ func New(ctx context.Context, c Config, stdout io.Writer) (e *Endpoint, err erro
 		Rules:               e.rules,
 		Recorder:            recorder,
 		Delivery:            e.delivery,
-		DenyUnavailable:     c.DenyUnavailable,
+		Unavailable:         c.Unavailable,
 		HomeURL:             c.HomeURL,
 		TrustForwardedProto: c.TrustedProxies > 0,
 		Ready:               e.ready(c.BlocklistStartWait),

@@ -84,6 +84,9 @@ func NewRecorder(o Options) (*Recorder, error) {
 	return &Recorder{o, c}, nil
 }
 
+// Options returns the options, with their defaults: what the events hold.
+func (rc *Recorder) Options() Options { return rc.o }
+
 // ClientAddress returns the address that a request came from, or the zero Addr
 // where none can be believed. With trusted proxies it is the entry of
 // X-Forwarded-For that the outermost of them has appended, counted from the

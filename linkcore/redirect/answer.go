@@ -18,8 +18,11 @@ type answer struct {
 	body        []byte
 	length      []string
 	contentType []string
-	page        bool
 	retryAfter  []string
+
+	language []string // of a page; nil: it is none
+	slot     int      // where in the body of a page the link to the page beside it goes
+	beside   string   // the text of that link, as HTML
 }
 
 func newAnswer(status int, contentType string, body []byte) answer {
@@ -31,12 +34,6 @@ func newAnswer(status int, contentType string, body []byte) answer {
 	}
 }
 
-func newPage(status int, body []byte) answer {
-	a := newAnswer(status, "text/html; charset=utf-8", body)
-	a.page = true
-	return a
-}
-
 func (a answer) retry(seconds string) answer {
 	a.retryAfter = []string{seconds}
 	return a
@@ -45,20 +42,6 @@ func (a answer) retry(seconds string) answer {
 const plainText = "text/plain; charset=utf-8"
 
 var (
-	invalidAnswer         = newPage(http.StatusNotFound, invalidPage)
-	blockedAnswer         = newPage(http.StatusGone, blockedPage)
-	unsubscribeAnswer     = newPage(http.StatusOK, unsubscribePage)
-	unsubscribedAnswer    = newPage(http.StatusOK, unsubscribedPage)
-	notUnsubscribedAnswer = newPage(http.StatusBadRequest, notUnsubscribedPage)
-	trackedAnswer         = newPage(http.StatusOK, trackedPage)
-	untrackedAnswer       = newPage(http.StatusOK, untrackedPage)
-	stoppedAnswer         = newPage(http.StatusOK, stoppedPage)
-	allowedAnswer         = newPage(http.StatusOK, allowedPage)
-	notStoppedAnswer      = newPage(http.StatusBadRequest, notStoppedPage)
-	namelessAnswer        = newPage(http.StatusOK, namelessPage)
-	methodAnswer          = newPage(http.StatusMethodNotAllowed, methodPage)
-	unavailableAnswer     = newPage(http.StatusServiceUnavailable, unavailablePage).retry("5")
-
 	redirectAnswer = answer{status: http.StatusFound, length: []string{"0"}}
 	pixelAnswer    = newAnswer(http.StatusOK, "image/gif", pixel)
 	iconAnswer     = newAnswer(http.StatusOK, "image/x-icon", icon)
@@ -74,6 +57,7 @@ var (
 	noReferrer      = []string{"no-referrer"}
 	transportSecure = []string{"max-age=2592000"}
 	contentSecurity = []string{"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"}
+	varyLanguage    = []string{"Accept-Language"}
 	connectionClose = []string{"close"}
 
 	allowRead     = []string{"GET, HEAD"}
@@ -97,8 +81,10 @@ func (x *exchange) answer(a *answer, recorded bool) {
 	if x.secure() {
 		header["Strict-Transport-Security"] = transportSecure
 	}
-	if a.page {
+	if a.language != nil {
 		header["Content-Security-Policy"] = contentSecurity
+		header["Content-Language"] = a.language
+		header["Vary"] = varyLanguage
 	}
 	if a.contentType != nil {
 		header["Content-Type"] = a.contentType

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 
 	"example.com/linktracker/linkcore"
@@ -130,16 +131,24 @@ func BenchmarkLoopback(b *testing.B) {
 }
 
 func BenchmarkInvalid(b *testing.B) {
-	p, r := benchParts(b, delivery.Hold)
-	p.o.Invalid = nil
-	r.RequestURI += "x"
-	w := &writer{header: http.Header{}}
-	b.ReportAllocs()
-	for b.Loop() {
-		clear(w.header)
-		p.ServeHTTP(w, r)
-	}
-	if w.status != 404 {
-		b.Fatal(w.status)
+	for name, accept := range map[string]string{
+		"browser": "de-CH,de;q=0.9,en;q=0.8", "none": "",
+		"hostile": strings.Repeat("zz,", 1000), "long": strings.Repeat("aa-", 1000), "far": strings.Repeat("ja-Latn,", 1000),
+	} {
+		b.Run(name, func(b *testing.B) {
+			p, r := benchParts(b, delivery.Hold)
+			p.o.Invalid = nil
+			r.RequestURI += "x"
+			r.Header["Accept-Language"] = []string{accept}
+			w := &writer{header: http.Header{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				clear(w.header)
+				p.ServeHTTP(w, r)
+			}
+			if w.status != 404 {
+				b.Fatal(w.status)
+			}
+		})
 	}
 }

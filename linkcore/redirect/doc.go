@@ -36,5 +36,6 @@
 // have its requests before a ServeMux does, where it can.
 //
 // A client learns nothing: whatever is wrong with a link, the answer is the
-// same to the byte. [Options.Invalid] and the counters know the cause.
+// same to the byte, in the language that it asks for. [Options.Invalid] and the
+// counters know the cause.
 package redirect

@@ -1,6 +1,7 @@
 package redirect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,10 +35,10 @@ type Options struct {
 	Recorder *record.Recorder
 	Delivery *delivery.Delivery
 
-	// DenyUnavailable answers 503 to clicks and opens whose rules are not known,
-	// as the copy is not whole and the source does not say. Without it they are
-	// answered as if there were none. Unsubscribing always works.
-	DenyUnavailable bool
+	// Unavailable says what happens to clicks and opens whose rules are not known,
+	// as the copy is not whole and the source does not say. Unsubscribing and
+	// objecting always work. Default Untracked.
+	Unavailable Unavailable
 
 	// HomeURL is where / leads: a URL in the grammar of destinations. Empty: /
 	// is not found.
@@ -67,6 +68,16 @@ type Options struct {
 	Log *slog.Logger // nil: nothing is logged
 }
 
+// Unavailable says what happens while rules are not known.
+type Unavailable string
+
+// What happens while rules are not known.
+const (
+	Untracked Unavailable = "untracked" // as without rules, but the event leaves the person out, who may have objected
+	Allow     Unavailable = "allow"     // as without rules
+	Deny      Unavailable = "deny"      // 503
+)
+
 // Why a request with a valid link was refused.
 var (
 	ErrMethod   = errors.New("the method is not one that this link or path answers")
@@ -78,8 +89,9 @@ var (
 // used from any number of goroutines.
 type Handler struct {
 	o      Options
-	prefix string   // without a slash at its end
-	home   []string // value of Location; nil: there is none
+	prefix string     // without a slash at its end
+	home   []string   // value of Location; nil: there is none
+	pages  [][]answer // by language and page
 	hold   bool
 
 	counters
@@ -98,6 +110,8 @@ func New(o Options) (*Handler, error) {
 		return nil, errors.New("redirect: Options.Recorder is missing: make one with record.NewRecorder")
 	case o.Delivery == nil:
 		return nil, errors.New("redirect: Options.Delivery is missing: make one with delivery.New")
+	case o.Unavailable != "" && o.Unavailable != Untracked && o.Unavailable != Allow && o.Unavailable != Deny:
+		return nil, fmt.Errorf("redirect: Options.Unavailable %q is none of untracked, allow, deny", o.Unavailable)
 	case o.Prefix != "" && (o.Prefix[0] != '/' || strings.ContainsFunc(o.Prefix, notInPath)):
 		return nil, fmt.Errorf("redirect: Options.Prefix %q is not a path as it stands in a URL, such as /t", o.Prefix)
 	}
@@ -111,6 +125,10 @@ func New(o Options) (*Handler, error) {
 		}
 		h.home = []string{o.HomeURL}
 	}
+	for i := range translations {
+		h.pages = append(h.pages, translations[i].makePages(o.Recorder.Options()))
+	}
+	o.Unavailable = cmp.Or(o.Unavailable, Untracked)
 	if o.Ready == nil {
 		o.Ready = func() bool { return true }
 	}
@@ -150,6 +168,7 @@ type exchange struct {
 	began    time.Time // since when the client waits for us, not we for it
 	answered time.Time // when the answer had left; zero: it was not flushed
 	status   int       // of the answer; 0: not answered yet
+	beside   string    // where the page beside this one is; empty: not known
 }
 
 func (x *exchange) serve() {
@@ -172,7 +191,7 @@ func (x *exchange) serve() {
 	link, err := x.verify(target)
 	switch {
 	case err == nil:
-		x.link(&link)
+		x.link(target, &link)
 	case fixed && errors.Is(err, linkcore.ErrNotLink):
 		x.fixed(path)
 	default:
@@ -192,15 +211,17 @@ func (x *exchange) verify(target linkcore.Target) (linkcore.Link, error) {
 	return link, err
 }
 
-func (x *exchange) link(link *linkcore.Link) {
+func (x *exchange) link(target linkcore.Target, link *linkcore.Link) {
 	switch link.Kind {
 	case linkcore.Click:
 		x.click(link)
 	case linkcore.Open:
 		x.open(link)
 	case linkcore.Unsubscribe:
+		x.findBeside(target, link)
 		x.unsubscribe(link)
 	default:
+		x.findBeside(target, link)
 		x.privacy(link)
 	}
 }
@@ -212,17 +233,17 @@ func (x *exchange) click(link *linkcore.Link) {
 	}
 	address := x.o.Recorder.ClientAddress(x.r)
 	d, known := x.decide(link, address)
-	if !known && x.o.DenyUnavailable && d.Action != blocklist.Block {
+	if !known && x.o.Unavailable == Deny && d.Action != blocklist.Block {
 		x.unavailable()
 		return
 	}
-	o := record.Outcome{Type: event.Click, Rule: d.Rule, NamesNobody: !d.NamesPerson, Untracked: d.Untracked, RulesUnknown: !known, Address: address}
+	o := x.outcome(event.Click, d, known, address)
 	location := link.Destination
 	switch d.Action {
 	case blocklist.Block:
 		o.Type = event.Blocked
 		x.blocked.Add(1)
-		x.answer(&blockedAnswer, true)
+		x.page(blockedPage, true)
 		x.record(link, o)
 		return
 	case blocklist.Redirect:
@@ -245,20 +266,18 @@ func (x *exchange) open(link *linkcore.Link) {
 	}
 	address := x.o.Recorder.ClientAddress(x.r)
 	d, known := x.decide(link, address)
-	if !known && x.o.DenyUnavailable {
-		// Readers do not notice a missing pixel, and the rules may hold the
-		// objection of the person who opened the mail.
-		x.unavailable()
+	if !known && x.o.Unavailable == Deny {
+		x.unavailable() // readers do not notice a missing pixel
 		return
 	}
 	x.opens.Add(1)
 	x.answer(&pixelAnswer, true)
-	x.record(link, record.Outcome{Type: event.Open, Rule: d.Rule, NamesNobody: !d.NamesPerson, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
+	x.record(link, x.outcome(event.Open, d, known, address))
 }
 
 func (x *exchange) unsubscribe(link *linkcore.Link) {
 	if x.mayRead() {
-		x.answer(&unsubscribeAnswer, false)
+		x.page(unsubscribePage, false)
 		return
 	}
 	if x.r.Method != http.MethodPost {
@@ -266,7 +285,7 @@ func (x *exchange) unsubscribe(link *linkcore.Link) {
 		return
 	}
 	if _, err := x.readForm(ErrOneClick, oneClick); err != nil {
-		x.answer(&notUnsubscribedAnswer, false)
+		x.page(notUnsubscribedPage, false)
 		x.refused(http.StatusBadRequest, err)
 		return
 	}
@@ -275,8 +294,8 @@ func (x *exchange) unsubscribe(link *linkcore.Link) {
 	// No rule stands in the way of unsubscribing, so neither does their absence.
 	d, known := x.decide(link, address)
 	x.unsubscribes.Add(1)
-	x.answer(&unsubscribedAnswer, true)
-	x.record(link, record.Outcome{Type: event.Unsubscribe, Rule: d.Rule, NamesNobody: !d.NamesPerson, Untracked: d.Untracked, RulesUnknown: !known, Address: address})
+	x.page(unsubscribedPage, true)
+	x.record(link, x.outcome(event.Unsubscribe, d, known, address))
 }
 
 // privacy shows what is recorded, and takes an objection to it or its withdrawal.
@@ -286,36 +305,36 @@ func (x *exchange) privacy(link *linkcore.Link) {
 		return
 	}
 	if link.Recipient == "" {
-		x.answer(&namelessAnswer, false)
+		x.page(namelessPage, false)
 		return
 	}
 	address := x.o.Recorder.ClientAddress(x.r)
 	if x.mayRead() {
-		page := &trackedAnswer
+		page := trackedPage
 		if d, _ := x.decide(link, address); d.Untracked {
-			page = &untrackedAnswer
+			page = untrackedPage
 		}
-		x.answer(page, false)
+		x.page(page, false)
 		return
 	}
 	said, err := x.readForm(ErrTracking, stop, allow)
 	if err != nil {
-		x.answer(&notStoppedAnswer, false)
+		x.page(notStoppedPage, false)
 		x.refused(http.StatusBadRequest, err)
 		return
 	}
 	x.began = time.Now()
 	// The event says what the rules said before.
 	d, known := x.decide(link, address)
-	o := record.Outcome{Type: event.Objection, Rule: d.Rule, NamesNobody: !d.NamesPerson, Untracked: d.Untracked, RulesUnknown: !known, Address: address}
-	page := &stoppedAnswer
+	o := x.outcome(event.Objection, d, known, address)
+	page := stoppedPage
 	if said == allow {
-		o.Type, page = event.ObjectionWithdrawn, &allowedAnswer
+		o.Type, page = event.ObjectionWithdrawn, allowedPage
 		x.forget(link)
 	} else {
 		x.remember(link, x.received)
 	}
-	x.answer(page, true)
+	x.page(page, true)
 	x.record(link, o)
 }
 
@@ -327,6 +346,18 @@ func (x *exchange) decide(link *linkcore.Link, address netip.Addr) (d blocklist.
 		d.Untracked = true
 	}
 	return d, known
+}
+
+// outcome is what becomes of a request of which the rules, known or not, say d.
+func (x *exchange) outcome(t event.Type, d blocklist.Decision, known bool, address netip.Addr) record.Outcome {
+	return record.Outcome{
+		Type:         t,
+		Rule:         d.Rule,
+		NamesNobody:  !d.NamesPerson,
+		Untracked:    d.Untracked || !known && x.o.Unavailable == Untracked,
+		RulesUnknown: !known,
+		Address:      address,
+	}
 }
 
 // ask asks the rules.
@@ -454,18 +485,18 @@ func (x *exchange) mayRead() bool {
 
 func (x *exchange) refuseMethod(allow []string) {
 	x.w.Header()["Allow"] = allow
-	x.answer(&methodAnswer, false)
+	x.page(methodPage, false)
 	x.refused(http.StatusMethodNotAllowed, ErrMethod)
 }
 
 func (x *exchange) unavailable() {
 	x.counters.unavailable.Add(1)
-	x.answer(&unavailableAnswer, false)
+	x.page(unavailablePage, false)
 }
 
 func (x *exchange) invalid(cause error) {
 	x.countInvalid(cause)
-	x.answer(&invalidAnswer, false)
+	x.page(invalidPage, false)
 	x.refused(http.StatusNotFound, cause)
 }
 
@@ -523,7 +554,9 @@ func (x *exchange) panicked(p any) {
 	if x.status != 0 {
 		return
 	}
-	x.unavailable()
+	x.counters.unavailable.Add(1)
+	// In one language, as finding another may be what panicked.
+	x.answer(&x.pages[0][unavailablePage], false)
 }
 
 // log writes a line with the fields by which Cloud Logging finds its request,

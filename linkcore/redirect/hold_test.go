@@ -42,9 +42,9 @@ func TestAnswerBeforeEvent(t *testing.T) {
 		body         []byte
 	}{
 		{"click", "GET", linkcore.Click, "acme", 302, nil},
-		{"blocked", "GET", linkcore.Click, "bad", 410, blockedPage},
+		{"blocked", "GET", linkcore.Click, "bad", 410, english(blockedPage)},
 		{"open", "GET", linkcore.Open, "acme", 200, pixel},
-		{"unsubscribe", "POST", linkcore.Unsubscribe, "acme", 200, unsubscribedPage},
+		{"unsubscribe", "POST", linkcore.Unsubscribe, "acme", 200, english(unsubscribedPage)},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

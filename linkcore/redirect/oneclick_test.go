@@ -134,9 +134,9 @@ func TestOneClickRequests(t *testing.T) {
 		}
 		body, err := io.ReadAll(response.Body)
 		check(t, err)
-		want, events := unsubscribedPage, 1
+		want, events := english(unsubscribedPage), 1
 		if test.status == 400 {
-			want, events = notUnsubscribedPage, 0
+			want, events = english(notUnsubscribedPage), 0
 		}
 		if response.StatusCode != test.status || string(body) != string(want) {
 			t.Errorf("%s: %d", test.name, response.StatusCode)

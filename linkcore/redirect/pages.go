@@ -1,13 +1,24 @@
 package redirect
 
 import (
-	_ "embed"
+	"embed"
+	"encoding/json"
+	"html"
+	"net/http"
+	"path"
+	"slices"
+	"strconv"
 	"strings"
+
+	"golang.org/x/text/language"
+
+	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/record"
 )
 
-// Everything that is shown is made once, when the program starts, and holds
-// nothing of the request: so nothing can be injected, and no answer reveals more
-// than another.
+// Every page is made once in every language, with its handler, and holds nothing of
+// the request but the tokens of the page beside it, of which one was verified: so
+// nothing can be injected, and no answer reveals more than another.
 
 //go:embed layout.html
 var layout string
@@ -15,79 +26,243 @@ var layout string
 //go:embed favicon.ico
 var icon []byte
 
-// form posts to the page's own address, as it has no action: the button of the
+// texts has one file a language, whose name is its BCP 47 tag: from "page.part" to
+// the text, without markup.
+//
+//go:embed texts
+var texts embed.FS
+
+// A page is one that recipients see.
+type page int
+
+const (
+	invalidPage page = iota
+	blockedPage
+	unsubscribePage
+	unsubscribedPage
+	notUnsubscribedPage
+	trackedPage
+	untrackedPage
+	stoppedPage
+	allowedPage
+	notStoppedPage
+	namelessPage
+	methodPage
+	unavailablePage
+)
+
+// A form posts to the page's own address, as it has no action: the button of the
 // page and a mailbox provider's one-click request are the same request.
-func form(field pair, button string) string {
-	return `<form method="post">
-<input type="hidden" name="` + field.name + `" value="` + field.value + `">
-<button>` + button + `</button>
-</form>
-`
+type form struct {
+	pair
+	button string // its text
+	class  string // how it looks
 }
 
 var (
-	unsubscribeForm = form(oneClick, "Unsubscribe")
-	stopForm        = form(stop, "Stop tracking me")
-	allowForm       = form(allow, "Allow tracking again")
+	unsubscribeForm = &form{oneClick, "button.unsubscribe", ""}
+	stopForm        = &form{stop, "button.stop", ""}
+	allowForm       = &form{allow, "button.allow", "calm"} // nobody is to press it by habit
 
-	invalidPage = page("This link is not valid",
-		`<p>It may have been cut off or changed on its way to you. Try to open it again from the message that it came in.</p>
-<p class="quiet">If it still does not work, please ask the sender of the message for a new one.</p>`)
-
-	blockedPage = page("This link was disabled",
-		`<p>It no longer leads anywhere. There is nothing that you need to do.</p>
-<p class="quiet">If you were expecting something here, please ask the sender of the message.</p>`)
-
-	unsubscribePage = page("Do you want to unsubscribe?",
-		`<p>Press the button, and the sender will be told that you no longer want to receive these emails.</p>
-`+unsubscribeForm+
-			`<p class="quiet">If you came here by mistake, just close this page: nothing has changed.</p>`)
-
-	unsubscribedPage = page("You have unsubscribed",
-		`<p>The sender is being told that you no longer want to receive these emails. You can close this page.</p>
-<p class="quiet">A message that is already on its way may still reach you.</p>`)
-
-	notUnsubscribedPage = page("That did not work",
-		`<p>You have not been unsubscribed yet, as your request did not arrive whole. Please try again.</p>
-`+unsubscribeForm+
-			`<p class="quiet">If it still does not work, please reply to the message and ask its sender to take you off the list.</p>`)
-
-	trackedPage = page("Tracking in these emails",
-		`<p>When you open a link of this sender's emails, the sender records which link it was, when, from which internet address, and what your browser says about itself. Where an email loads its pictures, the sender can record that it was opened in the same way.</p>
-`+stopForm+
-			`<p class="quiet">This also applies to emails that you already have. You stay subscribed, and every link goes on to work.</p>`)
-
-	untrackedPage = page("You are not tracked",
-		`<p>What you open in this sender's emails is not recorded as yours. There is nothing that you need to do.</p>
-`+allowForm+
-			`<p class="quiet">If you do not want that, just close this page: nothing has changed.</p>`)
-
-	stoppedPage = page("You have objected to tracking",
-		`<p>The sender is being told that you do not want to be tracked, in emails that you already have too. You can close this page.</p>
-`+allowForm+
-			`<p class="quiet">You stay subscribed, and every link goes on to work.</p>`)
-
-	allowedPage = page("You have taken your objection back",
-		`<p>The sender is being told that you allow tracking again. You can close this page.</p>
-`+stopForm)
-
-	notStoppedPage = page("That did not work",
-		`<p>Nothing has changed yet, as your request did not arrive whole. Please try again.</p>
-`+stopForm+
-			`<p class="quiet">If it still does not work, please reply to the message and ask its sender not to track you.</p>`)
-
-	namelessPage = page("This link does not say who you are",
-		`<p>So nothing can be changed here. Please reply to the message and ask its sender not to track you.</p>`)
-
-	methodPage = page("That does not work here",
-		`<p>This address cannot be used in this way. Please open it in a web browser.</p>`)
-
-	unavailablePage = page("Please try again in a moment",
-		`<p>This page cannot be reached right now. Your link is fine: please open it again in a minute.</p>`)
+	// pages has each page's status, the beginning of the keys of its texts, its form,
+	// and the text of the link to the page beside it.
+	pages = [...]struct {
+		status int
+		texts  string
+		form   *form
+		beside string
+	}{
+		invalidPage:         {http.StatusNotFound, "invalid", nil, ""},
+		blockedPage:         {http.StatusGone, "blocked", nil, ""},
+		unsubscribePage:     {http.StatusOK, "unsubscribe", unsubscribeForm, "beside.privacy"},
+		unsubscribedPage:    {http.StatusOK, "unsubscribed", nil, "beside.privacy"},
+		notUnsubscribedPage: {http.StatusBadRequest, "not_unsubscribed", unsubscribeForm, "beside.privacy"},
+		trackedPage:         {http.StatusOK, "tracked", stopForm, "beside.unsubscribe"},
+		untrackedPage:       {http.StatusOK, "untracked", allowForm, "beside.unsubscribe"},
+		stoppedPage:         {http.StatusOK, "stopped", allowForm, "beside.unsubscribe"},
+		allowedPage:         {http.StatusOK, "allowed", stopForm, "beside.unsubscribe"},
+		notStoppedPage:      {http.StatusBadRequest, "not_stopped", stopForm, "beside.unsubscribe"},
+		namelessPage:        {http.StatusOK, "nameless", nil, ""},
+		methodPage:          {http.StatusMethodNotAllowed, "method", nil, ""},
+		unavailablePage:     {http.StatusServiceUnavailable, "unavailable", nil, ""},
+	}
 )
 
-func page(title, content string) []byte {
-	return []byte(strings.NewReplacer("{{title}}", title, "{{content}}", content).Replace(layout))
+// A translation holds the texts of one language.
+type translation struct {
+	tag   language.Tag
+	texts map[string]string
+}
+
+// The first of the translations is for those who read none of them.
+var (
+	translations = readTexts()
+	languages    = newMatcher(translations)
+)
+
+const defaultLanguage = "en"
+
+func readTexts() (all []translation) {
+	files, err := texts.ReadDir("texts")
+	if err != nil {
+		panic(err)
+	}
+	for _, file := range files {
+		t := translation{tag: language.MustParse(strings.TrimSuffix(file.Name(), ".json"))}
+		content, err := texts.ReadFile(path.Join("texts", file.Name()))
+		if err == nil {
+			err = json.Unmarshal(content, &t.texts)
+		}
+		if err != nil {
+			panic(file.Name() + ": " + err.Error())
+		}
+		all = append(all, t)
+	}
+	i := slices.IndexFunc(all, func(t translation) bool { return t.tag.String() == defaultLanguage })
+	all[0], all[i] = all[i], all[0]
+	return all
+}
+
+func newMatcher(all []translation) language.Matcher {
+	tags := make([]language.Tag, len(all))
+	for i, t := range all {
+		tags[i] = t.tag
+	}
+	return language.NewMatcher(tags)
+}
+
+// maxAcceptLanguage is how many bytes of Accept-Language count, so that a hostile one
+// costs little. Browsers send what is preferred first, and rarely more.
+const maxAcceptLanguage = 100
+
+// languageOf returns the index of the translation that a request is answered in.
+func languageOf(r *http.Request) int {
+	accepted := first(r, "Accept-Language")
+	if len(accepted) > maxAcceptLanguage {
+		accepted = accepted[:max(0, strings.LastIndexByte(accepted[:maxAcceptLanguage], ','))]
+	}
+	tags, _, err := language.ParseAcceptLanguage(accepted)
+	if err != nil { // one of them is no language: the others count in their order
+		for one := range strings.SplitSeq(accepted, ",") {
+			more, _, _ := language.ParseAcceptLanguage(one)
+			tags = append(tags, more...)
+		}
+	}
+	_, i, _ := languages.Match(tags...)
+	return i
+}
+
+// makePages returns every page in one language, for a handler whose events hold what
+// recorded says.
+func (t *translation) makePages(recorded record.Options) []answer {
+	contentLanguage := []string{t.tag.String()}
+	text := func(key string) string { return html.EscapeString(t.texts[key]) }
+	all := make([]answer, len(pages))
+	for i, p := range pages {
+		var content strings.Builder
+		write := func(open, key, end string) {
+			if s := text(key); s != "" {
+				content.WriteString(open + s + end)
+			}
+		}
+		write("<p>", p.texts+".text", "</p>\n")
+		if intro := p.texts + ".records"; t.texts[intro] != "" {
+			write("<p>", intro, "</p>\n<ul>\n")
+			for _, key := range recordedTexts(recorded) {
+				write("<li>", key, "</li>\n")
+			}
+			content.WriteString("</ul>\n")
+		}
+		if f := p.form; f != nil {
+			content.WriteString(`<form method="post">` + "\n" + `<input type="hidden" name="` + f.name + `" value="` + f.value + `">` + "\n")
+			write(`<button class="`+f.class+`">`, f.button, "</button>\n</form>\n")
+		}
+		write(`<p class="quiet">`, p.texts+".note", "</p>\n")
+		html := strings.NewReplacer("{{language}}", t.tag.String(), "{{title}}", text(p.texts+".title"), "{{content}}", content.String()).Replace(layout)
+		before, after, _ := strings.Cut(html, "{{beside}}\n")
+		a := newAnswer(p.status, "text/html; charset=utf-8", []byte(before+after))
+		a.language, a.slot, a.beside = contentLanguage, len(before), text(p.beside)
+		all[i] = a
+	}
+	all[unavailablePage].retryAfter = []string{"5"}
+	return all
+}
+
+// recordedTexts returns the keys of what the events of a person who is tracked hold.
+func recordedTexts(o record.Options) []string {
+	keys := []string{"recorded.what"}
+	switch o.ClientIP {
+	case record.FullIP:
+		keys = append(keys, "recorded.address")
+	case record.TruncatedIP:
+		keys = append(keys, "recorded.truncated_address")
+	}
+	if o.CountryHeader != "" {
+		keys = append(keys, "recorded.country")
+	}
+	return append(keys, "recorded.browser")
+}
+
+// page answers with a page in the reader's language, and with the link to the page
+// beside it, if that is known.
+func (x *exchange) page(p page, recorded bool) {
+	a := &x.pages[languageOf(x.r)][p]
+	if x.beside != "" && a.beside != "" {
+		linked := a.linked(x.beside)
+		a = &linked
+	}
+	x.answer(a, recorded)
+}
+
+// linked returns a page with the link to the page beside it.
+func (a *answer) linked(url string) answer {
+	link := `<p class="quiet"><a href="` + html.EscapeString(url) + `">` + a.beside + "</a></p>\n"
+	linked := *a
+	linked.body = slices.Concat(a.body[:a.slot], []byte(link), a.body[a.slot:])
+	linked.length = []string{strconv.Itoa(len(linked.body))}
+	return linked
+}
+
+// besideParameter is in the query of an unsubscribe or privacy link: the token of
+// the other of the two, if the mail has both. HTTP.md describes it.
+const (
+	besideParameter = "also"
+	tokenAlphabet   = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
+)
+
+// findBeside takes the token of the other link out of the query, which goes into the
+// event, and remembers the page that it leads to. A token that was not signed for
+// the same recipient counts as none.
+func (x *exchange) findBeside(target linkcore.Target, link *linkcore.Link) {
+	own, _, _ := strings.Cut(target.Path[1:], "/")
+	if link.Query != target.Query {
+		_, own = cutParameter(target.Query, "id")
+	}
+	var other string
+	link.Query, other = cutParameter(link.Query, besideParameter)
+	// Nothing else may go into the page: a browser takes /\ for //.
+	if other == "" || strings.Trim(other, tokenAlphabet) != "" {
+		return
+	}
+	l, err := x.o.Keys.Verify(target.Authority, "/"+other+"/")
+	if err != nil || l.Kind+link.Kind != linkcore.Unsubscribe+linkcore.Privacy || l.Customer != link.Customer || l.Recipient != link.Recipient {
+		return
+	}
+	x.beside = x.prefix + "/" + other + "/?" + besideParameter + "=" + own + "/"
+}
+
+// cutParameter takes the first parameter of a name out of a query. Its value ends
+// where a token does, before a slash.
+func cutParameter(query, name string) (rest, value string) {
+	var others []string
+	for _, pair := range strings.Split(query, "&") {
+		if v, ok := strings.CutPrefix(strings.TrimPrefix(pair, "amp;"), name+"="); ok && value == "" {
+			value, _, _ = strings.Cut(v, "/")
+			continue
+		}
+		others = append(others, pair)
+	}
+	return strings.Join(others, "&"), value
 }
 
 // pixel is a GIF of one transparent point: 43 bytes, which every mail client

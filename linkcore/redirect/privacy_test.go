@@ -22,7 +22,7 @@ func TestObjection(t *testing.T) {
 			p := newParts(t, delivery.Hold, func(_ *parts, o *Options) {
 				switch rules {
 				case "unreadable":
-					o.Rules = unreadable(t)
+					o.Rules, o.Unavailable = unreadable(t), Allow
 				case "read":
 					o.Rules = rulesOf(t, `{"kind":"recipient","value":"acme/other","action":"untracked"}`)
 				}

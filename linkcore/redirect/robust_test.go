@@ -70,7 +70,7 @@ func TestPanics(t *testing.T) {
 	}{
 		{"rules, allow", delivery.Background, breakRules, "", 302, 1, 0},
 		{"rules, deny", delivery.Background, func(p *parts, r *http.Request) *http.Request {
-			p.o.DenyUnavailable = true
+			p.o.Unavailable = Deny
 			return breakRules(p, r)
 		}, "", 503, 0, 1},
 		{"keys", delivery.Hold, func(p *parts, r *http.Request) *http.Request {

@@ -81,7 +81,7 @@ run "defaults" {
       DELIVERY_TIMEOUT      = "5s"
       HOLD_MAX              = "250"
       TRUSTED_PROXIES       = "1"
-      BLOCKLIST_UNAVAILABLE = "allow"
+      BLOCKLIST_UNAVAILABLE = "untracked"
       PRIVACY_SIGNALS       = "record"
       CLIENT_IP             = "full"
       LOG_LEVEL             = "info"
