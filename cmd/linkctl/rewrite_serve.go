@@ -47,7 +47,7 @@ var ownOptions = []string{"serve", "output", "keys"}
 
 // perMail are the options in which the mails of one mailing differ, or that do not
 // change how they are rewritten.
-var perMail = []string{"customer", "campaign", "recipient", "sent", "type", "report", "dry-run"}
+var perMail = append([]string{"customer", "campaign", "recipient", "sent", "type", "report", "dry-run"}, recipientFlags...)
 
 // A mailServer rewrites mails that are sent to it by HTTP. A request's options are
 // the command's flags: there is no other list of them.
@@ -232,6 +232,10 @@ func (s *mailServer) post(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusBadRequest, option, err)
 		return
 	}
+	if rewriter, err = forRecipient(rewriter, value); err != nil {
+		s.refuse(w, http.StatusBadRequest, optionOf(s.command, err), err)
+		return
+	}
 	result, err := rewrite(rewriter, fields, mail)
 	var fieldError *linkcore.FieldError
 	switch {
@@ -350,8 +354,12 @@ func (s *mailServer) rewriter(key string, options url.Values) (r *email.Rewriter
 		if list, ok := f.Value.(pflag.SliceValue); ok {
 			values = list.GetSlice()
 		}
+		_, given := options[f.Name]
+		if _, both := options["tracking"]; both && (f.Name == "opens" || f.Name == "clicks") {
+			given = true
+		}
 		for _, value := range values {
-			if _, given := options[f.Name]; !given {
+			if !given {
 				c.Flags().Set(f.Name, value) // it was set before
 			}
 		}

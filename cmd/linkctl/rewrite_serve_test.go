@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net"
@@ -192,5 +193,55 @@ func TestServeAddresses(t *testing.T) {
 	}
 	if got := b.run("", "rewrite", "--serve", socket); got.code != exitNo || !strings.Contains(got.stderr, "address already in use") {
 		t.Errorf("a second one: %d %s", got.code, got.stderr)
+	}
+}
+
+// The recipient's wish counts beside the mailing's, and what is said of one mode
+// beside what is said of both.
+func TestRewritePolicy(t *testing.T) {
+	b := newBench(t)
+	_, address := serving(t, b, "--opens", "anonymous", "--pixel", "end")
+	check := func(name string, r *rewriteReport, want string) {
+		t.Helper()
+		if got := fmt.Sprintf("opens %s %s, clicks %s %s", r.Opens.Tracking, r.Opens.By, r.Clicks.Tracking, r.Clicks.By); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+	for query, want := range map[string]string{
+		"":                                    "opens anonymous mailing, clicks full mailing",
+		"tracking=off":                        "opens off mailing, clicks off mailing", // instead of the server's opens
+		"tracking=off&clicks=full&opens=full": "opens full mailing, clicks full mailing",
+		"opens=full&recipient-tracking=anonymous":                       "opens anonymous recipient, clicks anonymous recipient",
+		"recipient-clicks=off":                                          "opens anonymous mailing, clicks off recipient",
+		"recipient-opens=off&recipient-clicks=full&recipient-tracking=": "",
+	} {
+		var answer mailAnswer
+		status, got := post(t, http.DefaultClient, "http://"+address+"/?dry-run=true&"+query, "", servedMail)
+		if err := json.Unmarshal([]byte(got), &answer); err != nil || (status == 200) != (want != "") {
+			t.Errorf("%s: %d %s, %v", query, status, got, err)
+		} else if want != "" {
+			check(query, answer.Report, want)
+		} else if !strings.Contains(got, `"field":"recipient-tracking"`) {
+			t.Errorf("%s: %s", query, got)
+		}
+	}
+	for args, want := range map[string]string{
+		"--tracking=off":                           "opens off mailing, clicks off mailing",
+		"--tracking=anonymous --clicks=full":       "opens anonymous mailing, clicks full mailing",
+		"--clicks=off --recipient-tracking=off":    "opens off recipient, clicks off mailing",
+		"--recipient-opens=off --clicks=anonymous": "opens off recipient, clicks anonymous mailing",
+	} {
+		var report rewriteReport
+		if err := json.Unmarshal([]byte(b.succeed(servedMail, append([]string{"rewrite", "--dry-run", "--report=json"}, strings.Fields(args)...)...)), &report); err != nil {
+			t.Fatal(err)
+		}
+		check(args, &report, want)
+	}
+	if got := b.run(servedMail, "rewrite", "--recipient-opens", "some"); got.code != exitUsage || !strings.Contains(got.stderr, `--recipient-opens "some": give full, anonymous or off`) {
+		t.Errorf("exits with %d, %s", got.code, got.stderr)
+	}
+	table := b.succeed(servedMail, "rewrite", "--dry-run", "--tracking", "anonymous", "--recipient-clicks", "off")
+	if !strings.HasSuffix(table, "; tracking of opens is anonymous by the mailing; tracking of clicks is off by the recipient\n") {
+		t.Error(table)
 	}
 }

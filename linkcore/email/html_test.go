@@ -438,7 +438,7 @@ func TestTrackingOff(t *testing.T) {
 	o.Honeypot = "https://e.com/trap"
 	o.OneTime = Refuse
 	r := mustHTML(t, mustNew(t, o), `<body><a href="https://e.com/?token=abcdef">x</a><a data-notrack href="https://e.com/">`)
-	if got, want := string(r.Output), `<body><a href="https://e.com/?token=abcdef">x</a><a href="https://e.com/">`; got != want {
+	if got, want := string(r.Output), `<body><a href="https://e.com/?token=abcdef">x</a><a data-notrack href="https://e.com/">`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if r.Pixel+r.Honeypot != "" || len(r.Links) != 2 || r.Links[0].Reason != "tracking is off" {

@@ -67,7 +67,7 @@ func (w *Rewriter) Message(f linkcore.Fields, src []byte) (Result, error) {
 	if len(edits) > 0 && (root.header.has("Dkim-Signature") || root.header.has("Arc-Message-Signature") || root.header.has("Domainkey-Signature")) {
 		m.warn("the message has a DKIM or ARC signature, which no longer matches its body: sign after rewriting")
 	}
-	list, err := m.listUnsubscribe(f, src, &root.header)
+	list, err := m.listUnsubscribe(src, &root.header)
 	if err != nil {
 		return Result{}, err
 	}
@@ -216,7 +216,7 @@ func (m *mail) lookAheadAll(bodies []*body) {
 			b.format.delSp = strings.EqualFold(b.parameters["format"], "flowed") && strings.EqualFold(b.parameters["delsp"], "yes")
 		}
 	}
-	if last >= 0 {
+	if last >= 0 && m.w.o.Parts != TextParts {
 		bodies[last].role = lastHTML
 	}
 	for _, b := range bodies {
@@ -268,10 +268,11 @@ func checkInlinePGP(text []byte) error {
 // rewriteBody returns the edits of the message that rewrite a part.
 func (m *mail) rewriteBody(src []byte, b *body) ([]edit, error) {
 	isText := b.mediaType == "text/plain"
-	if parts := m.w.o.Parts; parts == HTMLParts && isText || parts == TextParts && !isText {
-		return nil, nil
-	}
 	before := *m
+	if parts := m.w.o.Parts; m.off == "" && (parts == HTMLParts && isText || parts == TextParts && !isText) {
+		m.off = "its part is not one to track"
+		defer func() { m.off = "" }()
+	}
 	var edits []edit
 	var err error
 	if isText {
@@ -453,7 +454,7 @@ func bracketed(value string) (all []string) {
 // List-Unsubscribe-Post to somebody else's List-Unsubscribe would promise that
 // its URL takes the POST request. The field stands at the end of the header,
 // and is never encoded: mailbox providers ignore it otherwise.
-func (m *mail) listUnsubscribe(f linkcore.Fields, src []byte, h *header) (edit, error) {
+func (m *mail) listUnsubscribe(src []byte, h *header) (edit, error) {
 	o := &m.w.o
 	if !o.ListUnsubscribe {
 		return edit{}, nil
@@ -464,10 +465,7 @@ func (m *mail) listUnsubscribe(f linkcore.Fields, src []byte, h *header) (edit, 
 		}
 		return edit{}, nil
 	}
-	if f.Recipient == "" {
-		m.warn("the link of List-Unsubscribe names no recipient, since none was given: nobody can tell who unsubscribes")
-	}
-	tracked, err := m.unsubscribeLink(f)
+	tracked, err := m.wishLink(linkcore.Unsubscribe)
 	if err != nil {
 		return edit{}, err
 	}
@@ -494,18 +492,6 @@ func (m *mail) listUnsubscribe(f linkcore.Fields, src []byte, h *header) (edit, 
 		text += "List-Unsubscribe-Post: List-Unsubscribe=One-Click" + eol
 	}
 	return edit{h.end, h.end, text}, nil
-}
-
-// unsubscribeLink names the recipient also in an anonymous mailing: nobody
-// could be unsubscribed otherwise, and it is requested by who wants that alone.
-func (m *mail) unsubscribeLink(f linkcore.Fields) (string, error) {
-	o := linkcore.Options{Kind: linkcore.Unsubscribe, Form: m.w.o.Form}
-	sign := m.w.o.Signer.Sign
-	if m.w.o.Sealed {
-		sign = m.w.o.Signer.Seal
-	}
-	tracked, err := sign(f, "", o)
-	return tracked.URL, err
 }
 
 // mailtoURL returns the mailto: URL of an address, or the URL that was given.
