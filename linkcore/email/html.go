@@ -36,21 +36,21 @@ func (m *mail) html(p *page, part string, role htmlRole) ([]edit, error) {
 		if url == "" && m.off != "" {
 			continue // each byte stays, also the marks
 		}
-		marks := a.marks
+		first := len(edits)
+		edits = append(edits, a.marks...)
 		if i := noTrack(string(src[a.value:a.valueEnd])); a.privacy && url != "" {
 			// The attribute is written anew: it may have no value, or be the mark itself.
 			name := string(src[a.name:a.nameEnd])
 			if strings.EqualFold(name, privacyMark) {
 				name = "href"
 			}
-			marks = append(marks, edit{a.name, a.end, name + `="` + quoteURL(url, '"') + `"`})
+			edits = append(edits, edit{start: a.name, end: a.end, text: name + `="` + quoteURL(url, '"') + `"`})
 		} else if i >= 0 {
-			marks = append(marks, edit{a.value + i, a.value + i + len(noTrackMark), ""})
+			edits = append(edits, edit{start: a.value + i, end: a.value + i + len(noTrackMark)})
 		} else if url != "" {
-			marks = append(marks, edit{a.value, a.valueEnd, quoteURL(url, a.quote)})
+			edits = append(edits, edit{start: a.value, end: a.valueEnd, text: quoteURL(url, a.quote)})
 		}
-		slices.SortFunc(marks, func(a, b edit) int { return a.start - b.start })
-		edits = append(edits, marks...)
+		slices.SortFunc(edits[first:], func(a, b edit) int { return a.start - b.start })
 	}
 	if role == lastHTML {
 		var err error

@@ -75,7 +75,7 @@ func (w *Rewriter) Message(f linkcore.Fields, src []byte) (Result, error) {
 		i, _ := slices.BinarySearchFunc(edits, list.start, func(e edit, start int) int { return e.start - start })
 		edits = slices.Insert(edits, i, list)
 	}
-	return m.result(apply(nil, src, edits)), nil
+	return m.result(apply(src, edits)), nil
 }
 
 // Rewrite rewrites a message, an HTML document or a text, and detects by the
@@ -309,10 +309,11 @@ func (b *body) write(src []byte, edits []edit) (changed []edit, problem string) 
 	transfer := b.transfer
 	if transfer == identity {
 		if b.binary(src) || !makesLongLine(raw, edits) {
-			for _, e := range edits { // no URL has a line in it that delimits parts
-				changed = append(changed, edit{b.start + e.start, b.start + e.end, e.text})
+			for i := range edits { // no URL has a line in it that delimits parts
+				edits[i].start += b.start
+				edits[i].end += b.start
 			}
-			return changed, ""
+			return edits, ""
 		}
 		transfer = quotedPrintable
 		changed = b.declare(src, eol)
@@ -321,10 +322,11 @@ func (b *body) write(src []byte, edits []edit) (changed []edit, problem string) 
 	if b.transfer == identity {
 		out = encodeQuotedPrintable(out, eol)
 	}
-	if reads, ok := transfer.decode(out); !ok || !equalsApplied(reads, b.decoded, edits) || b.delimits(out) {
+	reads := &matcher{src: b.decoded, edits: edits}
+	if !transfer.decodeTo(reads, out) || !reads.matched() || b.delimits(out) {
 		return nil, "what its encoding holds can't be changed for certain"
 	}
-	return append(changed, edit{b.start, b.end, string(out)}), ""
+	return append(changed, edit{start: b.start, end: b.end, block: out}), ""
 }
 
 func (b *body) binary(src []byte) bool {
@@ -377,7 +379,7 @@ func (b *body) declare(src []byte, eol string) []edit {
 		var edits []edit
 		for _, f := range b.header.fields { // it may stand there twice
 			if f.name == "Content-Transfer-Encoding" {
-				edits = append(edits, edit{f.colon + 1, f.end, " " + string(quotedPrintable) + eol})
+				edits = append(edits, edit{start: f.colon + 1, end: f.end, text: " " + string(quotedPrintable) + eol})
 			}
 		}
 		return edits
@@ -386,7 +388,7 @@ func (b *body) declare(src []byte, eol string) []edit {
 	if b.parent == nil && !b.header.has("Mime-Version") {
 		text = "MIME-Version: 1.0" + eol + text
 	}
-	return []edit{{b.header.end, b.header.end, text}}
+	return []edit{{start: b.header.end, end: b.header.end, text: text}}
 }
 
 // unsubscribeURLs returns the URLs by which a message says how to unsubscribe
@@ -491,7 +493,7 @@ func (m *mail) listUnsubscribe(src []byte, h *header) (edit, error) {
 	} else if !h.has("List-Unsubscribe-Post") {
 		text += "List-Unsubscribe-Post: List-Unsubscribe=One-Click" + eol
 	}
-	return edit{h.end, h.end, text}, nil
+	return edit{start: h.end, end: h.end, text: text}, nil
 }
 
 // mailtoURL returns the mailto: URL of an address, or the URL that was given.

@@ -206,7 +206,7 @@ func insert(edits []edit, at int, text string) []edit {
 	}
 	edits = append(edits, edit{})
 	copy(edits[i+1:], edits[i:])
-	edits[i] = edit{at, at, text}
+	edits[i] = edit{start: at, end: at, text: text}
 	return edits
 }
 

@@ -1,7 +1,6 @@
 package email
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
@@ -12,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"example.com/linktracker/linkcore"
 )
@@ -353,7 +353,7 @@ func (w *Rewriter) HTML(f linkcore.Fields, src []byte) (Result, error) {
 		return Result{}, err
 	}
 	m.warnOfNoHeader()
-	return m.result(apply(nil, src, edits)), nil
+	return m.result(apply(src, edits)), nil
 }
 
 // warnOfNoHeader warns of what only a whole message has a place for.
@@ -609,6 +609,9 @@ func (m *mail) destination(f *found, l *Link) (destination, reason string, err e
 	if _, ok := m.w.verify(url); ok {
 		return "", "it is tracked already", nil
 	}
+	if strings.ContainsRune(url, utf8.RuneError) {
+		return "", "it holds bytes that are neither of its charset nor UTF-8", nil
+	}
 	if f.optOut != "" {
 		return "", "it opts out with " + f.optOut, nil
 	}
@@ -775,42 +778,4 @@ func isLinkID(id string) bool {
 		}
 	}
 	return true
-}
-
-// edit says that src[start:end] becomes text. Edits are ordered and never
-// overlap.
-type edit struct {
-	start, end int
-	text       string
-}
-
-// equalsApplied reports whether b is src with its edits.
-func equalsApplied(b, src []byte, edits []edit) bool {
-	at := 0
-	for _, e := range edits {
-		kept := src[at:e.start]
-		if !bytes.HasPrefix(b, kept) || len(b) < len(kept)+len(e.text) || string(b[len(kept):len(kept)+len(e.text)]) != e.text {
-			return false
-		}
-		b = b[len(kept)+len(e.text):]
-		at = e.end
-	}
-	return bytes.Equal(b, src[at:])
-}
-
-// apply appends src with its edits to dst.
-func apply(dst, src []byte, edits []edit) []byte {
-	n := len(src)
-	for _, e := range edits {
-		n += len(e.text) - (e.end - e.start)
-	}
-	if cap(dst)-len(dst) < n {
-		dst = append(make([]byte, 0, len(dst)+n), dst...)
-	}
-	at := 0
-	for _, e := range edits {
-		dst = append(append(dst, src[at:e.start]...), e.text...)
-		at = e.end
-	}
-	return append(dst, src[at:]...)
 }

@@ -419,7 +419,7 @@ func (w *Rewriter) Text(f linkcore.Fields, src []byte) (Result, error) {
 		return Result{}, err
 	}
 	m.warnOfNoHeader()
-	return m.result(apply(nil, src, edits)), nil
+	return m.result(apply(src, edits)), nil
 }
 
 // lookAheadText looks at a plain text before any part of the mail is rewritten,
@@ -447,7 +447,7 @@ func (m *mail) text(src []byte, part string, format textFormat) ([]edit, error) 
 			return nil, err
 		}
 		if i := noTrack(u.url); i >= 0 && m.off == "" {
-			edits = append(edits, edit{joined.source(u.start + i), joined.source(u.start+i+len(noTrackMark)-1) + 1, ""})
+			edits = append(edits, edit{start: joined.source(u.start + i), end: joined.source(u.start+i+len(noTrackMark)-1) + 1})
 		}
 		if tracked == "" {
 			continue
@@ -462,7 +462,7 @@ func (m *mail) text(src []byte, part string, format textFormat) ([]edit, error) 
 			}
 			continue
 		}
-		edits = append(edits, edit{start, end, tracked})
+		edits = append(edits, edit{start: start, end: end, text: tracked})
 	}
 	return edits, nil
 }
