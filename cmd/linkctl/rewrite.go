@@ -291,6 +291,9 @@ func (t *tool) rewriter(c *cobra.Command) (*email.Rewriter, error) {
 func forRecipient(r *email.Rewriter, value func(flag string) string) (*email.Rewriter, error) {
 	for _, flag := range recipientFlags {
 		agreed := email.Tracking(value(flag))
+		if agreed == email.Full {
+			continue
+		}
 		opens, clicks := agreed, agreed
 		switch flag {
 		case "recipient-opens":

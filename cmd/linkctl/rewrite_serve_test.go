@@ -13,8 +13,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/linktracker/linkcore/testsize"
 )
@@ -78,7 +80,7 @@ func post(t *testing.T, client *http.Client, url, contentType, body string) (int
 
 func TestServe(t *testing.T) {
 	b := newBench(t)
-	s, address := serving(t, b, "--utm", "utm_source=news", "--customer", "acme")
+	_, address := serving(t, b, "--utm", "utm_source=news", "--customer", "acme")
 	here := "http://" + address + "/"
 
 	// The same mail as the command makes, but for what is random.
@@ -162,6 +164,24 @@ func TestServe(t *testing.T) {
 			t.Errorf("%s: %s", name, response.Status)
 		}
 	}
+
+	// Clients that are slow to send their mails hold nobody up.
+	for range 2*runtime.GOMAXPROCS(0) + 1 {
+		slow, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer slow.Close()
+		fmt.Fprintf(slow, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nFrom: ")
+	}
+	if status, got := post(t, &http.Client{Timeout: 30 * time.Second}, here, "", servedMail); status != 200 {
+		t.Errorf("beside slow clients: %d %s", status, got)
+	}
+}
+
+// It ends after the requests under way.
+func TestServeStops(t *testing.T) {
+	s, _ := serving(t, newBench(t))
 	s.cancel()
 	if code := s.end(); code != 0 {
 		t.Errorf("exit code %d: %s", code, s.stderr)
