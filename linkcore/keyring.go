@@ -129,7 +129,8 @@ func (m *mac) matches(tag string) bool {
 }
 
 func (k *key) signToken(host string, kind byte, fields []byte, destination string) []byte {
-	token := append(append(append([]byte{kind}, k.id...), '.'), fields...)
+	token := append(make([]byte, 0, len(k.id)+len(fields)+len("k..")+tagLength), kind)
+	token = append(append(append(token, k.id...), '.'), fields...)
 	m := k.macs.Get().(*mac)
 	defer k.macs.Put(m)
 	m.begin(host, string(token))

@@ -201,7 +201,7 @@ func (s *Signer) make(f Fields, destination string, o Options, sealed bool) (t T
 	}
 
 	clearClick := o.Kind == Click && !sealed
-	u := append(make([]byte, 0, len(s.base)+len(token)+len(label)+3*len(destination)+16), s.base...)
+	u := append(make([]byte, 0, 512), s.base...) // on the stack: most are shorter
 	u = append(u, '/')
 	if o.Form == QueryForm {
 		u = append(append(append(u, label...), "?id="...), token...)

@@ -63,10 +63,12 @@ func (t *tool) rewriteCommand() *cobra.Command {
 	completeFrom(c, "type", "auto", "message", "html", "text")
 	completeFrom(c, "report", "table", "json")
 	completeFrom(c, "sent", "now")
-	completeFrom(c, "tracking", "full", "anonymous", "off")
 	completeFrom(c, "parts", "all", "html", "text")
 	completeFrom(c, "form", "path", "query")
 	completeFrom(c, "pixel", "end", "top", "none")
+	for _, flag := range append(trackingFlags, recipientFlags...) {
+		completeFrom(c, flag, "full", "anonymous", "off")
+	}
 	for _, flag := range []string{"visible-url", "shorteners", "one-time"} {
 		completeFrom(c, flag, "track", "skip", "refuse")
 	}
@@ -80,6 +82,13 @@ func (t *tool) rewriteCommand() *cobra.Command {
 	return c
 }
 
+// What the mailing tracks, and what the recipient agrees to; the first of each sets
+// the two others.
+var (
+	trackingFlags  = []string{"tracking", "opens", "clicks"}
+	recipientFlags = []string{"recipient-tracking", "recipient-opens", "recipient-clicks"}
+)
+
 // rewriteFlags are the options of a command, and of a request to --serve.
 func rewriteFlags(flags *pflag.FlagSet) {
 	flags.StringP("output", "o", "", "write the mail to `FILE` instead, whole or not at all")
@@ -90,7 +99,13 @@ func rewriteFlags(flags *pflag.FlagSet) {
 	signingFlags(flags)
 	flags.String("base-url", "", "`URL` where the links begin: https://links.example.com (LINK_BASE_URL)")
 	fieldFlags(flags)
-	flags.String("tracking", "full", "`HOW` to track: full, anonymous (no recipient, the same links in every mail) or off")
+	flags.String("tracking", "full", "`HOW` to track the mailing: full, anonymous (no recipient, the same links in every mail) or off")
+	flags.String("opens", "", "`HOW` to track its opens, likewise (default as --tracking)")
+	flags.String("clicks", "", "`HOW` to track its clicks, likewise (default as --tracking)")
+	flags.String("recipient-tracking", "full", "`HOW` the recipient agrees to be tracked, likewise; the stricter of the mailing and the recipient holds")
+	flags.String("recipient-opens", "full", "the same for opens alone")
+	flags.String("recipient-clicks", "full", "the same for clicks alone")
+	flags.Bool("privacy-link", false, "warn of a mail without a place for the privacy link, which is put wherever a mail has data-privacy-link")
 	flags.String("parts", "all", "`WHICH` parts of a message to track: all, html or text")
 	flags.Bool("sealed", false, "hide what links hold from readers of the mail")
 	flags.String("form", "path", "`FORM` of the links: path or query")
@@ -157,6 +172,9 @@ func (t *tool) rewrite(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	if rewriter, err = forRecipient(rewriter, value); err != nil {
+		return err
+	}
 	result, err := rewrite(rewriter, fields, mail)
 	if aboutFlag(c, err) {
 		return usagef("--%w", err)
@@ -215,6 +233,9 @@ func (t *tool) rewriter(c *cobra.Command) (*email.Rewriter, error) {
 		Form:              linkcore.Form(value("form")),
 		Labels:            value("labels") == "true",
 		Tracking:          email.Tracking(value("tracking")),
+		Opens:             email.Tracking(value("opens")),
+		Clicks:            email.Tracking(value("clicks")),
+		PrivacyLink:       value("privacy-link") == "true",
 		Parts:             email.Parts(value("parts")),
 		SkipHosts:         list("skip-host"),
 		OnlyHosts:         list("only-host"),
@@ -230,7 +251,7 @@ func (t *tool) rewriter(c *cobra.Command) (*email.Rewriter, error) {
 		UnsubscribeMailto: value("unsubscribe-mailto"),
 	}
 	// A variable that was not set must not choose for anyone.
-	for _, flag := range []string{"form", "tracking", "parts", "pixel", "pixel-base-url", "honeypot", "visible-url", "shorteners", "one-time", "unsubscribe-mailto"} {
+	for _, flag := range []string{"form", "tracking", "opens", "clicks", "parts", "pixel", "pixel-base-url", "honeypot", "visible-url", "shorteners", "one-time", "unsubscribe-mailto"} {
 		if c.Flag(flag).Changed && value(flag) == "" {
 			return nil, usagef("--%s is empty: leave it out, or give a value", flag)
 		}
@@ -264,6 +285,28 @@ func (t *tool) rewriter(c *cobra.Command) (*email.Rewriter, error) {
 		return nil, usageError{err}
 	}
 	return rewriter, nil
+}
+
+// forRecipient adds what the recipient agrees to, by recipientFlags.
+func forRecipient(r *email.Rewriter, value func(flag string) string) (*email.Rewriter, error) {
+	for _, flag := range recipientFlags {
+		agreed := email.Tracking(value(flag))
+		if agreed == email.Full {
+			continue
+		}
+		opens, clicks := agreed, agreed
+		switch flag {
+		case "recipient-opens":
+			clicks = email.Full
+		case "recipient-clicks":
+			opens = email.Full
+		}
+		var err error
+		if r, err = r.For(opens, clicks); err != nil {
+			return nil, usagef("--%s %q: give full, anonymous or off", flag, agreed)
+		}
+	}
+	return r, nil
 }
 
 // parseParameter reads NAME=VALUE.
@@ -326,18 +369,25 @@ func readAtMost(r io.Reader, most int64) ([]byte, error) {
 type rewriteReport struct {
 	Tracked  int          `json:"tracked"`
 	Skipped  int          `json:"skipped"`
+	Opens    email.Policy `json:"opens"`              // how they are tracked, and by whose choice
+	Clicks   email.Policy `json:"clicks"`             // likewise
 	Pixel    string       `json:"pixel,omitempty"`    // the URL that was put in
 	Honeypot string       `json:"honeypot,omitempty"` // likewise
+	Privacy  string       `json:"privacy,omitempty"`  // likewise
 	Warnings []string     `json:"warnings"`           // about the mail as a whole
 	Links    []email.Link `json:"links"`
 }
 
 func newRewriteReport(result *email.Result) *rewriteReport {
-	r := &rewriteReport{Pixel: result.Pixel, Honeypot: result.Honeypot, Warnings: result.Warnings, Links: result.Links}
+	r := &rewriteReport{
+		Opens: result.Opens, Clicks: result.Clicks, Links: result.Links, Warnings: result.Warnings,
+		Pixel: result.Pixel, Honeypot: result.Honeypot, Privacy: result.Privacy,
+	}
 	for _, link := range result.Links {
-		if link.Action == email.ActionTracked {
+		switch link.Action {
+		case email.ActionTracked:
 			r.Tracked++
-		} else {
+		case email.ActionSkipped:
 			r.Skipped++
 		}
 	}
@@ -401,6 +451,17 @@ func (r *rewriteReport) writeTo(w io.Writer, format string) error {
 	}
 	if r.Honeypot != "" {
 		b.WriteString(", a honeypot")
+	}
+	if r.Privacy != "" {
+		b.WriteString(", a privacy link")
+	}
+	for _, p := range []struct {
+		what string
+		email.Policy
+	}{{"opens", r.Opens}, {"clicks", r.Clicks}} {
+		if p.Tracking != email.Full {
+			fmt.Fprintf(&b, "; tracking of %s is %s by the %s", p.what, p.Tracking, p.By)
+		}
 	}
 	b.WriteByte('\n')
 	_, err := w.Write(b.Bytes())

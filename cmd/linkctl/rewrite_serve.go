@@ -34,6 +34,7 @@ import (
 // The bounds of `linkctl rewrite --serve`.
 const (
 	maxServedMail  = 64 << 20         // bytes of a request's body
+	largeMail      = 1 << 20          // bytes from which on few requests are read at once
 	maxOptions     = 1000             // values of options in a request
 	maxOptionBytes = 64 << 10         // of all of them, and of the header
 	requestTimeout = time.Minute      // to read a request, and to write its answer
@@ -47,17 +48,33 @@ var ownOptions = []string{"serve", "output", "keys"}
 
 // perMail are the options in which the mails of one mailing differ, or that do not
 // change how they are rewritten.
-var perMail = []string{"customer", "campaign", "recipient", "sent", "type", "report", "dry-run"}
+var perMail = append([]string{"customer", "campaign", "recipient", "sent", "type", "report", "dry-run"}, recipientFlags...)
 
 // A mailServer rewrites mails that are sent to it by HTTP. A request's options are
 // the command's flags: there is no other list of them.
 type mailServer struct {
 	t        *tool
 	command  *cobra.Command // with the flags that hold for all requests
-	places   chan struct{}  // one for each request that is worked on
+	working  places         // for mails that are rewritten
+	reading  places         // for large requests: of those, memory holds few
 	mu       sync.Mutex
 	prepared map[string]preparedRewriter // by the options
 }
+
+// places bound how many requests do something at once.
+type places chan struct{}
+
+// take waits for a place, and returns false if the client has gone.
+func (p places) take(r *http.Request) bool {
+	select {
+	case p <- struct{}{}:
+		return true
+	case <-r.Context().Done():
+		return false
+	}
+}
+
+func (p places) leave() { <-p }
 
 type preparedRewriter struct {
 	*email.Rewriter
@@ -66,7 +83,8 @@ type preparedRewriter struct {
 
 // serve answers requests at the address until the context ends.
 func (t *tool) serve(c *cobra.Command, address string) error {
-	s := &mailServer{t: t, command: c, places: make(chan struct{}, 2*runtime.GOMAXPROCS(0)), prepared: map[string]preparedRewriter{}}
+	n := 2 * runtime.GOMAXPROCS(0)
+	s := &mailServer{t: t, command: c, working: make(places, n), reading: make(places, n), prepared: map[string]preparedRewriter{}}
 	if _, _, err := s.rewriter("", nil); err != nil {
 		return err
 	}
@@ -169,16 +187,17 @@ func (s *mailServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", "POST")
 		s.refuse(w, http.StatusMethodNotAllowed, "", errors.New("POST a mail"))
 	default:
-		select {
-		case s.places <- struct{}{}:
-			defer func() { <-s.places }()
-			s.post(w, r)
-		case <-r.Context().Done():
-		}
+		s.post(w, r)
 	}
 }
 
 func (s *mailServer) post(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength < 0 || r.ContentLength >= largeMail {
+		if !s.reading.take(r) {
+			return
+		}
+		defer s.reading.leave()
+	}
 	options, mail, err := readRequest(w, r)
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
@@ -232,7 +251,18 @@ func (s *mailServer) post(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, http.StatusBadRequest, option, err)
 		return
 	}
-	result, err := rewrite(rewriter, fields, mail)
+	if rewriter, err = forRecipient(rewriter, value); err != nil {
+		s.refuse(w, http.StatusBadRequest, optionOf(s.command, err), err)
+		return
+	}
+	// A client that is slow to send its mail or to read the answer holds nobody up.
+	if !s.working.take(r) {
+		return
+	}
+	result, err := func() (email.Result, error) {
+		defer s.working.leave()
+		return rewrite(rewriter, fields, mail)
+	}()
 	var fieldError *linkcore.FieldError
 	switch {
 	case aboutFlag(s.command, err) && errors.As(err, &fieldError):
@@ -350,8 +380,12 @@ func (s *mailServer) rewriter(key string, options url.Values) (r *email.Rewriter
 		if list, ok := f.Value.(pflag.SliceValue); ok {
 			values = list.GetSlice()
 		}
+		_, given := options[f.Name]
+		if _, both := options["tracking"]; both && (f.Name == "opens" || f.Name == "clicks") {
+			given = true
+		}
 		for _, value := range values {
-			if _, given := options[f.Name]; !given {
+			if !given {
 				c.Flags().Set(f.Name, value) // it was set before
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net"
@@ -12,8 +13,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/linktracker/linkcore/testsize"
 )
@@ -77,7 +80,7 @@ func post(t *testing.T, client *http.Client, url, contentType, body string) (int
 
 func TestServe(t *testing.T) {
 	b := newBench(t)
-	s, address := serving(t, b, "--utm", "utm_source=news", "--customer", "acme")
+	_, address := serving(t, b, "--utm", "utm_source=news", "--customer", "acme")
 	here := "http://" + address + "/"
 
 	// The same mail as the command makes, but for what is random.
@@ -161,6 +164,24 @@ func TestServe(t *testing.T) {
 			t.Errorf("%s: %s", name, response.Status)
 		}
 	}
+
+	// Clients that are slow to send their mails hold nobody up.
+	for range 2*runtime.GOMAXPROCS(0) + 1 {
+		slow, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer slow.Close()
+		fmt.Fprintf(slow, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nFrom: ")
+	}
+	if status, got := post(t, &http.Client{Timeout: 30 * time.Second}, here, "", servedMail); status != 200 {
+		t.Errorf("beside slow clients: %d %s", status, got)
+	}
+}
+
+// It ends after the requests under way.
+func TestServeStops(t *testing.T) {
+	s, _ := serving(t, newBench(t))
 	s.cancel()
 	if code := s.end(); code != 0 {
 		t.Errorf("exit code %d: %s", code, s.stderr)
@@ -192,5 +213,55 @@ func TestServeAddresses(t *testing.T) {
 	}
 	if got := b.run("", "rewrite", "--serve", socket); got.code != exitNo || !strings.Contains(got.stderr, "address already in use") {
 		t.Errorf("a second one: %d %s", got.code, got.stderr)
+	}
+}
+
+// The recipient's wish counts beside the mailing's, and what is said of one mode
+// beside what is said of both.
+func TestRewritePolicy(t *testing.T) {
+	b := newBench(t)
+	_, address := serving(t, b, "--opens", "anonymous", "--pixel", "end")
+	check := func(name string, r *rewriteReport, want string) {
+		t.Helper()
+		if got := fmt.Sprintf("opens %s %s, clicks %s %s", r.Opens.Tracking, r.Opens.By, r.Clicks.Tracking, r.Clicks.By); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+	for query, want := range map[string]string{
+		"":                                    "opens anonymous mailing, clicks full mailing",
+		"tracking=off":                        "opens off mailing, clicks off mailing", // instead of the server's opens
+		"tracking=off&clicks=full&opens=full": "opens full mailing, clicks full mailing",
+		"opens=full&recipient-tracking=anonymous":                       "opens anonymous recipient, clicks anonymous recipient",
+		"recipient-clicks=off":                                          "opens anonymous mailing, clicks off recipient",
+		"recipient-opens=off&recipient-clicks=full&recipient-tracking=": "",
+	} {
+		var answer mailAnswer
+		status, got := post(t, http.DefaultClient, "http://"+address+"/?dry-run=true&"+query, "", servedMail)
+		if err := json.Unmarshal([]byte(got), &answer); err != nil || (status == 200) != (want != "") {
+			t.Errorf("%s: %d %s, %v", query, status, got, err)
+		} else if want != "" {
+			check(query, answer.Report, want)
+		} else if !strings.Contains(got, `"field":"recipient-tracking"`) {
+			t.Errorf("%s: %s", query, got)
+		}
+	}
+	for args, want := range map[string]string{
+		"--tracking=off":                           "opens off mailing, clicks off mailing",
+		"--tracking=anonymous --clicks=full":       "opens anonymous mailing, clicks full mailing",
+		"--clicks=off --recipient-tracking=off":    "opens off recipient, clicks off mailing",
+		"--recipient-opens=off --clicks=anonymous": "opens off recipient, clicks anonymous mailing",
+	} {
+		var report rewriteReport
+		if err := json.Unmarshal([]byte(b.succeed(servedMail, append([]string{"rewrite", "--dry-run", "--report=json"}, strings.Fields(args)...)...)), &report); err != nil {
+			t.Fatal(err)
+		}
+		check(args, &report, want)
+	}
+	if got := b.run(servedMail, "rewrite", "--recipient-opens", "some"); got.code != exitUsage || !strings.Contains(got.stderr, `--recipient-opens "some": give full, anonymous or off`) {
+		t.Errorf("exits with %d, %s", got.code, got.stderr)
+	}
+	table := b.succeed(servedMail, "rewrite", "--dry-run", "--tracking", "anonymous", "--recipient-clicks", "off")
+	if !strings.HasSuffix(table, "; tracking of opens is anonymous by the mailing; tracking of clicks is off by the recipient\n") {
+		t.Error(table)
 	}
 }

@@ -207,7 +207,7 @@ $`)
 		t.Errorf("%+v", report)
 	}
 	// Lists are never null, and warnings are in the report alone.
-	if got := b.run("Nothing here.\n", "rewrite", "--report=json"); got.code != exitYes || got.stdout != "Nothing here.\n" || got.stderr != `{"tracked":0,"skipped":0,"warnings":[],"links":[]}`+"\n" {
+	if got := b.run("Nothing here.\n", "rewrite", "--report=json"); got.code != exitYes || got.stdout != "Nothing here.\n" || got.stderr != `{"tracked":0,"skipped":0,"opens":{"tracking":"full","by":"mailing"},"clicks":{"tracking":"full","by":"mailing"},"warnings":[],"links":[]}`+"\n" {
 		t.Errorf("exits with %d\n%s%s", got.code, got.stdout, got.stderr)
 	}
 	got = b.run(`<a href="https://bit.ly/x">x</a>`, "rewrite", "--report=json")

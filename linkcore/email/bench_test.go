@@ -2,6 +2,7 @@ package email
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +74,38 @@ func TestAllocationsFollowLinks(t *testing.T) {
 	}
 	if twice := count(1_000_000, 20); twice > 2.2*large {
 		t.Errorf("20 links take %.0f allocations, 10 take %.0f", twice, large)
+	}
+}
+
+// A message takes at most about 4 times its own size, the result included, in each
+// encoding; beyond that, only links take memory.
+func TestMemoryOfMessages(t *testing.T) {
+	testsize.Medium(t)
+	if testing.CoverMode() != "" {
+		t.Skip("counting allocations needs code without counters")
+	}
+	w := mailing(t, Options{Pixel: PixelEnd})
+	html := newsletter(1_000_000, 45)
+	for encoding, body := range map[transferEncoding][]byte{
+		"8bit":          html,
+		quotedPrintable: encodeQuotedPrintable(html, "\n"),
+		base64Encoding:  spliceBase64(nil, nil, []edit{{text: string(html)}}, "\n"),
+	} {
+		for _, charset := range []string{"utf-8", "iso-8859-1", "iso-2022-jp"} {
+			src := append([]byte("From: a@example.com\nMIME-Version: 1.0\nContent-Type: text/html; charset="+charset+"\nContent-Transfer-Encoding: "+string(encoding)+"\n\n"), body...)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			r, err := w.Message(testFields, src)
+			runtime.ReadMemStats(&after)
+			if err != nil || len(destinations(r)) != 45 {
+				t.Fatal(len(destinations(r)), err)
+			}
+			times := float64(after.TotalAlloc-before.TotalAlloc) / float64(len(src))
+			t.Logf("%s, %s: %.1f times", encoding, charset, times)
+			if times > 4.5 {
+				t.Errorf("%s, %s: a message of %d bytes takes %.1f times as many", encoding, charset, len(src), times)
+			}
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/text/encoding/htmlindex"
 	"golang.org/x/text/encoding/ianaindex"
 	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 )
 
 // A charset is how the characters of a part are written as bytes. The zero
@@ -54,28 +55,29 @@ func charsetOf(name string, text []byte) (charset, bool) {
 	return charset{e}, true
 }
 
-// decode returns text as UTF-8. Bytes that are none of the charset become as
-// many bytes as a replacement character has, and no UTF-8: a URL with one of
-// them leads nowhere, and no link is made of it.
+// decode returns text as UTF-8, with U+FFFD for bytes that are none of the charset.
 func (c charset) decode(text []byte) ([]byte, error) {
 	if c.encoding == nil {
 		return text, nil
 	}
-	decoded, err := c.encoding.NewDecoder().Bytes(text)
-	if err != nil {
-		return nil, err
-	}
-	return bytes.ReplaceAll(decoded, []byte("\uFFFD"), []byte("\xFF\xFF\xFF")), nil
+	decoded, _, err := transform.Append(c.encoding.NewDecoder(), make([]byte, 0, len(text)+len(text)/8), text)
+	return decoded, err
 }
 
 // encodeEdits turns edits of the decoded text into edits of the text itself.
 // The error is for those that can't be written so that they read as meant.
-func (c charset) encodeEdits(text, decoded []byte, edits []edit) ([]edit, error) {
+func (c charset) encodeEdits(src, decoded []byte, edits []edit) ([]edit, error) {
 	if c.encoding == nil {
 		return edits, nil
 	}
-	position := decodedPosition{charset: c, text: text}
-	position.decoder = c.encoding.NewDecoder()
+	position := decodedPosition{decoder: c.encoding.NewDecoder(), text: src}
+	encoder := c.encoding.NewEncoder()
+	var buffer, text []byte
+	encode := func(s []byte) (_ []byte, err error) {
+		encoder.Reset()
+		buffer, _, err = transform.Append(encoder, buffer[:0], s)
+		return buffer, err
+	}
 	encoded := make([]edit, 0, len(edits))
 	for _, e := range edits {
 		start, err := position.advance(e.start)
@@ -88,36 +90,39 @@ func (c charset) encodeEdits(text, decoded []byte, edits []edit) ([]edit, error)
 		}
 		// What switches the state of the decoder behind the last character is
 		// no part of it.
-		if old, err := c.encode(string(decoded[e.start:e.end])); err == nil && strings.HasPrefix(string(text[start:end]), old) {
+		if old, err := encode(decoded[e.start:e.end]); err == nil && bytes.HasPrefix(src[start:end], old) {
 			end = start + len(old)
 		}
-		replacement, err := c.encode(e.text)
+		text = append(text[:0], e.text...)
+		replacement, err := encode(text)
 		if err != nil {
 			return nil, err
 		}
-		encoded = append(encoded, edit{start, end, replacement})
+		if string(replacement) != e.text {
+			e.text = string(replacement)
+		}
+		encoded = append(encoded, edit{start: start, end: end, text: e.text})
 	}
-	reads, err := c.decode(apply(nil, text, encoded))
-	if err != nil || !bytes.Equal(reads, apply(nil, decoded, edits)) {
+	reads := &matcher{src: decoded, edits: edits}
+	w := transform.NewWriter(reads, c.encoding.NewDecoder())
+	writeApplied(w, src, encoded)
+	if err := w.Close(); err != nil || !reads.matched() {
 		return nil, errors.New("the charset has states that the change would break")
 	}
 	return encoded, nil
 }
 
-func (c charset) encode(s string) (string, error) { return c.encoding.NewEncoder().String(s) }
-
 // decodedPosition finds offsets of the decoded text in the text.
 type decodedPosition struct {
-	charset
 	decoder  *encoding.Decoder
 	text     []byte
 	at, done int // bytes read, and bytes they were decoded to
+	discard  [1024]byte
 }
 
 func (p *decodedPosition) advance(to int) (int, error) {
-	var discard [1024]byte
 	for p.done < to {
-		decoded, read, _ := p.decoder.Transform(discard[:min(len(discard), to-p.done)], p.text[p.at:], true)
+		decoded, read, _ := p.decoder.Transform(p.discard[:min(len(p.discard), to-p.done)], p.text[p.at:], true)
 		if decoded == 0 && read == 0 {
 			return 0, errors.New("an edit begins or ends within a character")
 		}

@@ -189,28 +189,33 @@ func checkCorpus(t *testing.T, ways int) {
 	}
 }
 
-// With tracking off, nothing but the marker that speaks to the rewriter goes.
+// With tracking off for the mailing or for the recipient, not a byte changes.
 func TestCorpusOff(t *testing.T) {
 	ring := keyRing(t)
-	rewriter, err := email.New(email.Options{
-		Signer: signerOf(t, ring, linksHost), Keys: ring, Tracking: email.Off,
-		Pixel: email.PixelEnd, Honeypot: "https://honey.example/",
-	})
+	o := email.Options{Signer: signerOf(t, ring, linksHost), Keys: ring, Pixel: email.PixelEnd, Honeypot: "https://honey.example/", PrivacyLink: true}
+	rewriter, err := email.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipientOff, err := rewriter.For(email.Off, email.Off)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Tracking = email.Off
+	mailingOff, err := email.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range readCorpus(t) {
-		result, err := rewriter.Rewrite(mailFields, m.bytes)
-		if err != nil {
-			t.Errorf("%s: %v", m.name, err)
-			continue
-		}
-		want := m.bytes
-		if !bytes.Equal(result.Output, m.bytes) {
-			want = []byte(cutMarkers(t, string(m.bytes), m.rows))
-		}
-		if !bytes.Equal(result.Output, want) {
-			t.Errorf("%s: %s", m.name, difference(want, result.Output))
+		for by, rewriter := range map[string]*email.Rewriter{"recipient": recipientOff, "mailing": mailingOff} {
+			result, err := rewriter.Rewrite(mailFields, m.bytes)
+			if err != nil {
+				t.Errorf("%s: %v", m.name, err)
+				continue
+			}
+			if off := (email.Policy{Tracking: email.Off, By: by}); !bytes.Equal(result.Output, m.bytes) || result.Opens != off || result.Clicks != off {
+				t.Errorf("%s, off by the %s: %s, %+v, %+v", m.name, by, difference(m.bytes, result.Output), result.Opens, result.Clicks)
+			}
 		}
 	}
 }

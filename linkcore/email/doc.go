@@ -52,6 +52,13 @@
 // at position 0. Links of an anonymous mailing begin with an_, and the
 // honeypot's with hp_.
 //
+// # Consent
+//
+// Opens and clicks are tracked in full, anonymously or not at all, as the mailing
+// ([Options]) and the recipient ([Rewriter.For]) say; the stricter holds. A link with
+// the attribute data-privacy-link, and that word in plain text, becomes the link by
+// which the recipient objects to tracking.
+//
 // # Pixel and honeypot
 //
 // The pixel is a picture of 1×1 that reports that a mail was opened; it stands at

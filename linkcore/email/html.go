@@ -20,6 +20,7 @@ const (
 // html returns the edits that put tracking into an HTML part. src is UTF-8, or
 // at least a superset of ASCII.
 func (m *mail) html(p *page, part string, role htmlRole) ([]edit, error) {
+	m.notePrivacyLink(part, false)
 	src, base := p.src, m.look(p)
 	edits := make([]edit, 0, len(p.anchors)+2)
 	m.report.Links = slices.Grow(m.report.Links, len(p.anchors))
@@ -28,18 +29,28 @@ func (m *mail) html(p *page, part string, role htmlRole) ([]edit, error) {
 		a := &p.anchors[i]
 		line += bytes.Count(src[counted:a.start], []byte("\n"))
 		counted = a.start
-		url, err := m.judge(found{part: part, line: line, url: a.url, base: base, text: a.text, optOut: a.optOut})
+		url, err := m.judge(found{part: part, line: line, url: a.url, base: base, text: a.text, optOut: a.optOut, privacy: a.privacy})
 		if err != nil {
 			return nil, err
 		}
-		marks := a.marks
-		if i := noTrack(string(src[a.value:a.valueEnd])); i >= 0 && m.w.o.Tracking != Off {
-			marks = append(marks, edit{a.value + i, a.value + i + len(noTrackMark), ""})
-		} else if url != "" {
-			marks = append(marks, edit{a.value, a.valueEnd, quoteURL(url, a.quote)})
-			slices.SortFunc(marks, func(a, b edit) int { return a.start - b.start })
+		if url == "" && m.off != "" {
+			continue // each byte stays, also the marks
 		}
-		edits = append(edits, marks...)
+		first := len(edits)
+		edits = append(edits, a.marks...)
+		if i := noTrack(string(src[a.value:a.valueEnd])); a.privacy && url != "" {
+			// The attribute is written anew: it may have no value, or be the mark itself.
+			name := string(src[a.name:a.nameEnd])
+			if strings.EqualFold(name, privacyMark) {
+				name = "href"
+			}
+			edits = append(edits, edit{start: a.name, end: a.end, text: name + `="` + quoteURL(url, '"') + `"`})
+		} else if i >= 0 {
+			edits = append(edits, edit{start: a.value + i, end: a.value + i + len(noTrackMark)})
+		} else if url != "" {
+			edits = append(edits, edit{start: a.value, end: a.valueEnd, text: quoteURL(url, a.quote)})
+		}
+		slices.SortFunc(edits[first:], func(a, b edit) int { return a.start - b.start })
 	}
 	if role == lastHTML {
 		var err error
@@ -120,13 +131,16 @@ type page struct {
 // An anchor is an element with a link.
 type anchor struct {
 	start           int // of its tag
-	value, valueEnd int // of the attribute that holds the link
+	name, nameEnd   int // of the attribute that holds the link
+	value, valueEnd int
+	end             int
 	quote           byte
 	url             string
 	text            string // what is visible of it, shortened
 	optOut          string // the attribute by which it wants to be left alone
 	seen            uint   // which of optOuts it has
-	marks           []edit // that remove data-notrack
+	marks           []edit // that remove data-notrack and data-privacy-link
+	privacy         bool   // it has data-privacy-link
 }
 
 // readPage looks through an HTML part, in time and memory in proportion to its
@@ -233,6 +247,7 @@ func (p *page) readAnchor(t *token, svg bool) {
 	a := anchor{start: t.start, value: -1}
 	isHref := false
 	alt := ""
+	var first attributes // of those that ask for the privacy link
 	list := attributes{src: p.src, at: t.nameEnd}
 	for list.next() {
 		switch {
@@ -249,9 +264,21 @@ func (p *page) readAnchor(t *token, svg bool) {
 			if t.name == "area" && alt == "" {
 				alt = list.text()
 			}
+		case list.is(privacyMark):
+			if mark, ok := removal(&list); ok {
+				a.marks = append(a.marks, mark)
+			}
+			if !a.privacy {
+				a.privacy, first = true, list
+			}
 		default:
 			a.readOptOut(&list)
 		}
+	}
+	if a.privacy && a.value < 0 {
+		a.setLink(&first)
+		a.url = ""
+		a.marks = slices.DeleteFunc(a.marks, func(mark edit) bool { return mark.end == first.end })
 	}
 	if a.value < 0 {
 		return
@@ -304,6 +331,7 @@ func (a *anchor) readOptOut(list *attributes) {
 }
 
 func (a *anchor) setLink(list *attributes) {
+	a.name, a.nameEnd, a.end = list.name, list.nameEnd, list.end
 	a.value, a.valueEnd, a.quote = list.value, list.valueEnd, list.quote
 	a.url = list.text()
 }

@@ -67,7 +67,7 @@ func (w *Rewriter) Message(f linkcore.Fields, src []byte) (Result, error) {
 	if len(edits) > 0 && (root.header.has("Dkim-Signature") || root.header.has("Arc-Message-Signature") || root.header.has("Domainkey-Signature")) {
 		m.warn("the message has a DKIM or ARC signature, which no longer matches its body: sign after rewriting")
 	}
-	list, err := m.listUnsubscribe(f, src, &root.header)
+	list, err := m.listUnsubscribe(src, &root.header)
 	if err != nil {
 		return Result{}, err
 	}
@@ -75,7 +75,7 @@ func (w *Rewriter) Message(f linkcore.Fields, src []byte) (Result, error) {
 		i, _ := slices.BinarySearchFunc(edits, list.start, func(e edit, start int) int { return e.start - start })
 		edits = slices.Insert(edits, i, list)
 	}
-	return m.result(apply(nil, src, edits)), nil
+	return m.result(apply(src, edits)), nil
 }
 
 // Rewrite rewrites a message, an HTML document or a text, and detects by the
@@ -216,7 +216,7 @@ func (m *mail) lookAheadAll(bodies []*body) {
 			b.format.delSp = strings.EqualFold(b.parameters["format"], "flowed") && strings.EqualFold(b.parameters["delsp"], "yes")
 		}
 	}
-	if last >= 0 {
+	if last >= 0 && m.w.o.Parts != TextParts {
 		bodies[last].role = lastHTML
 	}
 	for _, b := range bodies {
@@ -268,10 +268,11 @@ func checkInlinePGP(text []byte) error {
 // rewriteBody returns the edits of the message that rewrite a part.
 func (m *mail) rewriteBody(src []byte, b *body) ([]edit, error) {
 	isText := b.mediaType == "text/plain"
-	if parts := m.w.o.Parts; parts == HTMLParts && isText || parts == TextParts && !isText {
-		return nil, nil
-	}
 	before := *m
+	if parts := m.w.o.Parts; m.off == "" && (parts == HTMLParts && isText || parts == TextParts && !isText) {
+		m.off = "its part is not one to track"
+		defer func() { m.off = "" }()
+	}
 	var edits []edit
 	var err error
 	if isText {
@@ -308,10 +309,11 @@ func (b *body) write(src []byte, edits []edit) (changed []edit, problem string) 
 	transfer := b.transfer
 	if transfer == identity {
 		if b.binary(src) || !makesLongLine(raw, edits) {
-			for _, e := range edits { // no URL has a line in it that delimits parts
-				changed = append(changed, edit{b.start + e.start, b.start + e.end, e.text})
+			for i := range edits { // no URL has a line in it that delimits parts
+				edits[i].start += b.start
+				edits[i].end += b.start
 			}
-			return changed, ""
+			return edits, ""
 		}
 		transfer = quotedPrintable
 		changed = b.declare(src, eol)
@@ -320,10 +322,11 @@ func (b *body) write(src []byte, edits []edit) (changed []edit, problem string) 
 	if b.transfer == identity {
 		out = encodeQuotedPrintable(out, eol)
 	}
-	if reads, ok := transfer.decode(out); !ok || !equalsApplied(reads, b.decoded, edits) || b.delimits(out) {
+	reads := &matcher{src: b.decoded, edits: edits}
+	if !transfer.decodeTo(reads, out) || !reads.matched() || b.delimits(out) {
 		return nil, "what its encoding holds can't be changed for certain"
 	}
-	return append(changed, edit{b.start, b.end, string(out)}), ""
+	return append(changed, edit{start: b.start, end: b.end, block: out}), ""
 }
 
 func (b *body) binary(src []byte) bool {
@@ -376,7 +379,7 @@ func (b *body) declare(src []byte, eol string) []edit {
 		var edits []edit
 		for _, f := range b.header.fields { // it may stand there twice
 			if f.name == "Content-Transfer-Encoding" {
-				edits = append(edits, edit{f.colon + 1, f.end, " " + string(quotedPrintable) + eol})
+				edits = append(edits, edit{start: f.colon + 1, end: f.end, text: " " + string(quotedPrintable) + eol})
 			}
 		}
 		return edits
@@ -385,7 +388,7 @@ func (b *body) declare(src []byte, eol string) []edit {
 	if b.parent == nil && !b.header.has("Mime-Version") {
 		text = "MIME-Version: 1.0" + eol + text
 	}
-	return []edit{{b.header.end, b.header.end, text}}
+	return []edit{{start: b.header.end, end: b.header.end, text: text}}
 }
 
 // unsubscribeURLs returns the URLs by which a message says how to unsubscribe
@@ -453,7 +456,7 @@ func bracketed(value string) (all []string) {
 // List-Unsubscribe-Post to somebody else's List-Unsubscribe would promise that
 // its URL takes the POST request. The field stands at the end of the header,
 // and is never encoded: mailbox providers ignore it otherwise.
-func (m *mail) listUnsubscribe(f linkcore.Fields, src []byte, h *header) (edit, error) {
+func (m *mail) listUnsubscribe(src []byte, h *header) (edit, error) {
 	o := &m.w.o
 	if !o.ListUnsubscribe {
 		return edit{}, nil
@@ -464,10 +467,7 @@ func (m *mail) listUnsubscribe(f linkcore.Fields, src []byte, h *header) (edit, 
 		}
 		return edit{}, nil
 	}
-	if f.Recipient == "" {
-		m.warn("the link of List-Unsubscribe names no recipient, since none was given: nobody can tell who unsubscribes")
-	}
-	tracked, err := m.unsubscribeLink(f)
+	tracked, err := m.wishLink(linkcore.Unsubscribe)
 	if err != nil {
 		return edit{}, err
 	}
@@ -493,19 +493,7 @@ func (m *mail) listUnsubscribe(f linkcore.Fields, src []byte, h *header) (edit, 
 	} else if !h.has("List-Unsubscribe-Post") {
 		text += "List-Unsubscribe-Post: List-Unsubscribe=One-Click" + eol
 	}
-	return edit{h.end, h.end, text}, nil
-}
-
-// unsubscribeLink names the recipient also in an anonymous mailing: nobody
-// could be unsubscribed otherwise, and it is requested by who wants that alone.
-func (m *mail) unsubscribeLink(f linkcore.Fields) (string, error) {
-	o := linkcore.Options{Kind: linkcore.Unsubscribe, Form: m.w.o.Form}
-	sign := m.w.o.Signer.Sign
-	if m.w.o.Sealed {
-		sign = m.w.o.Signer.Seal
-	}
-	tracked, err := sign(f, "", o)
-	return tracked.URL, err
+	return edit{start: h.end, end: h.end, text: text}, nil
 }
 
 // mailtoURL returns the mailto: URL of an address, or the URL that was given.

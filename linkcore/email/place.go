@@ -163,8 +163,8 @@ func mayBeOpenLink(raw []byte) bool {
 func (m *mail) addTraps(edits []edit, p *page) ([]edit, error) {
 	o := &m.w.o
 	top, end := "", ""
-	if o.Honeypot != "" && o.Tracking == Full && !m.findings.honeypot {
-		tracked, err := m.sign(o.Signer, linkcore.Click, linkcore.HoneypotPrefix+m.random, o.Honeypot, "")
+	if o.Honeypot != "" && m.w.clicks.Tracking == Full && !m.findings.honeypot {
+		tracked, err := m.sign(o.Signer, linkcore.Click, Full, linkcore.HoneypotPrefix+m.random, o.Honeypot, "")
 		if err != nil {
 			return nil, fmt.Errorf("honeypot: %w", err)
 		}
@@ -172,8 +172,8 @@ func (m *mail) addTraps(edits []edit, p *page) ([]edit, error) {
 		m.report.Honeypot = tracked.URL
 		end = honeypot(tracked.URL)
 	}
-	if o.Pixel != NoPixel && o.Tracking != Off && !m.findings.pixel {
-		tracked, err := m.sign(o.PixelSigner, linkcore.Open, m.linkID(0, ""), "", "p.gif")
+	if tracking := m.w.opens.Tracking; o.Pixel != NoPixel && tracking != Off && !m.findings.pixel {
+		tracked, err := m.sign(o.PixelSigner, linkcore.Open, tracking, m.linkID(tracking, 0, ""), "", "p.gif")
 		if err != nil {
 			return nil, fmt.Errorf("pixel: %w", err)
 		}
@@ -206,7 +206,7 @@ func insert(edits []edit, at int, text string) []edit {
 	}
 	edits = append(edits, edit{})
 	copy(edits[i+1:], edits[i:])
-	edits[i] = edit{at, at, text}
+	edits[i] = edit{start: at, end: at, text: text}
 	return edits
 }
 
@@ -240,7 +240,7 @@ func (m *mail) checkSize(src []byte, edits []edit, role htmlRole) {
 		return
 	}
 	warning := fmt.Sprintf("the HTML has %d KB: Gmail clips a mail at 102 KB, and what is behind is not seen", (size+999)/1000)
-	if role == lastHTML && m.w.o.Tracking != Off && m.w.o.Pixel == PixelEnd {
+	if role == lastHTML && m.w.opens.Tracking != Off && m.w.o.Pixel == PixelEnd {
 		warning += "; the pixel neither: put it at the top"
 	}
 	m.warn(warning)

@@ -1,24 +1,25 @@
 package email
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"example.com/linktracker/linkcore"
 )
 
-// Tracking says what of a mailing is tracked.
+// Tracking says how opens or clicks are tracked.
 type Tracking string
 
-// The kinds of tracking.
+// The kinds of tracking, from the loosest to the strictest.
 const (
 	Full Tracking = "full" // links say who clicked
 
@@ -27,9 +28,32 @@ const (
 	// mailing. Events of such links name the link, and nothing of the person.
 	Anonymous Tracking = "anonymous"
 
-	// Off tracks nothing: no link, no pixel, no honeypot.
+	// Off tracks nothing. Without opens there is no pixel; without clicks no link
+	// is replaced, and there is no honeypot.
 	Off Tracking = "off"
 )
+
+var strictness = []Tracking{Full, Anonymous, Off}
+
+func checkTracking(option string, t Tracking) error {
+	if !slices.Contains(strictness, t) {
+		return fmt.Errorf("%s: %q is unknown: full, anonymous or off", option, t)
+	}
+	return nil
+}
+
+// A Policy is how opens or clicks of a mail were tracked, and whose choice that was.
+type Policy struct {
+	Tracking Tracking `json:"tracking"`
+	By       string   `json:"by"` // "mailing", or "recipient" if the recipient is stricter
+}
+
+func (p Policy) stricter(recipient Tracking) Policy {
+	if slices.Index(strictness, recipient) > slices.Index(strictness, p.Tracking) {
+		return Policy{recipient, "recipient"}
+	}
+	return p
+}
 
 // Parts says which parts of a message are tracked.
 type Parts string
@@ -82,10 +106,18 @@ type Options struct {
 	// form. Anonymous links get none, since a text may name the recipient.
 	Labels bool
 
-	Tracking Tracking // default Full
+	// Opens and Clicks say how the mailing is tracked, each by default as Tracking
+	// says, whose default is Full. [Rewriter.For] adds what a recipient wants.
+	Tracking, Opens, Clicks Tracking
 
-	// Parts are the parts that are tracked; the others keep each byte. Default
-	// AllParts. Messages only.
+	// PrivacyLink warns of mails that have no place for the privacy link, by which
+	// the recipient objects to tracking. It is put wherever a mail asks for it,
+	// also with tracking off: as the href of a link with the attribute
+	// data-privacy-link, and in plain text for that word.
+	PrivacyLink bool
+
+	// Parts are the parts that are tracked; in the others nothing changes but
+	// privacy links. Default AllParts. Messages only.
 	Parts Parts
 
 	// UTM is added to the query string of each destination that does not have
@@ -150,12 +182,33 @@ type Options struct {
 // A Rewriter puts tracking into the mails of one mailing. It may be used from
 // any goroutine.
 type Rewriter struct {
-	o        Options
-	skip     hosts
-	only     hosts
-	patterns []pattern
-	leaving  []pattern // of UnsubscribeURLs, in canonical form
-	site     string    // of the signer's host
+	o             Options
+	opens, clicks Policy
+	skip          hosts
+	only          hosts
+	patterns      []pattern
+	leaving       []pattern // of UnsubscribeURLs, in canonical form
+	site          string    // of the signer's host
+}
+
+// For returns the rewriter for recipients who agree to this much tracking of opens
+// and of clicks: of the mailing's choice and theirs, the stricter holds. In a sealed
+// mailing, anonymous is off: no two sealed links are the same.
+func (w *Rewriter) For(opens, clicks Tracking) (*Rewriter, error) {
+	if err := cmp.Or(checkTracking("recipient's opens", opens), checkTracking("recipient's clicks", clicks)); err != nil {
+		return nil, err
+	}
+	theirs := *w
+	for _, p := range []struct {
+		policy *Policy
+		wanted Tracking
+	}{{&theirs.opens, opens}, {&theirs.clicks, clicks}} {
+		if w.o.Sealed && p.wanted == Anonymous {
+			p.wanted = Off
+		}
+		*p.policy = p.policy.stricter(p.wanted)
+	}
+	return &theirs, nil
 }
 
 // New returns a rewriter. The error says which option is wrong.
@@ -167,6 +220,8 @@ func New(o Options) (*Rewriter, error) {
 		return nil, errors.New("a key ring is required, to tell links that are tracked already")
 	}
 	o.Form = cmp.Or(o.Form, linkcore.PathForm)
+	o.Opens = cmp.Or(o.Opens, o.Tracking, Full)
+	o.Clicks = cmp.Or(o.Clicks, o.Tracking, Full)
 	o.Tracking = cmp.Or(o.Tracking, Full)
 	o.Parts = cmp.Or(o.Parts, AllParts)
 	o.Pixel = cmp.Or(o.Pixel, NoPixel)
@@ -177,14 +232,15 @@ func New(o Options) (*Rewriter, error) {
 	switch {
 	case o.Form != linkcore.PathForm && o.Form != linkcore.QueryForm:
 		return nil, fmt.Errorf("form: %q is unknown: path or query", o.Form)
-	case o.Tracking != Full && o.Tracking != Anonymous && o.Tracking != Off:
-		return nil, fmt.Errorf("tracking: %q is unknown: full, anonymous or off", o.Tracking)
 	case o.Parts != AllParts && o.Parts != HTMLParts && o.Parts != TextParts:
 		return nil, fmt.Errorf("parts: %q is unknown: all, html or text", o.Parts)
 	case o.Pixel != NoPixel && o.Pixel != PixelEnd && o.Pixel != PixelTop:
 		return nil, fmt.Errorf("pixel: %q is unknown: none, end or top", o.Pixel)
-	case o.Tracking == Anonymous && o.Sealed:
+	case o.Sealed && (o.Opens == Anonymous || o.Clicks == Anonymous):
 		return nil, errors.New("tracking: anonymous links can't be sealed: no two sealed links are the same, so that each would tell its mail")
+	}
+	if err := cmp.Or(checkTracking("tracking", o.Tracking), checkTracking("opens", o.Opens), checkTracking("clicks", o.Clicks)); err != nil {
+		return nil, err
 	}
 	for _, choice := range []struct {
 		option string
@@ -199,7 +255,7 @@ func New(o Options) (*Rewriter, error) {
 			return nil, errors.New("UTM: a parameter has no name")
 		}
 	}
-	w := &Rewriter{o: o, site: site(o.Signer.Host())}
+	w := &Rewriter{o: o, opens: Policy{o.Opens, "mailing"}, clicks: Policy{o.Clicks, "mailing"}, site: site(o.Signer.Host())}
 	// Else a mail that is rewritten twice would have its links tracked twice.
 	for _, signer := range []*linkcore.Signer{o.Signer, o.PixelSigner} {
 		probe, err := signer.Sign(linkcore.Fields{Link: "probe"}, "", linkcore.Options{Kind: linkcore.Open})
@@ -241,6 +297,7 @@ type Action string
 const (
 	ActionTracked Action = "tracked"
 	ActionSkipped Action = "skipped"
+	ActionPrivacy Action = "privacy" // it became the privacy link, which is no tracking
 )
 
 // A Link is one link of a mail in the report. Its position counts all links of
@@ -253,19 +310,21 @@ type Link struct {
 	Text        string   `json:"text,omitempty"`
 	Action      Action   `json:"action"`
 	Reason      string   `json:"reason,omitempty"`      // why it was skipped
-	Destination string   `json:"destination,omitempty"` // as signed; empty if skipped
-	Tracked     string   `json:"tracked,omitempty"`     // the tracked URL; empty if skipped
+	Destination string   `json:"destination,omitempty"` // as signed; empty unless tracked
+	Tracked     string   `json:"tracked,omitempty"`     // the URL that stands there now; empty if skipped
 	ID          string   `json:"link,omitempty"`        // the link field of the tracked URL
 	Warnings    []string `json:"warnings,omitempty"`
 }
 
 // Result is a mail that was rewritten.
 type Result struct {
-	Output   []byte
-	Links    []Link
-	Pixel    string   // the open pixel's URL, if one was put in
-	Honeypot string   // the honeypot's tracked link, if one was put in
-	Warnings []string // about the mail as a whole
+	Output        []byte
+	Opens, Clicks Policy // how they are tracked
+	Links         []Link
+	Pixel         string   // the open pixel's URL, if one was put in
+	Honeypot      string   // the honeypot's tracked link, if one was put in
+	Privacy       string   // the privacy link, if one was put in
+	Warnings      []string // about the mail as a whole
 }
 
 // A RefusedError says which link made a mail be refused, by a [Choice].
@@ -294,7 +353,7 @@ func (w *Rewriter) HTML(f linkcore.Fields, src []byte) (Result, error) {
 		return Result{}, err
 	}
 	m.warnOfNoHeader()
-	return m.result(apply(nil, src, edits)), nil
+	return m.result(apply(src, edits)), nil
 }
 
 // warnOfNoHeader warns of what only a whole message has a place for.
@@ -310,12 +369,14 @@ func (m *mail) warnOfNoHeader() {
 // mail is one mail that is being rewritten, with the report so far.
 type mail struct {
 	w        *Rewriter
-	fields   linkcore.Fields // as signed, but for the link
-	random   string          // distinguishes this mail's links from all others
+	fields   linkcore.Fields
+	off      string // why clicks on the part that is being rewritten are not tracked
+	random   string // distinguishes this mail's links from all others
 	report   Result
 	findings earlier
 	optOuts  map[string]string // by URL, what an HTML part opts out with
 	leaving  map[string]bool   // the URLs of List-Unsubscribe, as they stand and canonical
+	privacy  map[string]bool   // by the type of part, whether one has the privacy link
 }
 
 // earlier is what the mail turned out to hold of an earlier run.
@@ -329,17 +390,38 @@ func (w *Rewriter) newMail(f linkcore.Fields) (*mail, error) {
 	if f.Link != "" {
 		return nil, &linkcore.FieldError{Field: "link", Problem: "must be empty: each link of a mail gets its own"}
 	}
-	m := &mail{w: w, fields: f}
-	if w.o.Tracking == Anonymous {
-		m.fields.Recipient = ""
-		m.fields.Sent = time.Time{} // to the second, it could tell mails apart
-	} else {
-		m.random = linkcore.NewLinkID("")
+	m := &mail{w: w, fields: f, random: linkcore.NewLinkID(""), privacy: map[string]bool{}}
+	m.report.Opens, m.report.Clicks = w.opens, w.clicks
+	if w.clicks.Tracking == Off {
+		m.off = "tracking is off"
+		if w.clicks.By == "recipient" {
+			m.off += ", as the recipient wants"
+		}
 	}
 	return m, nil
 }
 
+// fieldsFor returns the fields of links that are tracked so.
+func (m *mail) fieldsFor(t Tracking) linkcore.Fields {
+	f := m.fields
+	if t == Anonymous {
+		f.Recipient, f.Sent = "", time.Time{} // to the second, the time could tell mails apart
+	}
+	return f
+}
+
 func (m *mail) result(output []byte) Result {
+	if m.w.o.Pixel != NoPixel && m.w.opens.Tracking != Off && !m.findings.pixel {
+		m.warn("the pixel is left out: the mail has no HTML that is shown and tracked")
+	}
+	if len(m.privacy) == 0 {
+		m.privacy["mail"] = false // no part of it can be rewritten
+	}
+	for _, kind := range slices.Sorted(maps.Keys(m.privacy)) {
+		if m.w.o.PrivacyLink && !m.privacy[kind] {
+			m.warn("the " + kind + " has no place for the privacy link: give a link of the HTML the attribute " + privacyMark + ", and write that word in the plain text")
+		}
+	}
 	m.report.Output = output
 	return m.report
 }
@@ -395,7 +477,17 @@ func (w *Rewriter) verify(url string) (linkcore.Link, bool) {
 // run put in.
 func (m *mail) notice(url string) {
 	link, ok := m.w.verify(stripURL(url))
-	if !ok || link.Customer != m.fields.Customer || link.Campaign != m.fields.Campaign || link.Recipient != m.fields.Recipient {
+	if !ok {
+		return
+	}
+	policy := m.w.clicks
+	if link.Kind == linkcore.Open {
+		policy = m.w.opens
+	}
+	if (link.Kind == linkcore.Click || link.Kind == linkcore.Open) && policy.Tracking != Full && (policy.Tracking == Off || link.Recipient != "") {
+		m.warn("it holds tracked links already, which stay: tracking is " + string(policy.Tracking) + " for this mail, so rewrite it from what it was")
+	}
+	if f := m.fieldsFor(policy.Tracking); link.Customer != f.Customer || link.Campaign != f.Campaign || link.Recipient != f.Recipient {
 		return
 	}
 	switch {
@@ -421,6 +513,7 @@ type found struct {
 	optOut  string // the attribute by which it wants to be left alone
 	problem string // why it is left alone otherwise
 	plain   bool   // in plain text, where no link can opt out by itself
+	privacy bool   // it asks for the privacy link
 }
 
 // judge enters a link into the report, and returns the URL that replaces it or
@@ -434,16 +527,28 @@ func (m *mail) judge(f found) (string, error) {
 		Found:    f.url,
 		Text:     f.text,
 	}
+	if link, ok := m.w.verify(f.url); ok && link.Kind == linkcore.Privacy {
+		m.notePrivacyLink(f.part, true)
+	} else if f.privacy && f.problem == "" {
+		var err error
+		if l.Tracked, err = m.privacyLink(); err != nil {
+			return "", err
+		}
+		m.notePrivacyLink(f.part, true)
+		l.Action = ActionPrivacy
+		m.report.Links = append(m.report.Links, l)
+		return l.Tracked, nil
+	}
 	destination, reason, err := m.destination(&f, &l)
 	if err != nil {
 		return "", err
 	}
 	if reason == "" {
 		text := ""
-		if m.w.o.Labels && m.w.o.Tracking != Anonymous && (m.w.o.Sealed || m.w.o.Form == linkcore.QueryForm) {
+		if m.w.o.Labels && m.w.clicks.Tracking != Anonymous && (m.w.o.Sealed || m.w.o.Form == linkcore.QueryForm) {
 			text = label(f.text)
 		}
-		tracked, err := m.sign(m.w.o.Signer, linkcore.Click, m.linkID(l.Position, destination), destination, text)
+		tracked, err := m.sign(m.w.o.Signer, linkcore.Click, m.w.clicks.Tracking, m.linkID(m.w.clicks.Tracking, l.Position, destination), destination, text)
 		var field *linkcore.FieldError
 		switch {
 		case err == nil:
@@ -472,8 +577,11 @@ func (m *mail) judge(f found) (string, error) {
 // it is left alone.
 func (m *mail) destination(f *found, l *Link) (destination, reason string, err error) {
 	o := &m.w.o
-	if o.Tracking == Off {
-		return "", "tracking is off", nil
+	if m.off != "" {
+		if noTrack(f.url) >= 0 {
+			m.warn("a URL has " + noTrackMark + " in its scheme, which is left there where clicks are not tracked: no mail client opens it")
+		}
+		return "", m.off, nil
 	}
 	url := f.url
 	if url == "" {
@@ -500,6 +608,9 @@ func (m *mail) destination(f *found, l *Link) (destination, reason string, err e
 	}
 	if _, ok := m.w.verify(url); ok {
 		return "", "it is tracked already", nil
+	}
+	if strings.ContainsRune(url, utf8.RuneError) {
+		return "", "it holds bytes that are neither of its charset nor UTF-8", nil
 	}
 	if f.optOut != "" {
 		return "", "it opts out with " + f.optOut, nil
@@ -604,22 +715,50 @@ func (m *mail) visibleURL(text, host string) string {
 	return "shows " + shown + " and leads to " + host + ": that is what phishing looks like"
 }
 
-// sign makes a link of the mail's fields.
-func (m *mail) sign(signer *linkcore.Signer, kind linkcore.Kind, id, destination, label string) (linkcore.Tracked, error) {
-	f := m.fields
+// sign makes a link that is tracked so.
+func (m *mail) sign(signer *linkcore.Signer, kind linkcore.Kind, tracking Tracking, id, destination, label string) (linkcore.Tracked, error) {
+	f := m.fieldsFor(tracking)
 	f.Link = id
-	o := linkcore.Options{Kind: kind, Form: m.w.o.Form, Label: label, ExactLink: true}
+	o := linkcore.Options{Kind: kind, Form: m.w.o.Form, Label: label, ExactLink: id != ""}
 	if m.w.o.Sealed {
 		return signer.Seal(f, destination, o)
 	}
 	return signer.Sign(f, destination, o)
 }
 
+// wishLink makes a link by which the recipient says what they wish: it names them
+// also where tracking is anonymous or off, as nobody could be heard otherwise.
+func (m *mail) wishLink(kind linkcore.Kind) (string, error) {
+	if m.fields.Recipient == "" {
+		m.warn("the " + kind.String() + " link names no recipient, since none was given: nobody can tell whose wish it is")
+	}
+	tracked, err := m.sign(m.w.o.Signer, kind, Full, "", "", "")
+	m.warnOfSigner(tracked)
+	return tracked.URL, err
+}
+
+// privacyMark is what asks for the privacy link: an attribute in HTML, a word in text.
+const privacyMark = "data-privacy-link"
+
+// privacyLink returns the mail's privacy link, the same in all places.
+func (m *mail) privacyLink() (url string, err error) {
+	if m.report.Privacy == "" {
+		m.report.Privacy, err = m.wishLink(linkcore.Privacy)
+	}
+	return m.report.Privacy, err
+}
+
+// notePrivacyLink notes that there are parts of a type, and whether one has the link.
+func (m *mail) notePrivacyLink(part string, has bool) {
+	kind, _, _ := strings.Cut(part, " ")
+	m.privacy[kind] = m.privacy[kind] || has
+}
+
 // linkID names the link at a position: with the mail's random part, so that no
 // two mails share one, or for an anonymous mailing with a hash, so that all do.
-func (m *mail) linkID(position int, destination string) string {
+func (m *mail) linkID(tracking Tracking, position int, destination string) string {
 	id := strconv.Itoa(position) + "-"
-	if m.w.o.Tracking != Anonymous {
+	if tracking != Anonymous {
 		return id + m.random
 	}
 	sum := sha256.Sum256([]byte(m.fields.Customer + "\n" + m.fields.Campaign + "\n" + id + "\n" + destination))
@@ -639,42 +778,4 @@ func isLinkID(id string) bool {
 		}
 	}
 	return true
-}
-
-// edit says that src[start:end] becomes text. Edits are ordered and never
-// overlap.
-type edit struct {
-	start, end int
-	text       string
-}
-
-// equalsApplied reports whether b is src with its edits.
-func equalsApplied(b, src []byte, edits []edit) bool {
-	at := 0
-	for _, e := range edits {
-		kept := src[at:e.start]
-		if !bytes.HasPrefix(b, kept) || len(b) < len(kept)+len(e.text) || string(b[len(kept):len(kept)+len(e.text)]) != e.text {
-			return false
-		}
-		b = b[len(kept)+len(e.text):]
-		at = e.end
-	}
-	return bytes.Equal(b, src[at:])
-}
-
-// apply appends src with its edits to dst.
-func apply(dst, src []byte, edits []edit) []byte {
-	n := len(src)
-	for _, e := range edits {
-		n += len(e.text) - (e.end - e.start)
-	}
-	if cap(dst)-len(dst) < n {
-		dst = append(make([]byte, 0, len(dst)+n), dst...)
-	}
-	at := 0
-	for _, e := range edits {
-		dst = append(append(dst, src[at:e.start]...), e.text...)
-		at = e.end
-	}
-	return append(dst, src[at:]...)
 }

@@ -170,7 +170,7 @@ func FuzzHTML(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		first := m.result(apply(nil, src, edits))
+		first := m.result(apply(src, edits))
 		at := 0
 		for _, e := range edits {
 			if e.start < at || e.end < e.start || e.end > len(src) {

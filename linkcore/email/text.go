@@ -56,6 +56,11 @@ func findURLs(src []byte) iter.Seq[textURL] {
 					i = max(i+2, u.end-1)
 					continue
 				}
+			case privacyMark[0]:
+				if !bytes.HasPrefix(src[i:], []byte(privacyMark)) || i > 0 && isMarkNeighbour(src[i-1]) || i+len(privacyMark) < len(src) && isMarkNeighbour(src[i+len(privacyMark)]) {
+					continue
+				}
+				u = textURL{start: i, end: i + len(privacyMark), url: privacyMark}
 			case 'w', 'W':
 				var ok bool
 				if u, ok = hostAt(src, i); !ok {
@@ -72,6 +77,9 @@ func findURLs(src []byte) iter.Seq[textURL] {
 		}
 	}
 }
+
+// isMarkNeighbour reports whether a word goes on with a character.
+func isMarkNeighbour(c byte) bool { return isAlphanumeric(c) || strings.IndexByte("-_=/", c) >= 0 }
 
 // urlAt looks at the URL whose :// is at colon. If it is none that can be
 // tracked, the result says only where it ends: a URL within another is not a link
@@ -411,7 +419,7 @@ func (w *Rewriter) Text(f linkcore.Fields, src []byte) (Result, error) {
 		return Result{}, err
 	}
 	m.warnOfNoHeader()
-	return m.result(apply(nil, src, edits)), nil
+	return m.result(apply(src, edits)), nil
 }
 
 // lookAheadText looks at a plain text before any part of the mail is rewritten,
@@ -424,6 +432,7 @@ func (m *mail) lookAheadText(src []byte, format textFormat) {
 
 // text returns the edits that make the URLs of a plain text in UTF-8 tracked.
 func (m *mail) text(src []byte, part string, format textFormat) ([]edit, error) {
+	m.notePrivacyLink(part, false)
 	joined := format.join(src)
 	var edits []edit
 	line, counted := 1, 0
@@ -432,24 +441,28 @@ func (m *mail) text(src []byte, part string, format textFormat) ([]edit, error) 
 		start, end := joined.source(u.start), joined.source(u.end-1)+1
 		line += bytes.Count(src[counted:start], []byte("\n"))
 		counted = start
-		tracked, err := m.judge(found{part: part, line: line, url: u.url, plain: true, problem: u.problem})
+		f := found{part: part, line: line, url: u.url, plain: true, problem: u.problem, privacy: u.url == privacyMark}
+		tracked, err := m.judge(f)
 		if err != nil {
 			return nil, err
 		}
-		if i := noTrack(u.url); i >= 0 && m.w.o.Tracking != Off {
-			edits = append(edits, edit{joined.source(u.start + i), joined.source(u.start+i+len(noTrackMark)-1) + 1, ""})
+		if i := noTrack(u.url); i >= 0 && m.off == "" {
+			edits = append(edits, edit{start: joined.source(u.start + i), end: joined.source(u.start+i+len(noTrackMark)-1) + 1})
 		}
 		if tracked == "" {
 			continue
 		}
 		if format.bounded && !length.allows(start, end, len(tracked)) {
 			m.report.Links = m.report.Links[:len(m.report.Links)-1]
-			if _, err := m.judge(found{part: part, line: line, url: u.url, plain: true, problem: problemLine}); err != nil {
+			if f.problem = problemLine; f.privacy {
+				m.warn("the privacy link is left out: " + problemLine)
+			}
+			if _, err := m.judge(f); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		edits = append(edits, edit{start, end, tracked})
+		edits = append(edits, edit{start: start, end: end, text: tracked})
 	}
 	return edits, nil
 }

@@ -267,7 +267,7 @@ func FuzzText(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return m.result(apply(nil, src, edits)), edits
+			return m.result(apply(src, edits)), edits
 		}
 		r, edits := rewrite(src)
 		restored := r.Output

@@ -3,6 +3,8 @@ package email
 import (
 	"bytes"
 	"encoding/base64"
+	"io"
+	"slices"
 )
 
 // maxLine is the length in bytes, without its end, that a line of a mail has
@@ -22,13 +24,29 @@ const (
 // decode returns what raw stands for. ok is false for what readers understand
 // differently, so that it is best left alone.
 func (t transferEncoding) decode(raw []byte) (decoded []byte, ok bool) {
+	n := len(raw)
+	switch t {
+	case identity:
+		return raw, true
+	case base64Encoding:
+		n = base64.StdEncoding.DecodedLen(n)
+	}
+	b := bytes.NewBuffer(make([]byte, 0, n))
+	ok = t.decodeTo(b, raw)
+	return b.Bytes(), ok
+}
+
+// decodeTo is decode for what need not be held whole.
+func (t transferEncoding) decodeTo(w io.Writer, raw []byte) (ok bool) {
 	switch t {
 	case quotedPrintable:
-		return decodeQuotedPrintable(raw), true
+		decodeQuotedPrintable(w, raw)
+		return true
 	case base64Encoding:
-		return decodeBase64(raw)
+		return decodeBase64(w, raw)
 	}
-	return raw, true
+	w.Write(raw)
+	return true
 }
 
 // splice applies edits of the decoded bytes to raw, and leaves as much of raw
@@ -40,7 +58,7 @@ func (t transferEncoding) splice(raw, decoded []byte, edits []edit, eol string) 
 	case base64Encoding:
 		return spliceBase64(raw, decoded, edits, eol)
 	}
-	return apply(nil, raw, edits)
+	return apply(raw, edits)
 }
 
 // qpReader reads quoted-printable the way mail clients do: an escape may be in
@@ -127,15 +145,20 @@ func hexDigit(c byte) int {
 	return -1
 }
 
-func decodeQuotedPrintable(raw []byte) []byte {
-	decoded := make([]byte, 0, len(raw))
+func decodeQuotedPrintable(w io.Writer, raw []byte) {
 	q := qpReader{raw: raw}
-	for {
+	var chunk [1024]byte
+	for n := 0; ; {
 		b, _, _, ok := q.next()
-		if !ok {
-			return decoded
+		if !ok || n == len(chunk) {
+			w.Write(chunk[:n])
+			n = 0
 		}
-		decoded = append(decoded, b)
+		if !ok {
+			return
+		}
+		chunk[n] = b
+		n++
 	}
 }
 
@@ -144,7 +167,7 @@ func decodeQuotedPrintable(raw []byte) []byte {
 const maxEncodedLine = 76
 
 func spliceQuotedPrintable(raw []byte, edits []edit, eol string) []byte {
-	out := make([]byte, 0, len(raw)+2*growth(edits))
+	out := make([]byte, 0, len(raw)+growth(edits)*5/4+16*len(edits))
 	q := qpReader{raw: raw}
 	decoded, last := 0, 0 // bytes decoded so far, and where the last one ended
 	copied := 0
@@ -175,13 +198,6 @@ func spliceQuotedPrintable(raw []byte, edits []edit, eol string) []byte {
 		}
 	}
 	return append(out, raw[copied:]...)
-}
-
-func growth(edits []edit) (n int) {
-	for _, e := range edits {
-		n += len(e.text)
-	}
-	return n
 }
 
 // appendQuotedPrintable encodes text from a column on; its line ends are
@@ -230,15 +246,27 @@ func encodeQuotedPrintable(text []byte, eol string) []byte {
 }
 
 // decodeBase64 decodes a body that is nothing but base64 and white space.
-func decodeBase64(raw []byte) ([]byte, bool) {
-	compact := make([]byte, 0, len(raw))
-	for _, c := range raw {
-		if !isWhitespace(c) {
-			compact = append(compact, c)
+func decodeBase64(w io.Writer, raw []byte) bool {
+	var chunk [1024]byte // whole groups of four characters
+	n, padded := 0, false
+	for i := 0; ; i++ {
+		if n == len(chunk) || i == len(raw) {
+			decoded, err := base64.StdEncoding.Decode(chunk[:], chunk[:n])
+			if err != nil || padded && n > 0 {
+				return false
+			}
+			padded = decoded < n/4*3
+			w.Write(chunk[:decoded])
+			n = 0
+		}
+		if i == len(raw) {
+			return true
+		}
+		if !isWhitespace(raw[i]) {
+			chunk[n] = raw[i]
+			n++
 		}
 	}
-	n, err := base64.StdEncoding.Decode(compact, compact)
-	return compact[:n], err == nil
 }
 
 // spliceBase64 writes the lines anew from the first that changes.
@@ -266,11 +294,37 @@ func spliceBase64(raw, decoded []byte, edits []edit, eol string) []byte {
 	if width < 4 || width > maxLine || characters <= width {
 		width = maxEncodedLine
 	}
-	text := base64.StdEncoding.EncodeToString(apply(nil, decoded, edits)[charactersBefore/4*3:])
-	out := append(make([]byte, 0, lineStart+len(text)+len(text)/width*len(eol)+len(raw)-end), raw[:lineStart]...)
-	for len(text) > width {
-		out = append(append(out, text[:width]...), eol...)
-		text = text[width:]
+	kept := charactersBefore / 4 * 3
+	shifted := slices.Clone(edits)
+	for i := range shifted {
+		shifted[i].start -= kept
+		shifted[i].end -= kept
 	}
-	return append(append(out, text...), raw[end:]...)
+	text := base64.StdEncoding.EncodedLen(len(decoded) - kept + growth(edits))
+	l := lineWriter{out: append(make([]byte, 0, lineStart+text+text/width*len(eol)+len(raw)-end), raw[:lineStart]...), width: width, eol: eol}
+	w := base64.NewEncoder(base64.StdEncoding, &l)
+	writeApplied(w, decoded[kept:], shifted)
+	w.Close()
+	return append(l.out, raw[end:]...)
+}
+
+// lineWriter breaks what is written to it into lines.
+type lineWriter struct {
+	out           []byte
+	column, width int
+	eol           string
+}
+
+func (l *lineWriter) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		if l.column == l.width {
+			l.out = append(l.out, l.eol...)
+			l.column = 0
+		}
+		n := min(len(rest), l.width-l.column)
+		l.out = append(l.out, rest[:n]...)
+		l.column += n
+		rest = rest[n:]
+	}
+	return len(p), nil
 }
