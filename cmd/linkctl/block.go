@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -132,6 +133,11 @@ func (t *tool) block(c *cobra.Command, args []string, common blocklist.Rule, for
 			}
 			if wide := normal.Wide(); wide != "" && !force && rule.Action != blocklist.Untracked {
 				return fmt.Errorf("%s: %s; if you mean it, say --force", r, wide)
+			}
+			if normal.Action == blocklist.Redirect && slices.ContainsFunc(blocklist.Matching(&linkcore.Link{Destination: normal.Target}), func(m blocklist.Rule) bool {
+				return m.String() == normal.String()
+			}) {
+				return fmt.Errorf("%s: the rule matches its own target %s: give --redirect another URL", r, normal.Target)
 			}
 			*r = normal
 			return nil

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"example.com/linktracker/linkcore"
+	"example.com/linktracker/linkcore/blocklist"
 )
 
 // An inspection is what is known of one URL.
@@ -39,6 +41,40 @@ type inspection struct {
 	Verified   *bool           `json:"verified,omitempty"` // nil: there were no keys
 	Repair     linkcore.Repair `json:"repair,omitempty"`
 	Reason     string          `json:"reason,omitempty"` // why it does not verify
+
+	own      bool     // it is at the links' own host, and is none
+	Rules    []string `json:"rules,omitempty"`    // that would stop it, the narrowest first
+	Standing []string `json:"standing,omitempty"` // that are in the blocklist and match it, and what they do
+}
+
+// link returns what is known of the link, as rules are compared with it. A URL that is
+// not a tracked link is its own destination.
+func (i *inspection) link() *linkcore.Link {
+	l := &linkcore.Link{Key: i.Key, Destination: i.Destination, Fields: linkcore.Fields{
+		Customer: i.Customer, Campaign: i.Campaign, Recipient: i.Recipient, Link: i.Link,
+	}}
+	if i.Form == "" {
+		l.Destination = i.URL
+	}
+	return l
+}
+
+// rules returns the rules that stop the link, the narrowest first: one of each kind
+// that is about what it leads to or whose mailing it is. A forged link is nobody's.
+func (i *inspection) rules() (rules []blocklist.Rule) {
+	if i.own || i.Form != "" && !i.good() {
+		return nil
+	}
+	left := []blocklist.Kind{blocklist.Link, blocklist.URL, blocklist.Campaign, blocklist.Customer, blocklist.Host}
+	for _, r := range blocklist.Matching(i.link()) {
+		if at := slices.Index(left, r.Kind); at >= 0 { // of hosts the whole one comes first
+			if r.Kind == blocklist.URL {
+				r.Value = i.link().Destination // as it is known to people
+			}
+			rules, left = append(rules, r), slices.Delete(left, at, at+1)
+		}
+	}
+	return rules
 }
 
 // good reports whether the link verifies or, if that was not tried, is well
@@ -166,6 +202,7 @@ func (k *checker) inspectURL(text string) inspection {
 		return i
 	}
 	i.take(&a)
+	i.own = i.Form == "" && i.Host == k.host
 	if k.ring == nil {
 		return i
 	}
@@ -275,6 +312,12 @@ func (i *inspection) writeTo(t *tool) error {
 			row("problem", problem)
 		}
 		row("verified", "no: "+i.Reason)
+	}
+	for _, rule := range i.Standing {
+		row("in force", rule)
+	}
+	for _, rule := range i.Rules {
+		row("rule", shellWord(rule))
 	}
 	return t.stdout.Flush()
 }

@@ -88,7 +88,7 @@ const keysFlagHelp = "`DIR` of the key ring (LINK_KEYS)"
 // setting returns what the flag says or, where it was not given, the
 // environment.
 func (t *tool) setting(c *cobra.Command, flag, variable string) string {
-	if f := c.Flag(flag); f.Changed {
+	if f := c.Flag(flag); f != nil && f.Changed {
 		return f.Value.String()
 	}
 	return t.getenv(variable)

@@ -110,13 +110,16 @@ type finding interface {
 
 // check writes what find makes of each item, whose error is nil or
 // [lines.ErrTooLong], and answers no if one is not good.
-func (t *tool) check(ctx context.Context, args []string, what string, asJSON bool, find func(item, error) finding) error {
+func (t *tool) check(ctx context.Context, args []string, what string, asJSON bool, find func(item, error) (finding, error)) error {
 	first, bad := true, false
 	for it, err := range t.items(ctx, args, what, false) {
 		if err != nil && !errors.Is(err, lines.ErrTooLong) {
 			return err
 		}
-		found := find(it, err)
+		found, err := find(it, err)
+		if err != nil {
+			return err
+		}
 		bad = bad || !found.good()
 		if asJSON {
 			err = t.writeJSON(found)

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
+
+	"example.com/linktracker/linkcore/blocklist"
 )
 
 func (t *tool) inspectCommand() *cobra.Command {
@@ -23,6 +27,11 @@ break put into a link is repaired. Where a mail gateway or a social network has
 wrapped it (Microsoft Safe Links, Proofpoint, Barracuda, Cisco, Trend Micro,
 Google, Facebook and others), the link inside is inspected.
 
+It lists the rules with which linkctl block would stop the link, the narrowest
+first. With --blocklist (BLOCKLIST) it also says which rules of the blocklist match
+the link now, what they do and since when; those of the kinds ip and agent depend
+on who clicks and are left out.
+
 Where the links begin with a path, --base-url (LINK_BASE_URL) says with which. It
 also reports whether a link that does not verify was made for that host.
 
@@ -34,19 +43,42 @@ if one does not.`,
 	}
 	c.Flags().String("keys", "", "`DIR` of the key ring (LINK_KEYS; without one links are not checked)")
 	c.Flags().String("base-url", "", "`URL` where this installation's links begin (LINK_BASE_URL; not needed)")
+	blocklistFlag(c)
 	asJSON := c.Flags().Bool("json", false, "one JSON object a line")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		checker, err := t.checker(c)
 		if err != nil {
 			return err
 		}
-		return t.check(c.Context(), args, "URLs", *asJSON, func(it item, err error) finding {
-			if err != nil {
-				return &inspection{Problems: []string{it.errorf("%w", err).Error()}}
-			}
-			i := checker.inspect(it.text)
-			return &i
-		})
+		inspect := func(store blocklist.Store) error {
+			return t.check(c.Context(), args, "URLs", *asJSON, func(it item, err error) (finding, error) {
+				if err != nil {
+					return &inspection{Problems: []string{it.errorf("%w", err).Error()}}, nil
+				}
+				i := checker.inspect(it.text)
+				for _, r := range i.rules() {
+					i.Rules = append(i.Rules, r.String())
+				}
+				if store == nil {
+					return &i, nil
+				}
+				ctx, cancel := t.storeContext(c)
+				defer cancel()
+				standing, err := store.Standing(ctx, blocklist.Matching(i.link())...)
+				if err != nil { // which is no reason to keep the rest from anyone
+					t.complain("warning: the blocklist was not asked: %v", readingRules.Explain(err))
+					store = nil
+				}
+				for _, r := range standing {
+					i.Standing = append(i.Standing, fmt.Sprintf("%s: %s, written %s by %s", r, effect(r), stamp(r.CreatedAt), r.CreatedBy))
+				}
+				return &i, nil
+			})
+		}
+		if place := t.setting(c, "blocklist", "BLOCKLIST"); place == "" || place == "none" {
+			return inspect(nil)
+		}
+		return t.withStore(c, readingRules, inspect)
 	}
 	return c
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode"
@@ -176,8 +178,11 @@ func TestInspect(t *testing.T) {
 			if test.without {
 				b.set("LINK_KEYS", "")
 			}
-			b.want(outcome{code: test.code, stdout: test.want}, "", "inspect", test.url)
-			b.want(outcome{code: test.code, stdout: test.want}, "\n"+test.url+"\r\n", "inspect")
+			got := b.run("", "inspect", test.url)
+			if without := regexp.MustCompile(`(?m)^  rule  .*\n`).ReplaceAllString(got.stdout, ""); got.code != test.code || without != test.want {
+				t.Errorf("exits with %d\n%s\nwant\n%s", got.code, without, test.want)
+			}
+			b.want(got, "\n"+test.url+"\r\n", "inspect")
 		})
 	}
 
@@ -215,6 +220,10 @@ func TestInspectSealed(t *testing.T) {
   metadata     {"variant": "b"}
 ` + box + `  repair       none
   verified     yes, with key 1
+  rule         link:acme/l
+  rule         url:https://example.com/pricing
+  rule         customer:acme
+  rule         host:example.com
 `}, "", "inspect", sealed)
 
 	b.set("LINK_KEYS", "")
@@ -226,6 +235,47 @@ func TestInspectSealed(t *testing.T) {
 ` + box + `  well formed  yes
   verified     not tried: without a key ring (--keys, LINK_KEYS) anyone may have made it
 `}, "", "inspect", sealed)
+}
+
+// What the desk asks first: what is inside, which rules are in force, and which
+// could be written.
+func TestInspectRules(t *testing.T) {
+	b := newBench(t)
+	link := strings.TrimSpace(b.succeed("", "sign", "--customer", "acme", "--campaign", "c1", "--recipient", "r1", "--link", "l", "--exact-link", "https://www.Phish.example/x?a=1"))
+	wrapped := "https://l.facebook.com/l.php?u=" + url.QueryEscape(link)
+	b.succeed("", "block", "host:phish.example", "--by", "desk")
+	got := b.succeed("", "inspect", wrapped)
+	if !strings.Contains(got, "\n  inside       Facebook\n") || !regexp.MustCompile(`\n  in force     host:phish.example: blocked, written \S+Z by desk\n  rule         link:acme/l
+  rule         'url:https://www.Phish.example/x\?a=1'
+  rule         campaign:acme/c1
+  rule         customer:acme
+  rule         host:www.phish.example\n$`).MatchString(got) {
+		t.Error(got)
+	}
+	const choice = `is a link: did you mean link:acme/l, 'url:https://www.Phish.example/x?a=1', campaign:acme/c1, customer:acme or host:www.phish.example? (linkctl block --help explains)`
+	for _, pasted := range []string{link, wrapped} {
+		if got := b.run("", "block", pasted); got.code != exitUsage || !strings.Contains(got.stderr, choice) {
+			t.Errorf("%+v", got)
+		}
+	}
+	if got := b.run("", "unblock", "https://phish.example/x"); got.code != exitUsage || !strings.Contains(got.stderr, "did you mean url:https://phish.example/x or host:phish.example?") {
+		t.Errorf("%+v", got)
+	}
+	// One that was forged, one that is broken, and an address.
+	forged := strings.Replace(link, "acme", "other", 1)
+	for _, none := range []string{forged, "https://links.example.com/x", "hello"} {
+		if got := b.run("", "inspect", none); strings.Contains(got.stdout, "  rule  ") || got.code != exitNo {
+			t.Errorf("%s: %s", none, got.stdout)
+		}
+	}
+	if got := b.run("", "inspect", "http://192.0.2.7/x"); !strings.HasSuffix(got.stdout, "  rule         url:http://192.0.2.7/x\n  rule         host:192.0.2.7\n") || got.stderr != "" {
+		t.Errorf("%+v", got)
+	}
+	// The rest is said without a blocklist too.
+	b.set("BLOCKLIST", "file:"+t.TempDir())
+	if got := b.run(link+"\n"+link, "inspect"); got.code != exitYes || strings.Count(got.stderr, "linkctl: warning: the blocklist was not asked: ") != 1 {
+		t.Errorf("%+v", got)
+	}
 }
 
 // A link is found in what surrounds it, of which nothing becomes a part of it.

@@ -189,6 +189,7 @@ func TestUsage(t *testing.T) {
 		{args: "block --redirect https://b.example --untracked customer:x", stderr: `a rule does one thing: give --redirect or --untracked, not both (linkctl block --help explains)`},
 		{args: "block --redirect= host:a.example", stderr: `host:a.example: target is missing: a redirect needs an absolute http(s) URL (linkctl block --help explains)`},
 		{args: "block --redirect ftp://b.example host:a.example", stderr: `host:a.example: target "ftp://b.example" is not a URL to send people to: `},
+		{args: "block --redirect https://www.a.example/ended host:a.example", stderr: `host:a.example: the rule matches its own target https://www.a.example/ended: give --redirect another URL (linkctl block --help explains)`},
 		{args: "block --untracked host:a.example", stderr: `host:a.example: action untracked is for the kinds link, recipient, campaign, customer (linkctl block --help explains)`},
 		{args: "block host:com", stderr: `host:com: it is every host that ends in .com; if you mean it, say --force (linkctl block --help explains)`},
 	} {

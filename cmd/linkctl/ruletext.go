@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -64,10 +66,8 @@ func (t *tool) parseRules(c *cobra.Command, args []string, check func(*blocklist
 		count++
 		var rule blocklist.Rule
 		if err == nil {
-			rule, err = blocklist.ParseRule(it.text)
-			if err != nil {
-				err = fmt.Errorf("%q: %w", it.text, err)
-			} else if check != nil {
+			rule, err = t.parseRule(c, it)
+			if err == nil && check != nil {
 				err = check(&rule)
 			}
 		}
@@ -91,6 +91,52 @@ func (t *tool) parseRules(c *cobra.Command, args []string, check func(*blocklist
 	}
 	t.complain("%v", last)
 	return nil, usagef("%d of %d rules were refused, so nothing was written", refused, count)
+}
+
+// parseRule reads a rule. Where a link was pasted instead, a person at a terminal is
+// asked which of the rules about it is meant.
+func (t *tool) parseRule(c *cobra.Command, it item) (rule blocklist.Rule, err error) {
+	if !scheme.MatchString(it.text) || strings.IndexByte(it.text, ':') < scheme.FindStringIndex(it.text)[0] {
+		if rule, err = blocklist.ParseRule(it.text); err != nil {
+			return rule, fmt.Errorf("%q: %w", it.text, err)
+		}
+		return rule, nil
+	}
+	checker, err := t.checker(c)
+	if err != nil {
+		return rule, err
+	}
+	found := checker.inspect(it.text)
+	rules := found.rules()
+	if len(rules) == 0 {
+		return rule, fmt.Errorf("%q: what it leads to is not known, so there is no rule about it: linkctl inspect says more", it.text)
+	}
+	if it.line > 0 || !isTerminal(t.stdin) || !isTerminal(t.stderr) {
+		return rule, fmt.Errorf("%q is a link: did you mean %s?", it.text, joinOr(rules))
+	}
+	t.note("Which rule about this link is meant?")
+	for i, r := range rules {
+		t.note("  %d  %-9s %s", i+1, r.Kind, r.Value)
+	}
+	fmt.Fprintf(t.stderr, "1 to %d: ", len(rules))
+	answer, _ := bufio.NewReader(interruptible(c.Context(), t.stdin)).ReadString('\n')
+	n, err := strconv.Atoi(strings.TrimSpace(answer))
+	if err != nil || n < 1 || n > len(rules) {
+		return rule, usagef("%q is none of 1 to %d", strings.TrimSpace(answer), len(rules))
+	}
+	return rules[n-1], nil
+}
+
+// joinOr writes rules as words of a shell: a, b or c.
+func joinOr(rules []blocklist.Rule) string {
+	words := make([]string, len(rules))
+	for i, r := range rules {
+		words[i] = shellWord(r.String())
+	}
+	if last := len(words) - 1; last > 0 {
+		return strings.Join(words[:last], ", ") + " or " + words[last]
+	}
+	return words[0]
 }
 
 // effect says what a rule does and when.

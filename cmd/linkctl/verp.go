@@ -149,12 +149,12 @@ The exit code is 0 if every address verifies, and 1 if one does not.`,
 		if err != nil {
 			return err
 		}
-		return t.check(c.Context(), args, "addresses", *asJSON, func(it item, err error) finding {
+		return t.check(c.Context(), args, "addresses", *asJSON, func(it item, err error) (finding, error) {
 			if err != nil {
-				return &returnPath{Reason: it.errorf("%w", err).Error()}
+				return &returnPath{Reason: it.errorf("%w", err).Error()}, nil
 			}
 			r := checkReturnPath(ring, findAddress(it.text))
-			return &r
+			return &r, nil
 		})
 	}
 	return c

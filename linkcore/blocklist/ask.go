@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"example.com/linktracker/linkcore"
 )
 
 // While the copy is not whole, clicks cost at most so many document reads at once
@@ -69,12 +71,29 @@ var everyKind = func() *Index {
 	return x
 }()
 
+// Matching returns the rules that could match a link's clicks, by kind and value, the
+// most specific first: all but those of the kinds ip and agent.
+func Matching(link *linkcore.Link) []Rule {
+	return slices.DeleteFunc(matching(link), func(r Rule) bool {
+		r.Action = Block
+		_, err := r.Normalize() // the end of an address is no host, and nothing writes it
+		return err != nil
+	})
+}
+
+func matching(link *linkcore.Link) (rules []Rule) {
+	everyKind.match(&match{asks: &rules}, &Request{Link: link})
+	return rules
+}
+
 // candidates returns the ids under which the stores keep rules that could match
 // the request.
 func candidates(req *Request) (ids []string) {
 	if req.Link != nil {
 		ids = []string{}
-		everyKind.match(&match{asks: &ids}, req)
+		for _, r := range matching(req.Link) {
+			ids = append(ids, r.DocumentID())
+		}
 	}
 	return ids
 }

@@ -265,7 +265,7 @@ type match struct {
 	blocked   bool
 	open      bool // no redirect of a more specific value won
 
-	asks *[]string // if not nil: take the ids of the documents that could match, instead of looking them up
+	asks *[]Rule // if not nil: take the names of the rules that could match, instead of looking them up
 }
 
 // consider takes a rule that matches.
@@ -313,7 +313,7 @@ func (m *match) decision() Decision {
 // consider considers the rules of a kind and value.
 func (x *Index) consider(m *match, kind uint8, value []byte) {
 	if m.asks != nil {
-		*m.asks = append(*m.asks, DocumentID(string(kinds[kind].name)+":"+string(value)))
+		*m.asks = append(*m.asks, Rule{Kind: kinds[kind].name, Value: string(value)})
 		return
 	}
 	h := maphash.Bytes(seed, value)
