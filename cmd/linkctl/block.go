@@ -57,6 +57,7 @@ A rule that would stop far more than is usually meant is refused without --force
 		ValidArgsFunction: completeKinds,
 	}
 	blocklistFlag(c)
+	jsonFlag(c)
 	flags := c.Flags()
 	flags.String("reason", "", "`TEXT` that says why, for people")
 	flags.String("by", "", "`WHO` writes the rule (default you, as user@host)")
@@ -233,7 +234,9 @@ func (t *tool) put(c *cobra.Command, store blocklist.Store, rules []blocklist.Ru
 		}
 		written += len(batch)
 		for _, r := range batch {
-			fmt.Fprintf(t.stdout, "%s: %s\n", printable(r.String()), printable(effect(r)))
+			if err := t.printRule(c, r); err != nil {
+				return err
+			}
 		}
 		if err := t.stdout.Flush(); err != nil {
 			return fmt.Errorf("write standard output: %w", err)

@@ -60,7 +60,7 @@ func (t *tool) doctorCommand() *cobra.Command {
 	probes := flags.Int("probes", doctor.DefaultProbes, "take the times of `N` clicks")
 	target := durationFlag(flags, "target", doctor.DefaultTarget, "how long the first byte may take, without the network")
 	timeout := durationFlag(flags, "timeout", doctor.DefaultTimeout, "how long each check may take")
-	asJSON := flags.Bool("json", false, "one JSON object a line")
+	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		switch {
 		case *probes < 1:

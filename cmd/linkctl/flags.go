@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,7 +67,17 @@ func durationFlag(flags *pflag.FlagSet, name string, byDefault time.Duration, us
 }
 
 // flagError says what a flag takes that was given something else.
-func flagError(_ *cobra.Command, err error) error {
+func flagError(c *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) {
+		hint := ""
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if name := unknown.GetSpecifiedName(); strings.HasPrefix(f.Name, name) || strings.HasPrefix(name, f.Name) || len(f.Name) == len(name) && strings.HasPrefix(f.Name, name[:len(name)-1]) {
+				hint = ": did you mean --" + f.Name + "?"
+			}
+		})
+		return usagef("%w%s", err, hint)
+	}
 	var invalid *pflag.InvalidValueError
 	if !errors.As(err, &invalid) {
 		return usageError{err}

@@ -44,7 +44,7 @@ if one does not.`,
 	c.Flags().String("keys", "", "`DIR` of the key ring (LINK_KEYS; without one links are not checked)")
 	c.Flags().String("base-url", "", "`URL` where this installation's links begin (LINK_BASE_URL; not needed)")
 	blocklistFlag(c)
-	asJSON := c.Flags().Bool("json", false, "one JSON object a line")
+	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		checker, err := t.checker(c)
 		if err != nil {

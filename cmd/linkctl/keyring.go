@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -18,6 +21,9 @@ func (t *tool) keyRing(c *cobra.Command) (*linkcore.KeyRing, error) {
 		return nil, err
 	}
 	ring, err := linkcore.OpenKeyRing(dir, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no key ring %s: make one with linkctl keys new --keys %s", dir, shellWord(dir))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,7 @@ Manager is to hold; the number of the version made there is then the key's id.`,
 	}
 	c.Flags().String("keys", "", keysFlagHelp)
 	id := c.Flags().String("id", "", "`ID` of the new key, 1 to 16 of a-z 0-9 (default k and the next free number)")
+	jsonFlag(c)
 	toOutput := c.Flags().Bool("print", false, "print the secret instead of writing it to the key ring")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *toOutput {
@@ -84,7 +85,13 @@ Manager is to hold; the number of the version made there is then the key's id.`,
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(t.stdout, name)
+		made := struct {
+			ID   string `json:"id"`
+			File string `json:"file"`
+		}{name, filepath.Join(dir, name)}
+		if err := t.print(c, name, made); err != nil {
+			return err
+		}
 		t.note("wrote %s; give it to every endpoint before anything signs with it", filepath.Join(dir, name))
 		return nil
 	}
@@ -226,7 +233,7 @@ The exit code is 1 if a file cannot be used or two keys are one secret.`,
 		Args: cobra.NoArgs,
 	}
 	c.Flags().String("keys", "", keysFlagHelp)
-	asJSON := c.Flags().Bool("json", false, "one JSON object a line")
+	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		dir, err := t.required(c, "keys", "LINK_KEYS", "the key ring")
 		if err != nil {

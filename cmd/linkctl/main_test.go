@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"io"
@@ -140,7 +141,8 @@ func TestUsage(t *testing.T) {
 		{args: "sing", stderr: `there is no verb "sing": did you mean sign? (linkctl --help explains)`},
 		{args: "keys lost", stderr: `there is no verb "lost": did you mean list? (linkctl keys --help explains)`},
 		{args: "help nothing", stderr: `there is no verb and no topic "nothing" (linkctl help --help explains)`},
-		{args: "sign --keyz x https://example.com", stderr: `unknown flag: --keyz (linkctl sign --help explains)`},
+		{args: "sign --keyz x https://example.com", stderr: `unknown flag: --keyz: did you mean --keys? (linkctl sign --help explains)`},
+		{args: "block --expire 3d host:a.example", stderr: `unknown flag: --expire: did you mean --expires? (linkctl block --help explains)`},
 		{args: "keys list extra", stderr: `"extra" is too much: linkctl keys list takes no arguments (linkctl keys list --help explains)`},
 		{args: "rules extra", stderr: `"extra" is too much: linkctl rules takes no arguments (linkctl rules --help explains)`},
 		{args: "completion tcsh", stderr: `there is no verb "tcsh": linkctl completion has bash, fish, powershell, zsh (linkctl completion --help explains)`},
@@ -256,6 +258,32 @@ func TestHelp(t *testing.T) {
 			if len([]rune(line)) > 84 {
 				t.Errorf("help %q has a line of %d characters: %s", path, len(line), line)
 			}
+		}
+	}
+}
+
+// Whoever reads results with a program finds --json at every verb that prints some.
+func TestJSON(t *testing.T) {
+	b := newBench(t)
+	link := strings.TrimSpace(b.succeed("", "sign", "https://example.com"))
+	for _, test := range []struct{ args, want string }{
+		{"sign --link l --exact-link https://example.com/", `{"url":"https://links.example.com/c1`},
+		{"seal https://example.com/", `{"url":"https://links.example.com/s1.`},
+		{"inspect " + link, `{"url":"` + link + `"`},
+		{"keys new --id json", `{"id":"json","file":"`},
+		{"keys list", `{"id":"`},
+		{"verp make --return-path bounces.example.com --signing-key 1 r1", `{"recipient":"r1","address":"`},
+		{"block host:a.example", `{"kind":"host","value":"a.example"`},
+		{"rules", `{"kind":"host","value":"a.example"`},
+		{"unblock host:a.example", `{"rule":"host:a.example","state":"lifted"}`},
+	} {
+		args := strings.Fields(test.args)
+		if args[0] == "sign" || args[0] == "seal" {
+			args = append(args, "--signing-key", "1")
+		}
+		got := b.succeed("", append(args, "--json")...)
+		if !strings.HasPrefix(got, test.want) || !json.Valid([]byte(strings.Split(got, "\n")[0])) {
+			t.Errorf("%s --json: %s", test.args, got)
 		}
 	}
 }

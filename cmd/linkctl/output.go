@@ -217,11 +217,22 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// wantsJSON returns whether a verb writes JSON lines: as --json says or, without
-// it, not on a terminal.
-func (t *tool) wantsJSON(c *cobra.Command, asJSON bool) bool {
-	if c.Flag("json").Changed {
-		return asJSON
+// jsonFlag is that of every verb that prints. Nothing else says in which form: a pipe
+// changes nothing but colour and width.
+func jsonFlag(c *cobra.Command) *bool {
+	return c.Flags().Bool("json", false, "one JSON object a line")
+}
+
+// print writes one result of a verb, as a line of text or of JSON.
+func (t *tool) print(c *cobra.Command, text string, v any) error {
+	var err error
+	if c.Flag("json").Value.String() == "true" {
+		err = t.writeJSON(v)
+	} else {
+		_, err = fmt.Fprintln(t.stdout, text)
 	}
-	return !isTerminal(t.out)
+	if err != nil {
+		return fmt.Errorf("write standard output: %w", err)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +39,7 @@ func (t *tool) rulesCommand() *cobra.Command {
 	kind := flags.String("kind", "", "only rules of this `KIND`")
 	value := flags.String("value", "", "only rules whose value holds this `TEXT`, in any case")
 	all := flags.Bool("all", false, "also rules that were lifted or have expired")
-	asJSON := flags.Bool("json", false, "one JSON object a line")
+	asJSON := jsonFlag(c)
 	var kinds []cobra.Completion
 	for _, k := range blocklist.Kinds() {
 		kinds = append(kinds, string(k))
@@ -68,11 +69,7 @@ func (t *tool) rulesCommand() *cobra.Command {
 			sortRules(rules)
 			if *asJSON {
 				for _, r := range rules {
-					line, err := file.AppendLine(nil, r)
-					if err != nil {
-						return err
-					}
-					if _, err := t.stdout.Write(escapeJSON(line)); err != nil {
+					if err := t.printRule(c, r); err != nil {
 						return err
 					}
 				}
@@ -90,6 +87,15 @@ func (t *tool) rulesCommand() *cobra.Command {
 		})
 	}
 	return c
+}
+
+// printRule writes a rule: with --json as a line of a file of rules.
+func (t *tool) printRule(c *cobra.Command, r blocklist.Rule) error {
+	line, err := file.AppendLine(nil, r)
+	if err != nil {
+		return err
+	}
+	return t.print(c, printable(r.String())+": "+printable(effect(r)), json.RawMessage(line))
 }
 
 // sortRules sorts rules by kind, the most specific first, then by value.

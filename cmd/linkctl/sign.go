@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"iter"
 
 	"github.com/spf13/cobra"
@@ -78,6 +77,14 @@ var (
 	forms = map[string]linkcore.Form{"path": linkcore.PathForm, "query": linkcore.QueryForm}
 )
 
+// A signed is a link that was made.
+type signed struct {
+	URL         string             `json:"url"`
+	Destination string             `json:"destination,omitempty"`
+	Link        string             `json:"link"`
+	Warnings    []linkcore.Warning `json:"warnings,omitempty"`
+}
+
 // makeLink is Signer.Sign or Signer.Seal.
 type makeLink func(*linkcore.Signer, linkcore.Fields, string, linkcore.Options) (linkcore.Tracked, error)
 
@@ -92,6 +99,7 @@ func (t *tool) makingCommand(c *cobra.Command, link makeLink) *cobra.Command {
 	flags.String("label", "", "cosmetic `TEXT` in the link, not signed")
 	flags.String("kind", "click", "`KIND` of link: click, open, unsubscribe or privacy")
 	flags.String("form", "path", "`FORM` of the URL: path or query")
+	jsonFlag(c)
 	completeFrom(c, "kind", "click", "open", "unsubscribe", "privacy")
 	completeFrom(c, "form", "path", "query")
 	completeFrom(c, "sent", "now")
@@ -151,9 +159,8 @@ func (t *tool) makeLinks(c *cobra.Command, args []string, link makeLink) error {
 				t.complain("%v", it.errorf("warning: %s", warning))
 			}
 		}
-		t.stdout.WriteString(tracked.URL)
-		if err := t.stdout.WriteByte('\n'); err != nil {
-			return fmt.Errorf("write standard output: %w", err)
+		if err := t.print(c, tracked.URL, signed{tracked.URL, it.text, tracked.Fields.Link, tracked.Warnings}); err != nil {
+			return err
 		}
 	}
 	if refused {

@@ -63,7 +63,7 @@ func (t *tool) tailCommand() *cobra.Command {
 	blocked := flags.Bool("blocked", false, "only clicks that a rule blocked: --event blocked")
 	count := flags.Int("count", 0, "stop after `N` events")
 	timeout := durationFlag(flags, "timeout", 0, "stop after this `TIME`, such as 30s")
-	asJSON := flags.Bool("json", false, "one JSON object a line also on a terminal; --json=false: lines for people also in a pipe")
+	asJSON := jsonFlag(c)
 	color := flags.String("color", "auto", "colour the lines: auto (on a terminal, unless NO_COLOR is set), always, never")
 	completeFrom(c, "event", eventTypes...)
 	completeFrom(c, "automation", automationClasses...)
@@ -92,7 +92,7 @@ func (t *tool) tailCommand() *cobra.Command {
 		}
 		width := t.terminalWidth()
 		v := &tailView{t: t, filter: filter, count: *count, seen: recent.NewIDs(), terminal: width != nil, width: width}
-		v.json = t.wantsJSON(c, *asJSON)
+		v.json = *asJSON
 		v.color = *color == "always" || *color == "auto" && t.coloured()
 		return v.run(c.Context(), source, *timeout)
 	}

@@ -190,7 +190,7 @@ func TestTail(t *testing.T) {
 	client, project, url := newClicks(t)
 	b := newBench(t)
 	b.set("CLICKS", url)
-	s := b.start("showing what happens on "+url, "tail", "--customer", "acme")
+	s := b.start("showing what happens on "+url, "tail", "--json", "--customer", "acme")
 	names := subscriptionNames(t, client, project)
 	if len(names) != 1 || !strings.HasPrefix(names[0], "linkctl-tail-") {
 		t.Errorf("subscriptions %v", names)
@@ -280,7 +280,7 @@ func TestTailFilters(t *testing.T) {
 	}
 	sessions := make([]*session, len(tests))
 	for i, test := range tests {
-		sessions[i] = b.start("showing", append([]string{"tail"}, strings.Fields(test.args)...)...)
+		sessions[i] = b.start("showing", append([]string{"tail", "--json"}, strings.Fields(test.args)...)...)
 	}
 	publish(t, url, events...)
 	for i, test := range tests {
@@ -473,7 +473,7 @@ func TestTailEnds(t *testing.T) {
 	b.set("CLICKS", "file:"+clicks)
 	publish(t, "file:"+clicks, sampleEvent("old", nil))
 
-	s := b.start("showing", "tail", "--count", "2", "--json=false", "--color", "always")
+	s := b.start("showing", "tail", "--count", "2", "--color", "always")
 	publish(t, "file:"+clicks, sampleEvent("1", nil))
 	f, err := os.OpenFile(clicks, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {

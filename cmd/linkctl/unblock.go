@@ -26,6 +26,7 @@ A rule that was lifted stays in the blocklist for a day: linkctl rules --all.
 		ValidArgsFunction: completeKinds,
 	}
 	blocklistFlag(c)
+	jsonFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		return t.withStore(c, writingRules, func(store blocklist.Store) error {
 			rules, err := t.parseRules(c, args, nil)
@@ -39,7 +40,7 @@ A rule that was lifted stays in the blocklist for a day: linkctl rules --all.
 }
 
 func (t *tool) lift(c *cobra.Command, store blocklist.Store, rules []blocklist.Rule) error {
-	anyMissing, lifted := false, 0
+	anyMissing, count := false, 0
 	for len(rules) > 0 {
 		batch := rules[:min(putBatch, len(rules))]
 		rules = rules[len(batch):]
@@ -59,15 +60,21 @@ func (t *tool) lift(c *cobra.Command, store blocklist.Store, rules []blocklist.R
 				t.complain("%s: there is no such rule", r)
 				continue
 			}
-			lifted++
-			fmt.Fprintf(t.stdout, "%s: lifted\n", printable(r.String()))
+			count++
+			done := struct {
+				Rule  string `json:"rule"`
+				State string `json:"state"`
+			}{r.String(), lifted}
+			if err := t.print(c, printable(r.String())+": "+lifted, done); err != nil {
+				return err
+			}
 		}
 		if err := t.stdout.Flush(); err != nil {
 			return fmt.Errorf("write standard output: %w", err)
 		}
 	}
-	if lifted > 0 {
-		t.note("%s lifted in %s", counted(lifted, "rule"), t.blocklistPlace(c))
+	if count > 0 {
+		t.note("%s lifted in %s", counted(count, "rule"), t.blocklistPlace(c))
 	}
 	if anyMissing {
 		return errNo

@@ -55,6 +55,7 @@ line, the others are made all the same, and the exit code is 1.
 	signingFlags(flags)
 	fieldFlags(flags)
 	flags.String("link", "", "`ID` of the mail or link, likewise (default none)")
+	jsonFlag(c)
 	completeFrom(c, "sent", "now")
 	c.RunE = t.makeReturnPaths
 	return c
@@ -113,8 +114,12 @@ func (t *tool) makeReturnPaths(c *cobra.Command, args []string) error {
 			t.complain("%v", it.errorf("%s: %w", cut(it.text), err))
 			continue
 		}
-		if _, err := fmt.Fprintln(t.stdout, address); err != nil {
-			return fmt.Errorf("write standard output: %w", err)
+		made := struct {
+			Recipient string `json:"recipient,omitempty"`
+			Address   string `json:"address"`
+		}{it.text, address}
+		if err := t.print(c, address, made); err != nil {
+			return err
 		}
 	}
 	if refused {
@@ -143,7 +148,7 @@ The exit code is 0 if every address verifies, and 1 if one does not.`,
   linkctl verp make --return-path bounces.example.com --customer acme r83jf | linkctl verp check --json`,
 	}
 	c.Flags().String("keys", "", keysFlagHelp)
-	asJSON := c.Flags().Bool("json", false, "one JSON object a line")
+	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		ring, err := t.keyRing(c)
 		if err != nil {

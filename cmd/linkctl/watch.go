@@ -73,7 +73,7 @@ func (t *tool) watchCommand() *cobra.Command {
 	from := flags.String("from", "", "`SOURCE` of the events, if it is not --clicks from now on")
 	verdicts := flags.Bool("verdicts", false, "publish verdicts to --clicks")
 	o := worker.Options{Watch: watch.DefaultConfig()}
-	asJSON := flags.Bool("json", false, "one JSON object a line also on a terminal; --json=false: lines for people also in a pipe")
+	asJSON := jsonFlag(c)
 	thresholdFlags(flags, &o.Watch)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		return t.watch(c, o, *from, *verdicts, *asJSON)
@@ -107,7 +107,7 @@ func (t *tool) watch(c *cobra.Command, o worker.Options, from string, verdicts, 
 			return err
 		}
 	}
-	v := &watchView{t: t, json: t.wantsJSON(c, asJSON), color: t.coloured(), log: endpoint.NewLog(jsonWriter{t.stdout}, slog.LevelInfo)}
+	v := &watchView{t: t, json: asJSON, color: t.coloured(), log: endpoint.NewLog(jsonWriter{t.stdout}, slog.LevelInfo)}
 
 	o.Alert, o.Warn = v.alert, v.warn
 	if verdicts {

@@ -53,7 +53,7 @@ func TestWatchFile(t *testing.T) {
 	b := newBench(t)
 	_, source := watchFile(t, b, postedLink(30)+postedLink(30)+burst(3)+"nonsense\n")
 
-	got := b.run("", "watch", "--from", source, "--json=false")
+	got := b.run("", "watch", "--from", source)
 	want := "2026-03-02T08:00:19Z  warning  shared_link       link:acme/a1\n" +
 		"    a link that went to one recipient was clicked from 20 addresses in 20 networks within 19s, since 2026-03-02T08:00:00Z\n" +
 		"    campaign: acme/spring26\n" +
@@ -68,7 +68,7 @@ func TestWatchFile(t *testing.T) {
 	}
 
 	// In a pipe, and with a threshold of one's own.
-	lines := strings.Split(strings.TrimSpace(b.run("", "watch", "--from", source, "--link-networks", "10").stdout), "\n")
+	lines := strings.Split(strings.TrimSpace(b.run("", "watch", "--json", "--from", source, "--link-networks", "10").stdout), "\n")
 	var alert struct {
 		Severity, Message, Kind, Subject, Rule, Customer, Campaign, Summary string
 		At, Since                                                           time.Time
@@ -164,9 +164,9 @@ func TestWatchTopic(t *testing.T) {
 	t.Parallel()
 	client, project, url := newClicks(t)
 	b := newBench(t)
-	verdicts := b.start("showing what happens on "+url, "tail", "--clicks", url, "--event", "verdict", "--count", "3")
+	verdicts := b.start("showing what happens on "+url, "tail", "--clicks", url, "--event", "verdict", "--count", "3", "--json")
 	go io.Copy(io.Discard, verdicts.lines)
-	s := b.start("watching "+url, "watch", "--clicks", url, "--verdicts", "--learning", "0", "--json=false")
+	s := b.start("watching "+url, "watch", "--clicks", url, "--verdicts", "--learning", "0")
 	if names := subscriptionNames(t, client, project); !slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, "linkctl-watch-") }) {
 		t.Errorf("subscriptions %v", names)
 	}
