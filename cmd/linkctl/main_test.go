@@ -462,6 +462,9 @@ func TestExamples(t *testing.T) {
 				newWarehouse(t, b)
 				environ = append(environ, "BIGQUERY_EMULATOR_HOST="+b.get("BIGQUERY_EMULATOR_HOST"))
 			}
+			if c.Name() == "affected" {
+				writeFile(t, filepath.Join(dir, "clicks.jsonl"), `{"event_id":"1","event_type":"click","occurred_at":"`+stamp(time.Now())+`","destination":"https://phish.example/login"}`+"\n")
+			}
 			if c.Name() == "tail" {
 				keepClicking(t, filepath.Join(dir, "clicks.jsonl"))
 			}

@@ -42,6 +42,7 @@ const exitCodesHelp = `Exit codes, for scripts:
        verp check an address does not verify
        unblock    there was no such rule; those that there were are lifted
        rules      no rule fits the filter
+       affected   no click fits the rule
        block      the rule is written, and --wait did not see it in force
        tail       fewer than --count events came within --timeout, or nothing
                   could be received when it was over
@@ -106,6 +107,7 @@ func (t *tool) rootCommand() *cobra.Command {
 		t.blockCommand(),
 		t.unblockCommand(),
 		t.rulesCommand(),
+		t.affectedCommand(),
 		t.tailCommand(),
 		t.watchCommand(),
 		t.replayCommand(),
