@@ -117,7 +117,7 @@ func (c *collection) Read(ctx context.Context, since time.Time, place string, yi
 	for _, id := range ids {
 		at, _ := c.documents[id]["updated_at"].(time.Time)
 		if since.IsZero() && id > place || !since.IsZero() && !at.IsZero() && !at.Before(since) {
-			d := NewDocument(id, c.documents[id])
+			d := newDocument(id, c.documents[id])
 			if since.IsZero() && c.byID {
 				d.Place = id
 			}
@@ -175,7 +175,7 @@ func (c *collection) Get(ctx context.Context, ids []string) (documents []Documen
 	c.gets = append(c.gets, len(ids))
 	for _, id := range ids {
 		if fields, ok := c.documents[id]; ok {
-			documents = append(documents, NewDocument(id, fields))
+			documents = append(documents, newDocument(id, fields))
 		}
 	}
 	return documents, nil
@@ -1356,7 +1356,7 @@ func (e endless) Read(ctx context.Context, since time.Time, place string, yield 
 		if i%100 == 0 {
 			fields["expires_at"] = noon.Add(100 * 365 * 24 * time.Hour)
 		}
-		yield(NewDocument(r.DocumentID(), fields))
+		yield(newDocument(r.DocumentID(), fields))
 	}
 	return true, nil
 }
