@@ -74,6 +74,10 @@ soak: ## click at a constant rate while rules change, and count every event; SOA
 scale: ## replace eight instances behind a balancer while clicks come and rules change; SCALE=duration RATE=clicks a second
 	LARGE=1 SCALE=$(SCALE) SCALE_RATE=$(RATE) REQUIRE_EMULATORS=1 $(GO) test -count 1 -timeout 24h -v -run '^TestEightInstances$$' ./cmd/linktracker
 
+.PHONY: cold
+cold: ## click on eight instances that have just started with 100,000 rules, and import a million while eight run; takes an hour
+	LARGE=1 COLD=1 IMPORT=1000000 REQUIRE_EMULATORS=1 $(GO) test -count 1 -timeout 4h -v -run '^(TestColdInstances|TestImportWhileEightRun)$$' ./cmd/linktracker
+
 .PHONY: watch-model
 watch-model: ## simulate days of mail and an attack, for the table of cmd/internal/watch/worker/CONFIG.md
 	WATCH_MODEL=1 LARGE=1 $(GO) test -count 1 -timeout 1h -v -run '^TestMailboxes$$' ./cmd/internal/watch

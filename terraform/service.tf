@@ -122,8 +122,9 @@ resource "google_cloud_run_v2_service" "endpoint" {
         }
       }
 
-      # Often, because a cold start waits for it. Ready comes after three
-      # seconds at the latest, and an instance that is not by then is lost.
+      # Often, because a cold start waits for it. Ready comes after 30 seconds at
+      # the latest (BLOCKLIST.md, The first load); an instance that is not ready
+      # after 60 is replaced.
       startup_probe {
         period_seconds    = 1
         timeout_seconds   = 1

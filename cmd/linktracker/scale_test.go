@@ -898,7 +898,11 @@ func (s *meteredSource) Read(_ context.Context, since time.Time, _ string, yield
 	}
 	for i, at := range updated {
 		if !at.Before(since) {
-			yield(blocklist.NewDocument(strconv.Itoa(i), map[string]any{"kind": "host", "value": fmt.Sprintf("blocked-%d.example", i), "updated_at": at}))
+			d := blocklist.Document{ID: strconv.Itoa(i)}
+			d.Set("kind", "host")
+			d.Set("value", fmt.Sprintf("blocked-%d.example", i))
+			d.Set("updated_at", at)
+			yield(d)
 			q.documents++
 		}
 	}

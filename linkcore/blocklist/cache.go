@@ -212,42 +212,32 @@ func (c *Cache) Start(ctx context.Context) {
 
 // tick refreshes whenever it is due and no request has come to start it.
 func (c *Cache) tick(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return
-		case <-c.ctx.Done():
-			return
-		}
+	ctx, cancel := context.WithCancel(ctx)
+	defer context.AfterFunc(c.ctx, cancel)()
+	defer cancel()
+	for ctx.Err() == nil {
 		if f := c.begin(false); f != nil {
 			select {
 			case <-f.done:
 			case <-ctx.Done():
-				return
-			case <-c.ctx.Done():
-				return
 			}
 		}
-		timer.Reset(max(time.Duration(c.due.Load())-c.now().mono, time.Millisecond))
+		select {
+		case <-time.After(max(time.Duration(c.due.Load())-c.now().mono, time.Millisecond)):
+		case <-ctx.Done():
+		}
 	}
 }
 
 // Ready is closed once the copy is whole.
 func (c *Cache) Ready() <-chan struct{} {
 	if c == nil {
-		return closedChannel
+		closed := make(chan struct{})
+		close(closed)
+		return closed
 	}
 	return c.ready
 }
-
-var closedChannel = func() chan struct{} {
-	ch := make(chan struct{})
-	close(ch)
-	return ch
-}()
 
 // Decide says what the rules do with a request, as [Index.Decide] does. If the
 // copy is older than Options.MaxAge it is refreshed first, for which requests wait
@@ -325,16 +315,11 @@ func (c *Cache) RefreshIfDue() <-chan struct{} {
 	if c == nil {
 		return nil
 	}
-	now := c.now().mono
-	f := c.flight.Load()
-	if f == nil && int64(now) < c.due.Load() {
+	f := c.begin(false)
+	if f == nil {
 		return nil
 	}
-	if f == nil {
-		if f = c.begin(false); f == nil {
-			return nil
-		}
-	}
+	now := c.now().mono
 	adopted := f.adopted.Load()
 	if int64(now)-adopted < int64(adoptEvery) || !f.adopted.CompareAndSwap(adopted, int64(now)) {
 		return nil
@@ -345,16 +330,14 @@ func (c *Cache) RefreshIfDue() <-chan struct{} {
 // begin starts a refresh if one is due, or if it must, and returns the one in
 // flight.
 func (c *Cache) begin(must bool) *flight {
-	if f := c.flight.Load(); f != nil {
-		return f
+	idle := func() bool { return c.flight.Load() == nil && (must || int64(c.now().mono) >= c.due.Load()) }
+	if !idle() {
+		return c.flight.Load()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f := c.flight.Load(); f != nil || c.closed {
-		return f
-	}
-	if !must && int64(c.now().mono) < c.due.Load() {
-		return nil
+	if c.closed || !idle() {
+		return c.flight.Load()
 	}
 	f := &flight{done: make(chan struct{}), start: c.now()}
 	f.adopted.Store(math.MinInt64 / 2)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"runtime"
+	"runtime/metrics"
 	"slices"
 	"strings"
 	"sync"
@@ -117,7 +118,7 @@ func (c *collection) Read(ctx context.Context, since time.Time, place string, yi
 	for _, id := range ids {
 		at, _ := c.documents[id]["updated_at"].(time.Time)
 		if since.IsZero() && id > place || !since.IsZero() && !at.IsZero() && !at.Before(since) {
-			d := NewDocument(id, c.documents[id])
+			d := newDocument(id, c.documents[id])
 			if since.IsZero() && c.byID {
 				d.Place = id
 			}
@@ -175,7 +176,7 @@ func (c *collection) Get(ctx context.Context, ids []string) (documents []Documen
 	c.gets = append(c.gets, len(ids))
 	for _, id := range ids {
 		if fields, ok := c.documents[id]; ok {
-			documents = append(documents, NewDocument(id, fields))
+			documents = append(documents, newDocument(id, fields))
 		}
 	}
 	return documents, nil
@@ -1356,7 +1357,7 @@ func (e endless) Read(ctx context.Context, since time.Time, place string, yield 
 		if i%100 == 0 {
 			fields["expires_at"] = noon.Add(100 * 365 * 24 * time.Hour)
 		}
-		yield(NewDocument(r.DocumentID(), fields))
+		yield(newDocument(r.DocumentID(), fields))
 	}
 	return true, nil
 }
@@ -1364,38 +1365,78 @@ func (endless) Get(context.Context, []string) ([]Document, error) { return nil, 
 func (endless) Count(context.Context, time.Time) (int, error)     { return 0, errors.ErrUnsupported }
 func (endless) Close() error                                      { return nil }
 
-// TestMemory holds the copy of 100,000 rules, with all that a refresh needs,
-// below 14 MiB: 100 bytes each besides its text.
-func TestMemory(t *testing.T) {
-	testsize.Large(t)
-	const n, limit = 100_000, 14 << 20
+// loaded returns a cache of n rules, the bytes that it takes, and those of them that
+// its rules' kinds, values and targets are.
+func loaded(t testing.TB, n int) (c *Cache, used, own int) {
 	before := heap()
-	c := NewCache(endless{n}, DefaultOptions())
-	defer c.Close()
+	c = NewCache(endless{n}, DefaultOptions())
+	t.Cleanup(func() { c.Close() })
 	<-c.RefreshIfDue()
 	if got := c.Stats().Rules; got != n {
 		t.Fatalf("%d rules", got)
 	}
-	if used := heap() - before; used > limit {
-		t.Errorf("%d rules take %d bytes, more than %d", n, used, limit)
-	} else {
-		t.Logf("%d rules take %.1f MiB, %d bytes each", n, float64(used)/(1<<20), used/n)
+	used = int(heap() - before)
+	x := c.index()
+	for r := range x.records {
+		own += int(r.keyLength) + len(x.base.details(r).target)
 	}
-	runtime.KeepAlive(c)
+	return c, used, own
+}
+
+// TestMemory holds the copy, with all that a refresh needs, below 100 bytes a rule
+// besides its kind, value and target.
+func TestMemory(t *testing.T) {
+	testsize.Large(t)
+	const n = 100_000
+	_, used, own := loaded(t, n)
+	t.Logf("%d rules take %.1f MiB, %d bytes each, of which %d are their own", n, float64(used)/(1<<20), used/n, own/n)
+	if used-own > 100*n {
+		t.Errorf("a rule takes %d bytes besides its own", (used-own)/n)
+	}
+}
+
+// TestCollector: what the garbage collector has to look at does not grow with the
+// rules.
+func TestCollector(t *testing.T) {
+	scanned := func() int {
+		runtime.GC()
+		sample := []metrics.Sample{{Name: "/gc/scan/heap:bytes"}}
+		metrics.Read(sample)
+		return int(sample[0].Value.Uint64())
+	}
+	grown := func(n int) int {
+		before := scanned()
+		loaded(t, n)
+		return scanned() - before
+	}
+	const n = 50_000
+	if few, more := grown(100), grown(n); more-few > n {
+		t.Errorf("%d more rules give the collector %d more bytes to look at", n, more-few)
+	}
 }
 
 func BenchmarkLoad(b *testing.B) {
 	for _, n := range []int{100_000, 1_000_000} {
 		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
-			var used uint64
+			var used, own int
 			for b.Loop() {
-				before := heap()
-				c := NewCache(endless{n}, DefaultOptions())
-				<-c.RefreshIfDue()
-				used = heap() - before
-				c.Close()
+				_, used, own = loaded(b, n)
 			}
 			b.ReportMetric(float64(used)/float64(n), "heap-B/rule")
+			b.ReportMetric(float64(own)/float64(n), "own-B/rule")
+		})
+	}
+}
+
+// BenchmarkCollect measures a cycle of the garbage collector beside n rules.
+func BenchmarkCollect(b *testing.B) {
+	for _, n := range []int{1000, 1_000_000} {
+		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
+			c, _, _ := loaded(b, n)
+			for b.Loop() {
+				runtime.GC()
+			}
+			runtime.KeepAlive(c)
 		})
 	}
 }

@@ -27,15 +27,6 @@ type Document struct {
 	own    string // the id that it makes
 }
 
-// NewDocument returns a document with fields as [Document.Set] takes them.
-func NewDocument(id string, fields map[string]any) Document {
-	d := Document{ID: id}
-	for name, value := range fields {
-		d.Set(name, value)
-	}
-	return d
-}
-
 // Set sets a field to a string, a boolean or a time (time.Time), or to a value of
 // any other type, which a document by hand may hold. Nil is a field that is left
 // out, and fields with other names are ignored.

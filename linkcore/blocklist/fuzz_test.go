@@ -98,7 +98,7 @@ func FuzzDocument(f *testing.F) {
 		names := []string{"starts_at", "expires_at", "updated_at", "deleted", "kind", "value", "action", "target", "reason", "created_at"}
 		fields := map[string]any{"kind": kind, "value": value, "action": action, "target": target}
 		fields[names[int(shape/6)%len(names)]] = odd
-		d := NewDocument(value, fields)
+		d := newDocument(value, fields)
 		parsed, err := d.Rule()
 		r := newRule(&d, 0)
 		if (err == nil) != (r.problem == "") {

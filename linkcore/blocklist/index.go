@@ -151,18 +151,6 @@ func NewIndex(now time.Time, all ...Rule) (*Index, error) {
 	return newIndex(pack(taken.records, taken.text.String()), nothing, micro), nil
 }
 
-// Len returns how many documents the index holds, whether or not they are rules
-// that do anything.
-func (x *Index) Len() int {
-	n := 0
-	if x != nil {
-		for range x.records {
-			n++
-		}
-	}
-	return n
-}
-
 // document returns the document of that key; nil if there is none.
 func (x *Index) document(key documentKey) (*packed, *record) {
 	if r := x.delta.find(key); r != nil {

@@ -304,7 +304,7 @@ func TestDocumentRule(t *testing.T) {
 		{"a field of no known type", valid(map[string]any{"value": struct{}{}}), "value"},
 	}
 	for _, tt := range tests {
-		d := NewDocument("x", tt.fields)
+		d := newDocument("x", tt.fields)
 		r, err := d.Rule()
 		var ruleErr *linkcore.FieldError
 		switch {
@@ -316,9 +316,17 @@ func TestDocumentRule(t *testing.T) {
 			t.Errorf("%s: id %q", tt.name, r.ID)
 		}
 	}
-	d := NewDocument("", valid(nil))
+	d := newDocument("", valid(nil))
 	r, err := d.Rule()
 	if err != nil || r.String() != "host:example.com" || r.Action != Block || !r.UpdatedAt.Equal(at) {
 		t.Errorf("rule %+v, %v", r, err)
 	}
+}
+
+func newDocument(id string, fields map[string]any) Document {
+	d := Document{ID: id}
+	for name, value := range fields {
+		d.Set(name, value)
+	}
+	return d
 }

@@ -427,7 +427,7 @@ func (h *host) checkForged(ctx context.Context, key string) Finding {
 	return h.finding(checkForged, OK, "404 for a changed tag and for a changed destination", "")
 }
 
-// readyWait is how long an endpoint may take to read its blocklist: a little more
+// readyWait is how long an endpoint mostly takes to read its blocklist: a little more
 // than BLOCKLIST_START_WAIT, 3 s by default.
 const readyWait = 5 * time.Second
 

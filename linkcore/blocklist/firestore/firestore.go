@@ -101,6 +101,7 @@ func (f *Collection) open() (*api.Client, error) {
 	if f.client, err = api.NewClient(context.Background(), options...); err != nil {
 		return nil, fmt.Errorf("opening Firestore: %w", err)
 	}
+	f.client.CallOptions = &api.CallOptions{} // see retries
 	return f.client, nil
 }
 
@@ -114,7 +115,7 @@ func (f *Collection) name(id string) string { return f.documentsPath() + "/" + f
 
 func dialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
-		grpc.WithChainStreamInterceptor(failSoon),
+		grpc.WithDefaultServiceConfig(retries),
 		// Finds out that a connection died while the process was stopped: whatever is
 		// sent must be acknowledged within the timeout. Servers, Google's too, break
 		// off a connection that they are asked about more often than every 5 minutes.
@@ -135,26 +136,11 @@ func (emulatorCredentials) GetRequestMetadata(context.Context, ...string) (map[s
 
 func (emulatorCredentials) RequireTransportSecurity() bool { return false }
 
-// failSoon ends a read from a server that is unavailable after three tries. The
-// library would try until the context ends, and hide why: whoever reads has
-// better things to do meanwhile, and tries again himself.
-func failSoon(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	for pause := 100 * time.Millisecond; ; pause *= 2 {
-		stream, err := streamer(ctx, desc, conn, method, opts...)
-		if err == nil || status.Code(err) != codes.Unavailable {
-			return stream, err
-		}
-		if pause > 200*time.Millisecond {
-			// Without its code the library does not try again.
-			return nil, errors.New(status.Convert(err).Message())
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil, err
-		}
-	}
-}
+// retries has what a server that is unavailable did not take tried again, twice. The
+// library would try until the context ends, and hide why: whoever reads has better
+// things to do meanwhile, and tries again himself.
+const retries = `{"methodConfig": [{"name": [{}], "retryPolicy": {"maxAttempts": 3, "initialBackoff": "0.1s",
+	"maxBackoff": "1s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}}]}`
 
 // Read implements [blocklist.Source].
 func (f *Collection) Read(ctx context.Context, since time.Time, place string, yield func(blocklist.Document)) (bool, error) {
