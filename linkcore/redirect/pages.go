@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"html"
 	"net/http"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,41 +93,28 @@ type translation struct {
 	texts map[string]string
 }
 
-// The first of the translations is for those who read none of them.
-var (
-	translations = readTexts()
-	languages    = newMatcher(translations)
-)
+// The first of the translations, English, is for those who read none of them.
+var translations, languages = readTexts()
 
-const defaultLanguage = "en"
-
-func readTexts() (all []translation) {
-	files, err := texts.ReadDir("texts")
-	if err != nil {
-		panic(err)
-	}
+func readTexts() (all []translation, m language.Matcher) {
+	english := language.English.String() + ".json"
+	names := []string{english}
+	files, _ := texts.ReadDir("texts") // what is embedded can be read
 	for _, file := range files {
-		t := translation{tag: language.MustParse(strings.TrimSuffix(file.Name(), ".json"))}
-		content, err := texts.ReadFile(path.Join("texts", file.Name()))
-		if err == nil {
-			err = json.Unmarshal(content, &t.texts)
+		if file.Name() != english {
+			names = append(names, file.Name())
 		}
-		if err != nil {
-			panic(file.Name() + ": " + err.Error())
+	}
+	var tags []language.Tag
+	for _, name := range names {
+		t := translation{tag: language.MustParse(strings.TrimSuffix(name, ".json"))}
+		content, _ := texts.ReadFile("texts/" + name)
+		if err := json.Unmarshal(content, &t.texts); err != nil {
+			panic(name + ": " + err.Error())
 		}
-		all = append(all, t)
+		all, tags = append(all, t), append(tags, t.tag)
 	}
-	i := slices.IndexFunc(all, func(t translation) bool { return t.tag.String() == defaultLanguage })
-	all[0], all[i] = all[i], all[0]
-	return all
-}
-
-func newMatcher(all []translation) language.Matcher {
-	tags := make([]language.Tag, len(all))
-	for i, t := range all {
-		tags[i] = t.tag
-	}
-	return language.NewMatcher(tags)
+	return all, language.NewMatcher(tags)
 }
 
 // maxAcceptLanguage is how many bytes of Accept-Language count, so that a hostile one
