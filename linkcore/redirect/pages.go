@@ -209,12 +209,7 @@ func (a *answer) linked(url string) answer {
 	return linked
 }
 
-// besideParameter is in the query of an unsubscribe or privacy link: the token of
-// the other of the two, if the mail has both. HTTP.md describes it.
-const (
-	besideParameter = "also"
-	tokenAlphabet   = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
-)
+const tokenAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
 // findBeside takes the token of the other link out of the query, which goes into the
 // event, and remembers the page that it leads to. A token that was not signed for
@@ -225,7 +220,7 @@ func (x *exchange) findBeside(target linkcore.Target, link *linkcore.Link) {
 		_, own = cutParameter(target.Query, "id")
 	}
 	var other string
-	link.Query, other = cutParameter(link.Query, besideParameter)
+	link.Query, other = cutParameter(link.Query, linkcore.BesideParameter)
 	// Nothing else may go into the page: a browser takes /\ for //.
 	if other == "" || strings.Trim(other, tokenAlphabet) != "" {
 		return
@@ -234,7 +229,7 @@ func (x *exchange) findBeside(target linkcore.Target, link *linkcore.Link) {
 	if err != nil || l.Kind+link.Kind != linkcore.Unsubscribe+linkcore.Privacy || l.Customer != link.Customer || l.Recipient != link.Recipient {
 		return
 	}
-	x.beside = x.prefix + "/" + other + "/?" + besideParameter + "=" + own + "/"
+	x.beside = x.prefix + "/" + other + "/?" + linkcore.BesideParameter + "=" + own + "/"
 }
 
 // cutParameter takes the first parameter of a name out of a query. Its value ends
