@@ -124,6 +124,27 @@ type Tracked struct {
 	URL      string
 	Fields   Fields // as signed: with the whole link
 	Warnings []Warning
+
+	token string
+}
+
+// BesideParameter is the parameter in the query of an unsubscribe or privacy link
+// that holds the token of the other of the two.
+const BesideParameter = "also"
+
+// Beside returns the URL of an unsubscribe or privacy link with the token of the
+// other of the two, which the mail has as well: so the page of each leads to the
+// other's. It is t.URL alone where both are too long for a line of a mail.
+func (t Tracked) Beside(other Tracked) string {
+	separator := "?"
+	if strings.Contains(t.URL, "?") {
+		separator = "&"
+	}
+	url := t.URL + separator + BesideParameter + "=" + other.token + "/"
+	if len(url) > longURL {
+		return t.URL
+	}
+	return url
 }
 
 // Sign makes a link of the clear form, which shows its fields and destination
@@ -203,8 +224,11 @@ func (s *Signer) make(f Fields, destination string, o Options, sealed bool) (t T
 	clearClick := o.Kind == Click && !sealed
 	u := append(make([]byte, 0, 512), s.base...) // on the stack: most are shorter
 	u = append(u, '/')
+	at := len(u)
 	if o.Form == QueryForm {
-		u = append(append(append(u, label...), "?id="...), token...)
+		u = append(append(u, label...), "?id="...)
+		at = len(u)
+		u = append(u, token...)
 		if clearClick {
 			u = appendDestination(append(u, "&url="...), destination)
 		} else {
@@ -222,10 +246,11 @@ func (s *Signer) make(f Fields, destination string, o Options, sealed bool) (t T
 		return t, &FieldError{Field: "destination", Problem: fmt.Sprintf("makes a tracked URL of %d bytes: %d are the most that can be relied upon", len(u), maxURL)}
 	}
 	t = Tracked{URL: string(u), Fields: f}
+	t.token = t.URL[at : at+len(token)]
 	t.Warnings = append(t.Warnings, s.warnings...)
 	if len(u) > 2048 {
 		t.Warnings = append(t.Warnings, WarnVeryLong)
-	} else if len(u) > 900 {
+	} else if len(u) > longURL {
 		t.Warnings = append(t.Warnings, WarnLong)
 	}
 	if strings.Contains(destination, "#") {

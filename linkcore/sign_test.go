@@ -346,3 +346,56 @@ func TestInspect(t *testing.T) {
 		}
 	}
 }
+
+// Each of two links names the other, and is read as before; what would be too long
+// for a line of a mail is left as it was.
+func TestBeside(t *testing.T) {
+	ring, err := NewKeyRing(map[string][]byte{"1": bytes.Repeat([]byte{7}, 32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ring.Signer("https://links.example.com/t", "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("r", 64)
+	short := Fields{Customer: "acme", Recipient: "r1"}
+	most := Fields{Customer: long, Campaign: long, Recipient: long, Link: long}
+	for _, test := range []struct {
+		make   func(Fields, string, Options) (Tracked, error)
+		form   Form
+		fields Fields
+		label  string
+		added  string // before the token; "": it is left as it was
+	}{
+		{signer.Sign, PathForm, short, "label", "?also="},
+		{signer.Sign, QueryForm, short, "label", "&also="},
+		{signer.Seal, PathForm, most, "", "?also="},
+		{signer.Seal, QueryForm, most, strings.Repeat("l", 128), ""},
+	} {
+		o := Options{Form: test.form, Label: test.label}
+		o.Kind = Unsubscribe
+		u, err := test.make(test.fields, "", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Kind = Privacy
+		p, err := test.make(test.fields, "", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		url := u.Beside(p)
+		want := u.URL
+		if test.added != "" {
+			want += test.added + p.token + "/"
+		}
+		if url != want || !strings.Contains(p.URL, p.token+"/") {
+			t.Errorf("%s beside %s", url, p.URL)
+		}
+		for text, kind := range map[string]Kind{strings.TrimPrefix(url, "https://links.example.com/t"): Unsubscribe, "/" + p.token + "/": Privacy} {
+			if link, err := ring.Verify("links.example.com", text); err != nil || link.Kind != kind {
+				t.Errorf("%s: %+v, %v", text, link, err)
+			}
+		}
+	}
+}

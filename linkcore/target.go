@@ -11,6 +11,10 @@ const MaxTarget = 16384
 // maxURL is the length in bytes above which no tracked link is made.
 const maxURL = 8000
 
+// longURL is the length in bytes above which a tracked link may not fit into a line
+// of a mail, which ends at 998.
+const longURL = 900
+
 // A Target is what an HTTP request names (RFC 9112, section 3.2), as received:
 // nothing of it is decoded. But slashes and /. before the first segment do not
 // count, which path cleaners take away.

@@ -121,6 +121,11 @@ func TestPrivacyLink(t *testing.T) {
 				continue
 			}
 			for url, kind := range map[string]linkcore.Kind{r.Privacy: linkcore.Privacy, list: linkcore.Unsubscribe} {
+				other := map[string]string{r.Privacy: list, list: r.Privacy}[url]
+				own, _, _ := strings.Cut(strings.TrimPrefix(other, "https://"+o.Signer.Host()+"/"), "/")
+				if !strings.HasSuffix(url, "/?also="+own+"/") {
+					t.Errorf("%s does not name %s", url, other)
+				}
 				if link := checkLink(t, ring, url, ""); link.Kind != kind || link.Recipient != someone.Recipient || link.Campaign != someone.Campaign {
 					t.Errorf("%s: %+v", url, link)
 				}

@@ -56,6 +56,12 @@ func (w *Rewriter) Message(f linkcore.Fields, src []byte) (Result, error) {
 	}
 	m.leaving = unsubscribeURLs(src, &root.header)
 	m.lookAheadAll(bodies)
+	if m.w.o.ListUnsubscribe && !root.header.has("List-Unsubscribe") {
+		// Before the bodies, as their privacy links name it.
+		if m.unsubscribe, err = m.wishLink(linkcore.Unsubscribe); err != nil {
+			return Result{}, err
+		}
+	}
 	var edits []edit
 	for _, b := range bodies {
 		changed, err := m.rewriteBody(src, b)
@@ -467,10 +473,7 @@ func (m *mail) listUnsubscribe(src []byte, h *header) (edit, error) {
 		}
 		return edit{}, nil
 	}
-	tracked, err := m.wishLink(linkcore.Unsubscribe)
-	if err != nil {
-		return edit{}, err
-	}
+	tracked := m.unsubscribe.URL
 	eol := "\n"
 	if bytes.Contains(src[:h.end], []byte("\r\n")) {
 		eol = "\r\n"

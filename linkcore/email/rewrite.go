@@ -377,6 +377,8 @@ type mail struct {
 	optOuts  map[string]string // by URL, what an HTML part opts out with
 	leaving  map[string]bool   // the URLs of List-Unsubscribe, as they stand and canonical
 	privacy  map[string]bool   // by the type of part, whether one has the privacy link
+
+	unsubscribe linkcore.Tracked // what List-Unsubscribe is to hold, if it is added
 }
 
 // earlier is what the mail turned out to hold of an earlier run.
@@ -728,24 +730,31 @@ func (m *mail) sign(signer *linkcore.Signer, kind linkcore.Kind, tracking Tracki
 
 // wishLink makes a link by which the recipient says what they wish: it names them
 // also where tracking is anonymous or off, as nobody could be heard otherwise.
-func (m *mail) wishLink(kind linkcore.Kind) (string, error) {
+func (m *mail) wishLink(kind linkcore.Kind) (linkcore.Tracked, error) {
 	if m.fields.Recipient == "" {
 		m.warn("the " + kind.String() + " link names no recipient, since none was given: nobody can tell whose wish it is")
 	}
 	tracked, err := m.sign(m.w.o.Signer, kind, Full, "", "", "")
 	m.warnOfSigner(tracked)
-	return tracked.URL, err
+	return tracked, err
 }
 
 // privacyMark is what asks for the privacy link: an attribute in HTML, a word in text.
 const privacyMark = "data-privacy-link"
 
 // privacyLink returns the mail's privacy link, the same in all places.
-func (m *mail) privacyLink() (url string, err error) {
+func (m *mail) privacyLink() (string, error) {
 	if m.report.Privacy == "" {
-		m.report.Privacy, err = m.wishLink(linkcore.Privacy)
+		privacy, err := m.wishLink(linkcore.Privacy)
+		if err != nil {
+			return "", err
+		}
+		m.report.Privacy = privacy.URL
+		if m.unsubscribe.URL != "" {
+			m.report.Privacy, m.unsubscribe.URL = privacy.Beside(m.unsubscribe), m.unsubscribe.Beside(privacy)
+		}
 	}
-	return m.report.Privacy, err
+	return m.report.Privacy, nil
 }
 
 // notePrivacyLink notes that there are parts of a type, and whether one has the link.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"html"
 	"net/http"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,41 +93,28 @@ type translation struct {
 	texts map[string]string
 }
 
-// The first of the translations is for those who read none of them.
-var (
-	translations = readTexts()
-	languages    = newMatcher(translations)
-)
+// The first of the translations, English, is for those who read none of them.
+var translations, languages = readTexts()
 
-const defaultLanguage = "en"
-
-func readTexts() (all []translation) {
-	files, err := texts.ReadDir("texts")
-	if err != nil {
-		panic(err)
-	}
+func readTexts() (all []translation, m language.Matcher) {
+	english := language.English.String() + ".json"
+	names := []string{english}
+	files, _ := texts.ReadDir("texts") // what is embedded can be read
 	for _, file := range files {
-		t := translation{tag: language.MustParse(strings.TrimSuffix(file.Name(), ".json"))}
-		content, err := texts.ReadFile(path.Join("texts", file.Name()))
-		if err == nil {
-			err = json.Unmarshal(content, &t.texts)
+		if file.Name() != english {
+			names = append(names, file.Name())
 		}
-		if err != nil {
-			panic(file.Name() + ": " + err.Error())
+	}
+	var tags []language.Tag
+	for _, name := range names {
+		t := translation{tag: language.MustParse(strings.TrimSuffix(name, ".json"))}
+		content, _ := texts.ReadFile("texts/" + name)
+		if err := json.Unmarshal(content, &t.texts); err != nil {
+			panic(name + ": " + err.Error())
 		}
-		all = append(all, t)
+		all, tags = append(all, t), append(tags, t.tag)
 	}
-	i := slices.IndexFunc(all, func(t translation) bool { return t.tag.String() == defaultLanguage })
-	all[0], all[i] = all[i], all[0]
-	return all
-}
-
-func newMatcher(all []translation) language.Matcher {
-	tags := make([]language.Tag, len(all))
-	for i, t := range all {
-		tags[i] = t.tag
-	}
-	return language.NewMatcher(tags)
+	return all, language.NewMatcher(tags)
 }
 
 // maxAcceptLanguage is how many bytes of Accept-Language count, so that a hostile one
@@ -223,12 +209,7 @@ func (a *answer) linked(url string) answer {
 	return linked
 }
 
-// besideParameter is in the query of an unsubscribe or privacy link: the token of
-// the other of the two, if the mail has both. HTTP.md describes it.
-const (
-	besideParameter = "also"
-	tokenAlphabet   = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
-)
+const tokenAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
 // findBeside takes the token of the other link out of the query, which goes into the
 // event, and remembers the page that it leads to. A token that was not signed for
@@ -239,7 +220,7 @@ func (x *exchange) findBeside(target linkcore.Target, link *linkcore.Link) {
 		_, own = cutParameter(target.Query, "id")
 	}
 	var other string
-	link.Query, other = cutParameter(link.Query, besideParameter)
+	link.Query, other = cutParameter(link.Query, linkcore.BesideParameter)
 	// Nothing else may go into the page: a browser takes /\ for //.
 	if other == "" || strings.Trim(other, tokenAlphabet) != "" {
 		return
@@ -248,7 +229,7 @@ func (x *exchange) findBeside(target linkcore.Target, link *linkcore.Link) {
 	if err != nil || l.Kind+link.Kind != linkcore.Unsubscribe+linkcore.Privacy || l.Customer != link.Customer || l.Recipient != link.Recipient {
 		return
 	}
-	x.beside = x.prefix + "/" + other + "/?" + besideParameter + "=" + own + "/"
+	x.beside = x.prefix + "/" + other + "/?" + linkcore.BesideParameter + "=" + own + "/"
 }
 
 // cutParameter takes the first parameter of a name out of a query. Its value ends
