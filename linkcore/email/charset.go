@@ -21,8 +21,11 @@ type charset struct {
 
 // charsetAliases are names in use that neither the IANA nor the WHATWG lists.
 var charsetAliases = map[string]string{
-	"ascii": "us-ascii", "utf8mb4": "utf-8", "x-utf_8j": "utf-8", "cp65001": "utf-8",
-	"cp932": "shift_jis", "x-ms-cp932": "shift_jis", "cp936": "gbk", "cp949": "euc-kr", "ks_c_5601": "euc-kr", "cp950": "big5",
+	"ascii": "us-ascii", "usascii": "us-ascii", "utf8mb4": "utf-8", "x-utf-8j": "utf-8", "cp65001": "utf-8", "utf-8-sig": "utf-8", "latin-1": "iso-8859-1",
+	"unknown-8bit": "us-ascii", "binary": "us-ascii", "8bit": "us-ascii", // the bytes as they are
+	"cp-1252": "windows-1252", "windows1252": "windows-1252", "win-1252": "windows-1252", "cp-1251": "windows-1251", "windows1251": "windows-1251", "win-1251": "windows-1251",
+	"uhc": "euc-kr", "ujis": "euc-jp", "iso-2022-jp-2": "iso-2022-jp", "iso-2022-jp-ms": "iso-2022-jp",
+	"cp932": "shift_jis", "x-ms-cp932": "shift_jis", "cp936": "gbk", "cp949": "euc-kr", "ks-c-5601": "euc-kr", "cp950": "big5",
 }
 
 // charsetOf returns the charset of a name, as mail clients understand it: like
@@ -30,11 +33,11 @@ var charsetAliases = map[string]string{
 // who say it mean. The text helps to tell the byte order of UTF-16.
 func charsetOf(name string, text []byte) (charset, bool) {
 	name = strings.ToLower(strings.Trim(name, " \t'\";")) // some programs write these into it
-	if alias := charsetAliases[name]; alias != "" {
+	if alias := charsetAliases[strings.ReplaceAll(name, "_", "-")]; alias != "" {
 		name = alias
 	}
 	switch name {
-	case "", "us-ascii", "utf-8", "utf8", "unicode-1-1-utf-8", "ansi_x3.4-1968":
+	case "", "us-ascii", "us_ascii", "utf-8", "utf8", "utf_8", "unicode-1-1-utf-8", "ansi_x3.4-1968":
 		return charset{}, true
 	case "iso-2022-kr", "csiso2022kr":
 		return charset{iso2022KR{}}, true

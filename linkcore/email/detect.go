@@ -2,6 +2,7 @@ package email
 
 import (
 	"bytes"
+	"regexp"
 	"strings"
 )
 
@@ -67,18 +68,10 @@ func looksLikeHTML(src []byte) bool {
 	}
 }
 
-// markup returns what a text holds that makes a link or a page in HTML, or "": the
-// tag of a link with its attribute, or the ends of a document. A text that speaks of
-// tags has none of these.
-func markup(src []byte) string {
-	lower := bytes.ToLower(src[:min(len(src), maxHeader)])
-	for _, sign := range []string{"<a href=", "</body>", "</html>", "</table>", "<img src="} {
-		if bytes.Contains(lower, []byte(sign)) {
-			return sign
-		}
-	}
-	return ""
-}
+// markup finds what makes a link or a page in HTML: the tag of a link or a picture
+// with its attribute, or the ends of a document. A text that speaks of tags has none
+// of these.
+var markup = regexp.MustCompile(`(?i)<a\s[^<>]*href\s*=|<img\s[^<>]*src\s*=|</(body|html|table)>`)
 
 // isUTF16 tells text in UTF-16 without a byte order mark: most of its first
 // characters are of ASCII, and so have a zero byte.

@@ -136,11 +136,11 @@ type anchor struct {
 	end             int
 	quote           byte
 	url             string
-	text            string // what is visible of it, shortened
-	optOut          string // the attribute by which it wants to be left alone
-	seen            uint   // which of optOuts it has
-	marks           []edit // that remove data-notrack and data-privacy-link
-	privacy         bool   // it has data-privacy-link
+	text            string   // what is visible of it, shortened
+	optOut          string   // the attribute by which it wants to be left alone
+	seen            []string // names of attributes that may opt out
+	marks           []edit   // that remove data-notrack and data-privacy-link
+	privacy         bool     // it has data-privacy-link
 }
 
 // readPage looks through an HTML part, in time and memory in proportion to its
@@ -290,43 +290,51 @@ func (p *page) readAnchor(t *token, svg bool) {
 	}
 }
 
-// optOuts are the attributes by which a link asks not to be tracked, in the
-// templates of other products, and what stands in them; "": anything does but
-// false. The mail keeps all of them but data-notrack, which is this project's own.
-var optOuts = []struct{ name, value string }{
-	{"data-notrack", ""},
-	{"clicktracking", "off"},        // SendGrid
-	{"data-pm-no-track", ""},        // Postmark
-	{"disable-tracking", ""},        // Mailgun
-	{"data-skip-click", ""},         // Iterable
-	{"ses:no-track", ""},            // Amazon SES
-	{"data-msys-clicktrack", "0"},   // SparkPost
-	{"mc:disable-tracking", ""},     // Mailchimp, Mandrill
-	{"mautic:disable-tracking", ""}, // Mautic
-	{"data-mautic-disable-tracking", ""},
-}
+// Attributes by which a link asks not to be tracked, in the templates of other
+// products: those whose name says so, with any value but a negative one (SES,
+// Postmark, Mailgun, Iterable, Mandrill, Mautic and more), those that turn tracking
+// off with a negative one (SendGrid, SparkPost), and classes (Customer.io, Marketo).
+// Names are without data-, hyphens and colons. The mail keeps all of them but
+// data-notrack, which is this project's own.
+var (
+	optOuts       = []string{"notrack", "donottrack", "disabletrack", "skiptrack", "skipclick", "untrack", "noclicktrack", "nolinktrack", "trackingdisabled"}
+	trackingNames = setOf("track tracking clicktrack clicktracking linktrack linktracking trackable trackclicks msysclicktrack elqtrack")
+	negatives     = setOf("0 off false no none disabled")
+	optOutClasses = setOf("untracked mktnotrack notrack no-track")
+)
 
 // readOptOut notes an attribute that opts out.
 func (a *anchor) readOptOut(list *attributes) {
-	for i, o := range optOuts {
-		if !list.is(o.name) {
-			continue
+	name := list.src[list.name:list.nameEnd]
+	if list.is("class") {
+		for class := range strings.FieldsSeq(list.text()) {
+			if optOutClasses[strings.ToLower(class)] {
+				a.optOut = "the class " + class
+			}
 		}
-		if mark, ok := removal(list); ok && o.name == "data-notrack" {
-			a.marks = append(a.marks, mark)
+		return
+	}
+	if !bytes.ContainsAny(name, "kK") || len(name) > 40 {
+		return // as most have none
+	}
+	if mark, ok := removal(list); ok && list.is("data-notrack") {
+		a.marks = append(a.marks, mark)
+	}
+	lower := strings.ToLower(string(name))
+	if slices.Contains(a.seen, lower) || len(a.seen) == 16 {
+		return // of two that are the same, browsers read the first
+	}
+	a.seen = append(a.seen, lower)
+	plain := strings.TrimPrefix(plainName(strings.ReplaceAll(lower, ":", "")), "data")
+	value := strings.TrimSpace(list.text())
+	negative := negatives[strings.ToLower(value)]
+	switch {
+	case slices.ContainsFunc(optOuts, func(s string) bool { return strings.Contains(plain, s) }):
+		if !negative {
+			a.optOut = lower
 		}
-		if a.seen&(1<<i) != 0 {
-			return // of two that are the same, browsers read the first
-		}
-		a.seen |= 1 << i
-		value := strings.TrimSpace(list.text())
-		if o.value == "" && strings.EqualFold(value, "false") || o.value != "" && !strings.EqualFold(value, o.value) {
-			return
-		}
-		a.optOut = o.name
-		if o.value != "" {
-			a.optOut += `="` + o.value + `"`
-		}
+	case trackingNames[plain] && negative:
+		a.optOut = lower + `="` + value + `"`
 	}
 }
 

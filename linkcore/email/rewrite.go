@@ -370,7 +370,6 @@ func (m *mail) warnOfNoHeader() {
 type mail struct {
 	w        *Rewriter
 	fields   linkcore.Fields
-	off      string // why clicks on the part that is being rewritten are not tracked
 	random   string // distinguishes this mail's links from all others
 	report   Result
 	findings earlier
@@ -379,6 +378,10 @@ type mail struct {
 	privacy  map[string]bool   // by the type of part, whether one has the privacy link
 
 	unsubscribe linkcore.Tracked // what List-Unsubscribe is to hold, if it is added
+
+	// Of the part that is being rewritten.
+	off       string // why its clicks are not tracked
+	converted bool   // to UTF-8, with U+FFFD for bytes that are not of its charset
 }
 
 // earlier is what the mail turned out to hold of an earlier run.
@@ -598,8 +601,12 @@ func (m *mail) destination(f *found, l *Link) (destination, reason string, err e
 	if p := placeholder(url); p != "" && !o.Placeholders {
 		return "", "it holds the placeholder " + p, nil
 	}
-	if reason := unfinished(url); reason != "" && !o.Placeholders {
-		return "", reason, nil
+	if problem, leave := unfinished(url); o.Placeholders {
+		// That is what is asked for.
+	} else if leave {
+		return "", problem, nil
+	} else if problem != "" {
+		l.Warnings = append(l.Warnings, problem)
 	}
 	if f.problem != "" {
 		return "", f.problem, nil
@@ -611,8 +618,8 @@ func (m *mail) destination(f *found, l *Link) (destination, reason string, err e
 	if _, ok := m.w.verify(url); ok {
 		return "", "it is tracked already", nil
 	}
-	if strings.ContainsRune(url, utf8.RuneError) {
-		return "", "it holds bytes that are neither of its charset nor UTF-8", nil
+	if m.converted && strings.ContainsRune(url, utf8.RuneError) {
+		return "", "it holds bytes that are not of its charset", nil
 	}
 	if f.optOut != "" {
 		return "", "it opts out with " + f.optOut, nil

@@ -148,18 +148,35 @@ func oneTime(destination string) string {
 var signatures = setOf(`
 	xamzsignature xgoogsignature xosssignature xcossignature qsignature xobssignature
 	signature sig sign hmac hash digest mac checksum urlsignature xsignature authsignature sdsignature
-	hdnts hdnea verify policy keypairid xamzsecuritytoken googleaccessid`)
+	hdnts hdnea hdntl verify policy keypairid xamzsecuritytoken googleaccessid
+	authkey sgn signed sig2 sigv sigv4 md5 sha1 sha256 secure qsignalgorithm authorization`)
 
-// signedBy returns the parameter by which a destination looks signed, or "": one of
-// signatures that has a value.
+// Parameters that say until when a URL holds: it is signed then, by one whose value
+// looks like a secret.
+var expiries = setOf("e exp expire expires expiry expiration expirationtime validuntil")
+
+// signedBy returns the parameter by which a destination looks signed, or "".
 func signedBy(destination string) string {
 	rest, _, _ := strings.Cut(destination, "#")
 	_, query, _ := strings.Cut(rest, "?")
+	secret, expires := "", false
 	for parameter := range strings.FieldsFuncSeq(query, func(c rune) bool { return c == '&' || c == ';' }) {
 		name, value, _ := strings.Cut(parameter, "=")
-		if plain := plainName(unescape(name)); len(value) >= 3 && signatures[plain] {
+		plain := plainName(unescape(name))
+		switch {
+		case len(value) < 3:
+		case signatures[plain] || strings.HasSuffix(plain, "signature") || strings.HasSuffix(plain, "sig") || strings.HasSuffix(plain, "hash"),
+			plain == "s" && isSecret(value) && len(value) >= 32, // imgix
+			strings.Contains(value, "exp=") && strings.Contains(value, "hmac="):
 			return shorten(name, 40)
+		case expiries[plain] && len(value) >= 9:
+			expires = true
+		case isSecret(value):
+			secret = shorten(name, 40)
 		}
+	}
+	if expires {
+		return secret
 	}
 	return ""
 }

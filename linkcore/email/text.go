@@ -293,6 +293,9 @@ scan:
 	end = i
 	if depth > 0 {
 		end = max(kept, opened[0])
+		if c := src[opened[0]]; end == opened[0] && end > from && c != '(' && strings.IndexByte("=/", src[end-1]) >= 0 {
+			problem = problemStops
+		}
 	}
 	return trimURL(src, kept, end, before), problem
 }
@@ -301,10 +304,10 @@ scan:
 // for who wrote it: neither markup nor another address begins there.
 func mayGoOn(s []byte) bool {
 	if s[0] == '\\' {
-		return len(s) > 1 && (isAlphanumeric(s[1]) || s[1] == '\\')
+		return len(s) > 1 && (isAlphanumeric(s[1]) || strings.IndexByte(`\{[$%<`, s[1]) >= 0)
 	}
 	s = s[1:]
-	return len(s) > 0 && isLetter(s[0]) && !htmlTags[tagName(s)] && !hasScheme(s) && !bytes.HasPrefix(bytes.ToLower(s[:min(len(s), 7)]), []byte("mailto:"))
+	return len(s) > 0 && (isLetter(s[0]) || strings.IndexByte("$!@%#*=", s[0]) >= 0) && !htmlTags[tagName(s)] && !hasScheme(s) && !bytes.HasPrefix(bytes.ToLower(s[:min(len(s), 7)]), []byte("mailto:"))
 }
 
 // trimURL takes off what belongs to the sentence.

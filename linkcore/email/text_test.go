@@ -42,7 +42,7 @@ func TestFindURLs(t *testing.T) {
 		"詳細は«https://example.com/a»", "‹https://example.com/aをご覧ください›", "‹https://example.com/をご覧ください› x", "<«https://ja.wikipedia.org/wiki/東京»>", "«https://例え.テスト/»", "‹https://example.com에서›", "‹https://example.com/›’s b", "‹https://example.com/a›—which", "«https://example.com/a» — which", "‹https://example.com/🎉›", "«https://example.com/a»\u00a0b", "«https://example.com/a»\u200bb", "«https://example.com/a»\u3000b",
 		"«https://example.com/\xfcber» b",
 		// Placeholders belong to the URL.
-		"«https://example.com/?u={{ id }}».", "«https://example.com/{% if a %}b{% endif %}/c»", "«https://example.com/*|EMAIL ADDRESS|*», a", "«https://example.com/[[first name]]»", "«https://example.com/%%id%%»", "«https://{{host}}/a»", "«https://example.com/{{{a b}}}/c»", "«https://example.com/»{{a b", "<«https://example.com/?a={{ b }}»>",
+		"«https://example.com/?u={{ id }}».", "«https://example.com/{% if a %}b{% endif %}/c»", "«https://example.com/*|EMAIL ADDRESS|*», a", "«https://example.com/[[first name]]»", "«https://example.com/%%id%%»", "«https://{{host}}/a»", "«https://example.com/{{{a b}}}/c»", "‹https://example.com/›{{a b", "<«https://example.com/?a={{ b }}»>",
 		// Entities that a careless program left.
 		"&lt;«https://example.com/a»&gt;", "&quot;«https://example.com/a»&quot;.", "«https://example.com/?a=1&amp;b=2»",
 		// Control characters.

@@ -17,6 +17,21 @@ func TestOptOutsOfOthers(t *testing.T) {
 		`<a mc:disable-tracking href="https://e.com/">x</a>`:                  "",
 		`<a mautic:disable-tracking=true href="https://e.com/">x</a>`:         "",
 		`<a data-mautic-disable-tracking="false" href="https://e.com/">x</a>`: "tracked",
+		`<a class="btn untracked" href="https://e.com/">x</a>`:                "",
+		`<a class="mktNoTrack" href="https://e.com/">x</a>`:                   "",
+		`<a class="tracked" href="https://e.com/">x</a>`:                      "tracked",
+		`<a data-no-track href="https://e.com/">x</a>`:                        "",
+		`<a no-track="true" href="https://e.com/">x</a>`:                      "",
+		`<a data-disable-tracking href="https://e.com/">x</a>`:                "",
+		`<a data-do-not-track="1" href="https://e.com/">x</a>`:                "",
+		`<a clicktracking="false" href="https://e.com/">x</a>`:                "",
+		`<a data-click-track="no" href="https://e.com/">x</a>`:                "",
+		`<a track="off" href="https://e.com/">x</a>`:                          "",
+		`<a data-link-tracking=off href="https://e.com/">x</a>`:               "",
+		`<a track href="https://e.com/">x</a>`:                                "tracked",
+		`<a data-track="click" href="https://e.com/">x</a>`:                   "tracked",
+		`<a data-tracking-id=0 href="https://e.com/">x</a>`:                   "tracked",
+		`<a title="no track" href="https://e.com/">x</a>`:                     "tracked",
 		`<a href="HTTPS+notrack://e.com/?a&amp;b">x</a>`:                      `<a href="HTTPS://e.com/?a&amp;b">x</a>`,
 	} {
 		r, err := mailing(t, Options{}).HTML(testFields, []byte(html))
@@ -50,7 +65,16 @@ func TestNoParameterForSignedURLs(t *testing.T) {
 		"https://l.example/verify-order/1?expires=1&signature=0a1b2c":                      true,
 		"https://i.example/a.png?w=1&hmac=0a1b2c":                                          true,
 		"https://e.com/?design=abcdef&signal=abcdef":                                       false,
-		"https://e.com/?sig=": false,
+		"https://c.example/a?md5=abcDEF0123456789abcd_w&expires=1700000000":                true,
+		"https://c.example/a?e=1700000000&key=0123456789abcdef0123456789abcdef":            true,
+		"https://c.example/a?auth_key=1700000000-0-0-0123456789abcdef0123456789abcdef":     true,
+		"https://c.example/a?hdntl=exp=17~acl=/*~hmac=abc":                                 true,
+		"https://i.example/a.png?w=1&s=0123456789abcdef0123456789abcdef":                   true,
+		"https://c.example/a?request_sig=abcdef":                                           true,
+		"https://e.com/?sig=":                                                              false,
+		"https://e.com/?s=shoes&exp=1700000000":                                            false,
+		"https://e.com/?e=3&h=200&id=0123456789abcdef0123456789abcdef":                     false,
+		"https://e.com/?eid=0123456789abcdef0123456789abcdef":                              false,
 	} {
 		r, err := mailing(t, o).HTML(testFields, []byte(`<a href="`+url+`">x</a>`))
 		if err != nil || r.Links[0].Action != ActionTracked {
@@ -79,6 +103,7 @@ func TestNamedParts(t *testing.T) {
 		{"mixed", "Content-Type: text/html\nContent-Disposition: inline; filename=body.html", false, true},
 		{"mixed", "Content-Type: text/html\nContent-Disposition: other", false, true},
 		{"mixed", "Content-Type: text/html; name=a.html\nContent-Disposition: attachment; filename=a.html", false, false},
+		{"related; start=root", "Content-Type: text/html; name=body.html\nContent-ID: <root>", true, false},
 		{"related; start=\"<root>\"", "Content-Type: text/html; name=body.html\nContent-ID: <root>", true, false},
 	} {
 		src := "From: a@example.com\nMIME-Version: 1.0\nContent-Type: multipart/" + test.multipart + "; boundary=b\n\n--b\n\nfirst\n" + part(test.header) + "--b--\n"
@@ -94,6 +119,7 @@ func TestNamedParts(t *testing.T) {
 func TestNamesOfEncodings(t *testing.T) {
 	const link = `<a href="https://e.com/ä">x</a>`
 	for _, header := range []string{
+		"Content-Type: text/html; charset=utf_8", "Content-Type: text/html; charset=latin-1", "Content-Type: text/html; charset=unknown-8bit",
 		"Content-Type: text/html; charset='utf-8'", `Content-Type: text/html; charset="utf-8;"`,
 		"Content-Type: text/html; charset=utf-8\nContent-Transfer-Encoding: 8bit (as it is)",
 		"Content-Type: text/html; charset=utf-8\nContent-Transfer-Encoding: (a (nested)) 8bit;",
