@@ -33,25 +33,25 @@ const (
 // A Rule is one entry of the blocklist. Times have a resolution of a
 // microsecond.
 type Rule struct {
-	Kind   Kind
-	Value  string // in its normal form: see [NormalizeValue]
-	Action Action // zero: Block
-	Target string // for Redirect: an absolute http(s) URL
+	Kind   Kind   `json:"kind"`
+	Value  string `json:"value"`            // in its normal form: see [NormalizeValue]
+	Action Action `json:"action"`           // zero: Block
+	Target string `json:"target,omitempty"` // for Redirect: an absolute http(s) URL
 
-	Reason    string // for people
-	CreatedBy string // for people
+	Reason    string `json:"reason,omitempty"`     // for people
+	CreatedBy string `json:"created_by,omitempty"` // for people
 
 	// CreatedAt and UpdatedAt are set by the store when the rule is written.
-	CreatedAt time.Time
-	UpdatedAt time.Time
+	CreatedAt time.Time `json:"created_at,omitzero"`
+	UpdatedAt time.Time `json:"updated_at,omitzero"`
 
-	StartsAt  time.Time // before it the rule does nothing; zero: it has begun
-	ExpiresAt time.Time // from then on the rule is dead; zero: never
-	Deleted   bool      // the rule was lifted and does nothing
+	StartsAt  time.Time `json:"starts_at,omitzero"`  // before it the rule does nothing; zero: it has begun
+	ExpiresAt time.Time `json:"expires_at,omitzero"` // from then on the rule is dead; zero: never
+	Deleted   bool      `json:"deleted,omitempty"`   // the rule was lifted and does nothing
 
 	// ID is the id of the document that holds the rule, as a store returns it.
 	// Put does not look at it.
-	ID string
+	ID string `json:"-"`
 }
 
 // ruleError returns the error of a field, named as in the document: "kind",

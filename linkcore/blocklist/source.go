@@ -90,42 +90,39 @@ const LiftedFor = 24 * time.Hour
 // with one kind and value the last counts. The error names the rule, and wraps
 // a [*linkcore.FieldError].
 func NormalizeAll(rules []Rule, now time.Time) ([]Rule, error) {
-	position := make(map[string]int, len(rules))
-	normal := make([]Rule, 0, len(rules))
-	for _, r := range rules {
+	return normalizeEach(rules, func(r Rule) (Rule, error) {
 		n, err := r.Normalize()
-		if err != nil {
-			return nil, fmt.Errorf("rule %s cannot be written: %w", quote(r.String()), err)
-		}
-		if n.Expired(now) {
-			return nil, fmt.Errorf("rule %s cannot be written: %w", quote(r.String()), ruleError("expires_at", "has passed"))
+		if err == nil && n.Expired(now) {
+			err = ruleError("expires_at", "has passed")
 		}
 		n.Deleted = false
-		if i, ok := position[n.String()]; ok {
-			normal[i] = n
-			continue
-		}
-		position[n.String()] = len(normal)
-		normal = append(normal, n)
-	}
-	return normal, nil
+		return n, err
+	})
 }
 
 // NormalizeNames prepares rules for a store to look up by kind and value alone,
 // each once. The error is as of [NormalizeAll].
 func NormalizeNames(rules []Rule) ([]Rule, error) {
-	position := make(map[string]bool, len(rules))
-	names := make([]Rule, 0, len(rules))
-	for _, r := range rules {
+	return normalizeEach(rules, func(r Rule) (Rule, error) {
 		value, err := NormalizeValue(r.Kind, r.Value)
+		return Rule{Kind: r.Kind, Value: value}, err
+	})
+}
+
+func normalizeEach(rules []Rule, normalize func(Rule) (Rule, error)) (normal []Rule, err error) {
+	position := make(map[string]int, len(rules))
+	for _, r := range rules {
+		n, err := normalize(r)
 		if err != nil {
 			return nil, fmt.Errorf("rule %s: %w", quote(r.String()), err)
 		}
-		name := Rule{Kind: r.Kind, Value: value}
-		if !position[name.String()] {
-			position[name.String()] = true
-			names = append(names, name)
+		i, ok := position[n.String()]
+		if !ok {
+			i = len(normal)
+			position[n.String()] = i
+			normal = append(normal, n)
 		}
+		normal[i] = n
 	}
-	return names, nil
+	return normal, nil
 }

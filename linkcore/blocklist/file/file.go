@@ -280,40 +280,17 @@ func lineError(format string, a ...any) error {
 	return &linkcore.FieldError{Field: "line", Problem: fmt.Sprintf(format, a...)}
 }
 
-// fileRule is a rule as a line of the file.
-type fileRule struct {
-	Kind      string     `json:"kind"`
-	Value     string     `json:"value"`
-	Action    string     `json:"action"`
-	Target    string     `json:"target,omitempty"`
-	Reason    string     `json:"reason,omitempty"`
-	CreatedBy string     `json:"created_by,omitempty"`
-	CreatedAt *time.Time `json:"created_at,omitempty"`
-	UpdatedAt *time.Time `json:"updated_at,omitempty"`
-	StartsAt  *time.Time `json:"starts_at,omitempty"`
-	ExpiresAt *time.Time `json:"expires_at,omitempty"`
-	Deleted   bool       `json:"deleted,omitempty"`
-}
-
 // AppendLine appends the rule as a line of a rules file, with its line end: a
 // JSON object with the fields of a document, times as in RFC 3339.
 func AppendLine(dst []byte, r blocklist.Rule) ([]byte, error) {
-	at := func(t time.Time) *time.Time {
-		if t.IsZero() {
-			return nil
-		}
-		t = t.UTC().Truncate(time.Microsecond)
-		return &t
+	for _, at := range [...]*time.Time{&r.CreatedAt, &r.UpdatedAt, &r.StartsAt, &r.ExpiresAt} {
+		*at = at.UTC().Truncate(time.Microsecond)
 	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
+	b := bytes.NewBuffer(dst)
+	e := json.NewEncoder(b)
 	e.SetEscapeHTML(false) // people read & and < in URLs
-	err := e.Encode(fileRule{
-		Kind: string(r.Kind), Value: r.Value, Action: string(r.Action), Target: r.Target,
-		Reason: r.Reason, CreatedBy: r.CreatedBy, CreatedAt: at(r.CreatedAt), UpdatedAt: at(r.UpdatedAt),
-		StartsAt: at(r.StartsAt), ExpiresAt: at(r.ExpiresAt), Deleted: r.Deleted,
-	})
-	return append(dst, b.Bytes()...), err
+	err := e.Encode(r)
+	return b.Bytes(), err
 }
 
 // Put implements [blocklist.Store]. It makes the file where there is none.
