@@ -111,7 +111,7 @@ func TestFirestoreFaults(t *testing.T) {
 			put("host:before.example")
 			keys, ring := keyFolder(t)
 			clicks := filepath.Join(t.TempDir(), "clicks")
-			s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST="+rulesURL, "BLOCKLIST_REFRESH=200ms", "FIRESTORE_EMULATOR_HOST="+f.Addr().String())
+			s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST="+rulesURL, "BLOCKLIST_UNAVAILABLE=allow", "BLOCKLIST_REFRESH=200ms", "FIRESTORE_EMULATOR_HOST="+f.Addr().String())
 			waitFor(t, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
 			before := link(t, ring, linkcore.Fields{}, "https://before.example/", linkcore.Options{})
 			after := link(t, ring, linkcore.Fields{}, "https://after.example/", linkcore.Options{})
@@ -632,7 +632,7 @@ func TestClockJumps(t *testing.T) {
 	set("+0")
 	s := startCommand(t, func(s *server) {
 		s.Path, s.Args = emulator, []string{emulator, program}
-	}, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST=file:"+rules, "BLOCKLIST_REFRESH=200ms", "BLOCKLIST_RELOAD=1s",
+	}, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST=file:"+rules, "BLOCKLIST_UNAVAILABLE=allow", "BLOCKLIST_REFRESH=200ms", "BLOCKLIST_RELOAD=1s",
 		"LD_PRELOAD="+libraries[0], "FAKETIME_TIMESTAMP_FILE="+clock, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1")
 	to := func(host string) string {
 		return link(t, ring, linkcore.Fields{}, "https://"+host+"/", linkcore.Options{})
@@ -692,7 +692,7 @@ func TestRulesGrow(t *testing.T) {
 	rulesURL := "firestore://" + project + "/(default)/blocklist"
 	keys, ring := keyFolder(t)
 	clicks := filepath.Join(t.TempDir(), "clicks")
-	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST="+rulesURL, "BLOCKLIST_REFRESH=200ms", "FIRESTORE_EMULATOR_HOST="+f.Addr().String())
+	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS=file:"+clicks, "BLOCKLIST="+rulesURL, "BLOCKLIST_UNAVAILABLE=allow", "BLOCKLIST_REFRESH=200ms", "FIRESTORE_EMULATOR_HOST="+f.Addr().String())
 	waitFor(t, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
 	f.refuse()
 

@@ -88,7 +88,9 @@ func newLedgerTopic(t testing.TB) (*ledger, string) {
 	return l, "pubsub://" + project + "/clicks"
 }
 
-// note notes an event that has arrived.
+// note notes an event that has arrived. It knows clicks by their query, which the
+// event of an untracked person does not hold: an endpoint that may not know its rules
+// needs BLOCKLIST_UNAVAILABLE=allow.
 func (l *ledger) note(t testing.TB, data []byte) {
 	var event struct {
 		ID    string `json:"event_id"`

@@ -185,7 +185,7 @@ func newFleet(t *testing.T, rules *ruleCollection, environment ...string) *fleet
 		balancer:    newBalancer(t),
 		firestore:   dialFirestore(t),
 		rules:       rules,
-		environment: append(environment, "BLOCKLIST="+rules.url),
+		environment: append(environment, "BLOCKLIST="+rules.url, "BLOCKLIST_UNAVAILABLE=allow"),
 		keys:        map[string]string{"1": "RCCCPP3m8cJrMPkOx90B5Ih1NKIPCw0Ew27YDnHg/Xc=\n"},
 	}
 }

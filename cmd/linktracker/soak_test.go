@@ -48,7 +48,7 @@ func TestSoak(t *testing.T) {
 	rulesURL := "firestore://" + emulatortest.Project(t) + "/(default)/blocklist"
 	keys, ring := keyFolder(t)
 	vitals := filepath.Join(t.TempDir(), "vitals")
-	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS="+topic, "BLOCKLIST="+rulesURL, "BLOCKLIST_REFRESH=500ms", "DELIVERY=background", "LINKTRACKER_TEST_VITALS="+vitals)
+	s := start(t, nil, "LINK_KEYS="+keys, "CLICKS="+topic, "BLOCKLIST="+rulesURL, "BLOCKLIST_UNAVAILABLE=allow", "BLOCKLIST_REFRESH=500ms", "DELIVERY=background", "LINKTRACKER_TEST_VITALS="+vitals)
 	waitFor(t, "the first load", func() bool { return len(s.log("blocklist loaded")) == 1 })
 
 	var targets []string

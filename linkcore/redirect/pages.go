@@ -54,14 +54,13 @@ const (
 // page and a mailbox provider's one-click request are the same request.
 type form struct {
 	pair
-	button string // its text
-	class  string // how it looks
+	button string // the key of its text
 }
 
 var (
-	unsubscribeForm = &form{oneClick, "button.unsubscribe", ""}
-	stopForm        = &form{stop, "button.stop", ""}
-	allowForm       = &form{allow, "button.allow", "calm"} // nobody is to press it by habit
+	unsubscribeForm = &form{oneClick, "button.unsubscribe"}
+	stopForm        = &form{stop, "button.stop"}
+	allowForm       = &form{allow, "button.allow"}
 
 	// pages has each page's status, the beginning of the keys of its texts, its form,
 	// and the text of the link to the page beside it.
@@ -161,7 +160,7 @@ func (t *translation) makePages(recorded record.Options) []answer {
 		}
 		if f := p.form; f != nil {
 			content.WriteString(`<form method="post">` + "\n" + `<input type="hidden" name="` + f.name + `" value="` + f.value + `">` + "\n")
-			write(`<button class="`+f.class+`">`, f.button, "</button>\n</form>\n")
+			write("<button>", f.button, "</button>\n</form>\n")
 		}
 		write(`<p class="quiet">`, p.texts+".note", "</p>\n")
 		html := strings.NewReplacer("{{language}}", t.tag.String(), "{{title}}", text(p.texts+".title"), "{{content}}", content.String()).Replace(layout)
