@@ -3,17 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -26,6 +21,7 @@ import (
 	"cloud.google.com/go/pubsub/v2/apiv1/pubsubpb"
 	"google.golang.org/api/idtoken"
 
+	"example.com/linktracker/cmd/internal/pushtest"
 	"example.com/linktracker/linkcore/blocklist"
 	"example.com/linktracker/linkcore/blocklist/firestore"
 	"example.com/linktracker/linkcore/emulatortest"
@@ -33,63 +29,13 @@ import (
 	"example.com/linktracker/linkcore/event"
 )
 
-const (
-	audience = "https://consent.example/"
-	account  = "push@p.iam.gserviceaccount.com"
-)
-
-// google signs tokens, and answers for its public keys as Google does.
-type google struct{ key *rsa.PrivateKey }
-
-func newGoogle(t testing.TB) google {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return google{key}
-}
-
-func (g google) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.String() != "https://www.googleapis.com/oauth2/v3/certs" {
-		return nil, errors.New("no such page")
-	}
-	keys, err := json.Marshal(map[string]any{"keys": []any{map[string]string{
-		"kid": "1", "kty": "RSA", "alg": "RS256", "use": "sig",
-		"n": base64.RawURLEncoding.EncodeToString(g.key.N.Bytes()),
-		"e": base64.RawURLEncoding.EncodeToString(big.NewInt(int64(g.key.E)).Bytes()),
-	}}})
-	return &http.Response{StatusCode: 200, Header: http.Header{"Cache-Control": {"max-age=3600"}}, Body: io.NopCloser(bytes.NewReader(keys))}, err
-}
-
-func (g google) validate(t testing.TB) func(context.Context, string, string) (*idtoken.Payload, error) {
+func validator(t testing.TB, g pushtest.Google) func(context.Context, string, string) (*idtoken.Payload, error) {
 	t.Helper()
 	v, err := idtoken.NewValidator(t.Context(), idtoken.WithHTTPClient(&http.Client{Transport: g}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return v.Validate
-}
-
-// token returns what a push sends as Authorization, with claims in place of the
-// right ones.
-func (g google) token(t testing.TB, claims map[string]any) string {
-	t.Helper()
-	all := map[string]any{"iss": "https://accounts.google.com", "aud": audience, "email": account, "email_verified": true, "exp": time.Now().Add(time.Hour).Unix()}
-	for name, value := range claims {
-		all[name] = value
-	}
-	body, err := json.Marshal(all)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signed := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256","kid":"1","typ":"JWT"}`)) + "." + base64.RawURLEncoding.EncodeToString(body)
-	sum := sha256.Sum256([]byte(signed))
-	signature, err := rsa.SignPKCS1v15(rand.Reader, g.key, crypto.SHA256, sum[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return "Bearer " + signed + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
 // written are the rules that were written last, by the documents' ids.
@@ -127,7 +73,7 @@ func objection(typ event.Type, at time.Time) *event.Event {
 
 // Each event has its answer and its rule, and no log above debug has the recipient.
 func TestFollow(t *testing.T) {
-	g := newGoogle(t)
+	g := pushtest.New(t)
 	noon := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	with := func(typ event.Type, change func(*event.Event)) []byte {
 		e := objection(typ, noon)
@@ -162,9 +108,9 @@ func TestFollow(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			rules := written{rules: map[string]blocklist.Rule{}, err: test.err}
 			var log bytes.Buffer
-			c := consumer{audience: audience, account: account, rules: &rules, validate: g.validate(t), log: endpoint.NewLog(&log, slog.LevelInfo)}
+			c := consumer{audience: pushtest.Audience, account: pushtest.Account, rules: &rules, validate: validator(t, g), log: endpoint.NewLog(&log, slog.LevelInfo)}
 			r := httptest.NewRequest("POST", "/", pushOf(t, test.data, noon.Add(time.Second)))
-			r.Header.Set("Authorization", g.token(t, nil))
+			r.Header.Set("Authorization", g.Token(t, nil))
 			w := httptest.NewRecorder()
 			c.ServeHTTP(w, r)
 			got := ""
@@ -186,31 +132,31 @@ func TestFollow(t *testing.T) {
 
 // Only what Google signed for the subscription's account and this program is read.
 func TestForgedTokens(t *testing.T) {
-	g, other := newGoogle(t), newGoogle(t)
-	right := g.token(t, nil)
+	g, other := pushtest.New(t), pushtest.New(t)
+	right := g.Token(t, nil)
 	unsigned := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","kid":"1"}`)) + right[strings.IndexByte(right, '.'):strings.LastIndexByte(right, '.')+1]
 	for name, token := range map[string]string{
 		"none":                  "",
 		"empty":                 "Bearer ",
 		"another scheme":        strings.Replace(right, "Bearer", "Basic", 1),
 		"no token":              "Bearer abc",
-		"another's key":         other.token(t, nil),
+		"another's key":         other.Token(t, nil),
 		"no signature":          right[:strings.LastIndexByte(right, '.')+1],
 		"the platform's mark":   right[:strings.LastIndexByte(right, '.')+1] + "SIGNATURE_REMOVED_BY_GOOGLE",
 		"unsigned":              "Bearer " + unsigned,
-		"another audience":      g.token(t, map[string]any{"aud": "https://other.example/"}),
-		"no audience":           g.token(t, map[string]any{"aud": ""}),
-		"another account":       g.token(t, map[string]any{"email": "push@evil.iam.gserviceaccount.com"}),
-		"no account":            g.token(t, map[string]any{"email": nil}),
-		"an account not proved": g.token(t, map[string]any{"email_verified": false}),
-		"proved by a word":      g.token(t, map[string]any{"email_verified": "true"}),
-		"another issuer":        g.token(t, map[string]any{"iss": "https://accounts.google.com.evil.example"}),
-		"no issuer":             g.token(t, map[string]any{"iss": nil}),
-		"expired":               g.token(t, map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}),
+		"another audience":      g.Token(t, map[string]any{"aud": "https://other.example/"}),
+		"no audience":           g.Token(t, map[string]any{"aud": ""}),
+		"another account":       g.Token(t, map[string]any{"email": "push@evil.iam.gserviceaccount.com"}),
+		"no account":            g.Token(t, map[string]any{"email": nil}),
+		"an account not proved": g.Token(t, map[string]any{"email_verified": false}),
+		"proved by a word":      g.Token(t, map[string]any{"email_verified": "true"}),
+		"another issuer":        g.Token(t, map[string]any{"iss": "https://accounts.google.com.evil.example"}),
+		"no issuer":             g.Token(t, map[string]any{"iss": nil}),
+		"expired":               g.Token(t, map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}),
 	} {
 		rules := written{rules: map[string]blocklist.Rule{}}
 		var log bytes.Buffer
-		c := consumer{audience: audience, account: account, rules: &rules, validate: g.validate(t), log: endpoint.NewLog(&log, slog.LevelDebug)}
+		c := consumer{audience: pushtest.Audience, account: pushtest.Account, rules: &rules, validate: validator(t, g), log: endpoint.NewLog(&log, slog.LevelDebug)}
 		r := httptest.NewRequest("POST", "/", pushOf(t, objection(event.Objection, time.Now()).AppendJSON(nil), time.Now()))
 		r.Header.Set("Authorization", token)
 		w := httptest.NewRecorder()
@@ -263,7 +209,7 @@ func TestUsage(t *testing.T) {
 		"LOG_LEVEL=loud":             "LOG_LEVEL ",
 	} {
 		name, value, _ := strings.Cut(change, "=")
-		variables := map[string]string{"BLOCKLIST": "firestore://p/(default)/rules", "PUSH_AUDIENCE": audience, "PUSH_SERVICE_ACCOUNT": account, "PORT": "0"}
+		variables := map[string]string{"BLOCKLIST": "firestore://p/(default)/rules", "PUSH_AUDIENCE": pushtest.Audience, "PUSH_SERVICE_ACCOUNT": pushtest.Account, "PORT": "0"}
 		variables[name] = value
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), nil, func(name string) string { return variables[name] }, &stdout, &stderr)
@@ -287,7 +233,7 @@ func TestConsumer(t *testing.T) {
 	emulatortest.Firestore(t)
 	emulatortest.PubSub(t)
 	project := emulatortest.Project(t)
-	g := newGoogle(t)
+	g := pushtest.New(t)
 	rules, err := firestore.New(project, "(default)", "blocklist")
 	if err != nil {
 		t.Fatal(err)
@@ -306,32 +252,13 @@ func TestConsumer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := consumer{audience: audience, account: account, rules: rules, validate: g.validate(t), log: slog.New(slog.DiscardHandler)}
+	c := consumer{audience: pushtest.Audience, account: pushtest.Account, rules: rules, validate: validator(t, g), log: slog.New(slog.DiscardHandler)}
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- c.serve(ctx, listener) }()
 
-	// The emulator's pushes have no token; what stands between gives them Google's.
-	// It shows which have been answered.
 	answers := make(chan int, 100)
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		request, err := http.NewRequestWithContext(r.Context(), r.Method, "http://"+listener.Addr().String(), r.Body)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		request.Header.Set("Authorization", g.token(t, nil))
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		response.Body.Close()
-		w.WriteHeader(response.StatusCode)
-		answers <- response.StatusCode
-	}))
-	defer front.Close()
-
+	front := g.Front(t, listener.Addr().String(), answers)
 	client, err := pubsub.NewClient(t.Context(), project)
 	if err != nil {
 		t.Fatal(err)
@@ -363,7 +290,6 @@ func TestConsumer(t *testing.T) {
 		{event.Objection, 2 * time.Minute, true},      // again
 		{event.ObjectionWithdrawn, 3 * time.Minute, false},
 		{event.Objection, 2 * time.Minute, false}, // again and late
-		{event.Click, 4 * time.Minute, false},
 		{event.Objection, 5 * time.Minute, true},
 	} {
 		message := objection(step.typ, begin.Add(step.after)).Message()
@@ -394,7 +320,7 @@ func TestConsumer(t *testing.T) {
 
 // A stop ends what is under way: it is answered, and nothing new is taken.
 func TestStop(t *testing.T) {
-	g := newGoogle(t)
+	g := pushtest.New(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -402,8 +328,8 @@ func TestStop(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	rules := written{rules: map[string]blocklist.Rule{}}
 	began := make(chan bool)
-	validate := g.validate(t)
-	c := consumer{audience: audience, account: account, rules: &rules, log: slog.New(slog.DiscardHandler), validate: func(ctx context.Context, token, audience string) (*idtoken.Payload, error) {
+	validate := validator(t, g)
+	c := consumer{audience: pushtest.Audience, account: pushtest.Account, rules: &rules, log: slog.New(slog.DiscardHandler), validate: func(ctx context.Context, token, audience string) (*idtoken.Payload, error) {
 		began <- true
 		<-began
 		return validate(ctx, token, audience)
@@ -413,7 +339,7 @@ func TestStop(t *testing.T) {
 	answered := make(chan int, 1)
 	go func() {
 		request, _ := http.NewRequest("POST", "http://"+listener.Addr().String(), pushOf(t, objection(event.Objection, time.Now()).AppendJSON(nil), time.Now()))
-		request.Header.Set("Authorization", g.token(t, nil))
+		request.Header.Set("Authorization", g.Token(t, nil))
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
 			t.Error(err)
