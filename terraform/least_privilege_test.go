@@ -110,7 +110,6 @@ var watching = []string{
 // customRoles are the permissions of the roles that the module makes itself.
 var customRoles = map[string][]string{
 	"linktracker_consent": {
-		"datastore.databases.get",
 		"datastore.entities.create",
 		"datastore.entities.get",
 		"datastore.entities.update",

@@ -19,7 +19,7 @@ resource "google_service_account" "consent" {
   description  = "The consumer of objections runs as this account. It writes to one database."
 }
 
-# To change one document in a transaction. roles/datastore.user could also list and
+# To change one document. roles/datastore.user could also list and
 # delete. Of which kind a rule is, Firestore does not look at: the program does.
 resource "google_project_iam_custom_role" "consent" {
   project     = local.project
@@ -27,7 +27,6 @@ resource "google_project_iam_custom_role" "consent" {
   title       = "${var.installation.prefix}: write objections"
   description = "Read and write single documents."
   permissions = [
-    "datastore.databases.get",
     "datastore.entities.create",
     "datastore.entities.get",
     "datastore.entities.update",
