@@ -12,6 +12,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -354,5 +356,22 @@ func TestStop(t *testing.T) {
 	began <- true
 	if status, err := <-answered, <-served; status != 204 || err != nil || len(rules.rules) != 1 {
 		t.Errorf("%d, %v, %d rules", status, err, len(rules.rules))
+	}
+}
+
+// CONFIG.md has a row of each variable that the help names.
+func TestVariablesAreDocumented(t *testing.T) {
+	document, err := os.ReadFile("CONFIG.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	variables := regexp.MustCompile(`(?m)^  ([A-Z_]+) `).FindAllStringSubmatch(usage, -1)
+	for _, m := range variables {
+		if !bytes.Contains(document, []byte("\n| `"+m[1]+"` |")) {
+			t.Errorf("CONFIG.md has no row of %s", m[1])
+		}
+	}
+	if rows := bytes.Count(document, []byte("\n| `")); rows != len(variables) {
+		t.Errorf("CONFIG.md has %d variables, the help %d", rows, len(variables))
 	}
 }
