@@ -13,7 +13,7 @@ BENCH ?= .
 BENCHCOUNT ?= 6
 FUZZTIME ?= 30s
 # What is run or deployed; the rest of cmd/ measures and proves.
-PROGRAMS := ./cmd/linktracker ./cmd/linkctl ./cmd/linkwatch
+PROGRAMS := ./cmd/linktracker ./cmd/linkctl ./cmd/linkwatch ./cmd/linkconsent
 SOAK ?= 5m
 SCALE ?= 1m
 RATE ?= 1000

@@ -48,8 +48,14 @@ func install(t *testing.T) *installation {
 		}
 	}
 	for path, content := range configuration(t) {
-		if filepath.Dir(path) != "." || strings.HasSuffix(path, ".go") {
+		module := strings.HasPrefix(path, "modules/")
+		if filepath.Dir(path) != "." && !module || strings.HasSuffix(path, ".go") {
 			continue
+		}
+		if module {
+			if err := os.MkdirAll(filepath.Join(i.folder, filepath.Dir(path)), 0o700); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if path == "keys.tf" {
 			// These providers number nothing; tests/keys.tftest.hcl has this.
@@ -328,6 +334,9 @@ func (i *installation) deployed(t *testing.T, v variables) {
 		template(service)["labels"] = map[string]any{"client.knative.dev/nonce": "abc"}
 		container(service)["image"] = image
 		container(service)["base_image_uri"] = "europe-west1-docker.pkg.dev/serverless-runtimes/google-24/runtimes/go126"
+		if service["name"] == "linktracker-consent" {
+			service["default_uri_disabled"] = false
+		}
 	}
 
 	edit(deploy)
@@ -342,7 +351,7 @@ func (i *installation) deployed(t *testing.T, v variables) {
 	})
 	seen := 0
 	for _, c := range i.plan(with(v, "key_versions", 3)) {
-		if c.Type != "google_cloud_run_v2_service" {
+		if !strings.HasPrefix(c.Address, "google_cloud_run_v2_service.endpoint") {
 			continue
 		}
 		seen++
@@ -365,7 +374,11 @@ func (i *installation) deployed(t *testing.T, v variables) {
 			service["traffic"] = []any{map[string]any{"percent": 100, "revision": "linktracker-00007-abc", "tag": nil, "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"}}
 		},
 	} {
-		edit(change)
+		edit(func(service map[string]any) {
+			if service["name"] == "linktracker" {
+				change(service)
+			}
+		})
 		if changes := i.plan(v); len(changes) != 2 {
 			t.Errorf("%s: %d changes, want one a service", name, len(changes))
 		}

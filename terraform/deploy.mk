@@ -10,7 +10,7 @@ TERRAFORM_DIR ?= $(terraform_here)
 terraform_deploy = TERRAFORM_DIR='$(TERRAFORM_DIR)' PROGRAM='$(PROGRAM)' $(terraform_here)/deploy
 
 .PHONY: deploy
-deploy: ## build once and deploy to every region, as the setting program says; DRY_RUN=1: only print
+deploy: ## build once and deploy to every region, as the setting program says, and what follows objections; DRY_RUN=1: only print
 	@DRY_RUN='$(DRY_RUN)' $(terraform_deploy) deploy
 
 .PHONY: rollback

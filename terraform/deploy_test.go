@@ -18,6 +18,9 @@ func TestDeploy(t *testing.T) {
 		hello = "us-docker.pkg.dev/cloudrun/container/hello"
 		build = " --build-service-account projects/links-prod/serviceAccounts/linktracker-build@links-prod.iam.gserviceaccount.com --quiet\n"
 		in    = "run deploy linktracker --project links-prod --region "
+
+		consent = "run deploy linktracker-consent --project links-prod --region europe-west1 --source . --clear-base-image" +
+			" --set-build-env-vars GOOGLE_BUILDABLE=./cmd/linkconsent --default-url" + build
 	)
 	function := []revision{{image + "cc", base, "False"}, {image + "bb", base, "True"}, {image + "bb", base, "True"}, {image + "aa", base, "True"}, {hello, "", "True"}}
 	server := []revision{{image + "bb", "", "True"}, {image + "aa", "", "True"}, {hello, "", "True"}}
@@ -27,7 +30,7 @@ func TestDeploy(t *testing.T) {
 		revisions []revision // the newest first
 		commands  string     // those that change something
 		output    string
-		unwatched bool // there is no watcher
+		unwatched bool // there is no watcher, and nothing follows objections
 		server    bool // Terraform's setting says so
 		fails     bool
 	}{
@@ -36,12 +39,21 @@ func TestDeploy(t *testing.T) {
 			present:   function[1],
 			commands: in + "europe-west1 --source . --function Redirect --base-image go126 --automatic-updates --clear-build-env-vars" + build +
 				in + "us-east1 --image " + image + "bb --base-image " + base + " --quiet\n" +
-				in + "asia-northeast1 --image " + image + "bb --base-image " + base + " --quiet\n",
+				in + "asia-northeast1 --image " + image + "bb --base-image " + base + " --quiet\n" + consent,
 		},
 		"deploy the server": {
 			arguments: []string{"deploy"},
 			server:    true,
 			present:   server[0],
+			commands: in + "europe-west1 --source . --clear-base-image --set-build-env-vars GOOGLE_BUILDABLE=./cmd/linktracker" + build +
+				in + "us-east1 --image " + image + "bb --clear-base-image --quiet\n" +
+				in + "asia-northeast1 --image " + image + "bb --clear-base-image --quiet\n" + consent,
+		},
+		"deploy without the consumer of objections": {
+			arguments: []string{"deploy"},
+			server:    true,
+			present:   server[0],
+			unwatched: true,
 			commands: in + "europe-west1 --source . --clear-base-image --set-build-env-vars GOOGLE_BUILDABLE=./cmd/linktracker" + build +
 				in + "us-east1 --image " + image + "bb --clear-base-image --quiet\n" +
 				in + "asia-northeast1 --image " + image + "bb --clear-base-image --quiet\n",
@@ -143,6 +155,7 @@ func TestDeploy(t *testing.T) {
 			state := stateOfOutputs
 			if c.unwatched {
 				state = strings.Replace(state, `"linktracker-watch"`, `null`, 1)
+				state = strings.Replace(state, `"linktracker-consent"`, `null`, 1)
 			}
 			if c.server {
 				state = strings.Replace(state, `"program": "function"`, `"program": "server"`, 1)
@@ -207,12 +220,12 @@ const stateOfOutputs = `{
 				"base_image": "go126", "build_account": "linktracker-build@links-prod.iam.gserviceaccount.com",
 				"placeholder": "us-docker.pkg.dev/cloudrun/container/hello", "project": "links-prod",
 				"regions": "europe-west1 us-east1 asia-northeast1", "service": "linktracker",
-				"watch": "linktracker-watch", "program": "function",
+				"watch": "linktracker-watch", "consent": "linktracker-consent", "program": "function",
 				"blocklist": "firestore://links-prod/linktracker-blocklist/blocklist"
 			},
 			"type": ["object", {
 				"base_image": "string", "build_account": "string", "placeholder": "string",
-				"project": "string", "regions": "string", "service": "string", "watch": "string",
+				"project": "string", "regions": "string", "service": "string", "watch": "string", "consent": "string",
 				"program": "string", "blocklist": "string"
 			}]
 		},

@@ -187,7 +187,7 @@ func statsLine(t *testing.T) map[string]any {
 func source(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
-	for _, folder := range []string{"../linkcore", "../cmd/linktracker", "../cmd/linkwatch"} {
+	for _, folder := range []string{"../linkcore", "../cmd/linkconsent", "../cmd/linktracker", "../cmd/linkwatch"} {
 		err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
 				return err

@@ -44,6 +44,7 @@ output "accounts" {
     endpoint = google_service_account.endpoint.email
     build    = google_service_account.build.email
     watch    = one(google_service_account.watch[*].email)
+    consent  = one(module.consent[*].service.account)
   }
 }
 
@@ -59,6 +60,7 @@ output "deploy" {
     placeholder   = local.placeholder_image
     blocklist     = local.blocklist_url
     watch         = one(google_cloud_run_v2_worker_pool.watch[*].name)
+    consent       = one(module.consent[*].service.name)
   }
 }
 

@@ -215,12 +215,13 @@ func named(t *testing.T, resources []resource, kind, name string) resource {
 var declaration = regexp.MustCompile(`(?m)^(resource|variable|output)\s+"(\w+)"(?:\s+"(\w+)")?`)
 
 // declared returns what the root module's files declare: resources as
-// TYPE.NAME, variables and outputs by name.
+// TYPE.NAME, those of modules too, variables and outputs by name.
 func declared(t *testing.T, what string) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
 	for path, content := range configuration(t) {
-		if filepath.Dir(path) != "." || filepath.Ext(path) != ".tf" {
+		module := what == "resource" && strings.HasPrefix(path, "modules/")
+		if filepath.Dir(path) != "." && !module || filepath.Ext(path) != ".tf" {
 			continue
 		}
 		for _, m := range declaration.FindAllStringSubmatch(content, -1) {

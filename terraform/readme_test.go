@@ -114,7 +114,7 @@ func TestUpload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	needed := regexp.MustCompile(`^(go\.(mod|sum)|function\.go|(linkcore|cmd/internal/(version|watch)|cmd/linktracker|cmd/linkwatch)/.*\.(go|html|ico|tsv|txt))$`)
+	needed := regexp.MustCompile(`^(go\.(mod|sum)|function\.go|(linkcore|cmd/internal/(version|watch)|cmd/(linkconsent|linktracker|linkwatch))/.*\.(go|html|ico|json|tsv|txt))$`)
 	folder := t.TempDir()
 	for _, file := range strings.Fields(string(output)) {
 		if !needed.MatchString(file) || strings.HasSuffix(file, "_test.go") {

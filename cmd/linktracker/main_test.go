@@ -233,6 +233,18 @@ func (s *server) get(t testing.TB, target string) (int, string) {
 	return response.StatusCode, response.Header.Get("Location")
 }
 
+// post sends a form and returns the status.
+func (s *server) post(t testing.TB, target, form string) int {
+	t.Helper()
+	response, err := httpClient.Post("http://"+s.address+target, "application/x-www-form-urlencoded", strings.NewReader(form))
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, response.Body)
+	response.Body.Close()
+	return response.StatusCode
+}
+
 func TestDev(t *testing.T) {
 	s := start(t, []string{"--dev"})
 	var found []string
@@ -463,12 +475,15 @@ func TestStatsLine(t *testing.T) {
 	} {
 		s.get(t, target)
 	}
-	response, err := httpClient.Post("http://"+s.address+link(t, ring, linkcore.Fields{}, "", linkcore.Options{Kind: linkcore.Unsubscribe}),
-		"application/x-www-form-urlencoded", strings.NewReader("List-Unsubscribe=One-Click"))
-	if err != nil {
-		t.Fatal(err)
+	for _, wish := range []struct {
+		kind linkcore.Kind
+		form string
+	}{
+		{linkcore.Unsubscribe, "List-Unsubscribe=One-Click"},
+		{linkcore.Privacy, "Tracking=Stop"}, {linkcore.Privacy, "Tracking=Stop"}, {linkcore.Privacy, "Tracking=Allow"},
+	} {
+		s.post(t, link(t, ring, linkcore.Fields{Recipient: "r1"}, "", linkcore.Options{Kind: wish.kind}), wish.form)
 	}
-	response.Body.Close()
 	if code, _ := s.stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
@@ -478,8 +493,8 @@ func TestStatsLine(t *testing.T) {
 	}
 	line := lines[0]
 	for name, want := range map[string]float64{
-		"redirects": 3, "opens": 1, "unsubscribes": 1, "blocked": 1, "invalid": 3, "untracked": 1, "recovered": 1,
-		"delivered": 6, "spilled": 0, "refresh_failures": 0, "key_failures": 0, "rules": 1, "keys": 1, "held": 0,
+		"redirects": 3, "opens": 1, "unsubscribes": 1, "objections": 2, "objections_withdrawn": 1, "blocked": 1, "invalid": 3, "untracked": 3, "recovered": 1,
+		"delivered": 9, "spilled": 0, "refresh_failures": 0, "key_failures": 0, "rules": 1, "keys": 1, "held": 0,
 	} {
 		if got, ok := line[name].(float64); !ok || got != want {
 			t.Errorf("%s is %v, want %v", name, line[name], want)
@@ -493,7 +508,7 @@ func TestStatsLine(t *testing.T) {
 		t.Errorf("invalid_causes is %v", line["invalid_causes"])
 	}
 	firstByte, _ := line["first_byte_us"].(map[string]any)
-	if firstByte["count"] != 6.0 || firstByte["le_1000000"] != 6.0 || firstByte["sum"] == nil {
+	if firstByte["count"] != 9.0 || firstByte["le_1000000"] != 9.0 || firstByte["sum"] == nil {
 		t.Errorf("first_byte_us is %v", line["first_byte_us"])
 	}
 	if line["severity"] != "INFO" || line["time"] == nil {

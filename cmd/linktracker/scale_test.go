@@ -281,11 +281,24 @@ func (f *fleet) signer(t *testing.T, id string) *linkcore.Signer {
 	return signer
 }
 
-// follow changes something and returns how long after the change, which says
-// when it was, each instance answered a link with this status. What a refresh
-// has read after the change is in force before the next refresh begins: a request
-// has the new answer if it is sent when more than most refreshes are over.
+// follow is followed for the status with which a link is answered.
 func (f *fleet) follow(t *testing.T, target string, status, most int, change func() time.Time) []time.Duration {
+	t.Helper()
+	return f.followed(t, most, change, func(i *instance) (bool, error) {
+		response, err := httpClient.Get("http://" + i.address + target)
+		if err != nil {
+			return false, err
+		}
+		response.Body.Close()
+		return response.StatusCode == status, nil
+	})
+}
+
+// followed changes something and returns how long after the change, which says
+// when it was, each instance had the new answer. What a refresh has read after the
+// change is in force before the next refresh begins: a request has the new answer if
+// it is sent when more than most refreshes are over.
+func (f *fleet) followed(t *testing.T, most int, change func() time.Time, asked func(*instance) (bool, error)) []time.Duration {
 	t.Helper()
 	answered := make([]time.Time, len(f.running))
 	var wait sync.WaitGroup
@@ -297,17 +310,16 @@ func (f *fleet) follow(t *testing.T, target string, status, most int, change fun
 				if at := done.Load(); at != nil {
 					refreshes = i.meter.since(*at)
 				}
-				response, err := httpClient.Get("http://" + i.address + target)
+				is, err := asked(i)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				response.Body.Close()
-				if answered[n] = time.Now(); response.StatusCode == status {
+				if answered[n] = time.Now(); is {
 					return
 				}
 				if refreshes > most || time.Since(begin) > 3*keysListed {
-					t.Errorf("an instance still answers %d, not %d, %d refreshes after the change", response.StatusCode, status, refreshes)
+					t.Errorf("an instance has the old answer %d refreshes after the change", refreshes)
 					return
 				}
 				time.Sleep(50 * time.Millisecond) // between looks at another process

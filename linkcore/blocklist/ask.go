@@ -93,6 +93,9 @@ func candidates(req *Request) (ids []string) {
 		ids = []string{}
 		for _, r := range matching(req.Link) {
 			ids = append(ids, r.DocumentID())
+			if r.Kind == Recipient {
+				ids = append(ids, r.ObjectionID())
+			}
 		}
 	}
 	return ids

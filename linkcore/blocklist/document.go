@@ -132,7 +132,7 @@ type rule struct {
 type details struct {
 	starts  int64 // Unix microseconds; math.MinInt64: has begun
 	target  string
-	id      string // the document's id, if it is not the one that the value makes
+	id      string // of a redirect, by which the lower wins: the document's, if it is not the one that the value makes
 	problem string // why the document cannot be understood
 }
 
@@ -175,13 +175,13 @@ func newRule(d *Document, now int64) rule {
 			r.action = actionUntracked
 		}
 	}
-	if d.own != d.ID {
+	if r.action == actionRedirect && d.own != d.ID {
 		r.details.id = d.ID
 	}
 	return r
 }
 
-// id returns the document's id.
+// id returns the id of a redirect's document.
 func (r *rule) id() string {
 	if r.details.id != "" {
 		return r.details.id

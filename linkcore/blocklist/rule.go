@@ -67,6 +67,10 @@ func (r Rule) String() string { return string(r.Kind) + ":" + r.Value }
 // "kind:value". r must be normal.
 func (r Rule) DocumentID() string { return DocumentID(r.String()) }
 
+// ObjectionID returns the id under which linkconsent keeps a recipient's own objection.
+// It is not that of the rule, which others write: neither replaces the other.
+func (r Rule) ObjectionID() string { return DocumentID("objection:" + r.Value) }
+
 // DocumentID returns the id of the document of a rule of that "kind:value": the
 // base64url of its SHA-256, so that writing a rule twice makes one document.
 func DocumentID(key string) string {

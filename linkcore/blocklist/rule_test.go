@@ -190,6 +190,10 @@ func TestParseRule(t *testing.T) {
 	if got, want := r.DocumentID(), "DYR63Ui0xIw9SnxXOTbPkYyNHrpwxrAomuuuAcLDw_c"; got != want {
 		t.Errorf("DocumentID = %q, want %q", got, want)
 	}
+	// SHA-256 of "objection:acme/83jf", likewise.
+	if got, want := (Rule{Kind: Recipient, Value: "acme/83jf"}).ObjectionID(), "JqSRJqTfDJ7Wkd2lW1AKNUhpTvgjDO88oTOQLS38RBw"; got != want {
+		t.Errorf("ObjectionID = %q, want %q", got, want)
+	}
 	for _, s := range []string{"", "host", "host:", ":example.com", "hosts:example.com"} {
 		if r, err := ParseRule(s); err == nil {
 			t.Errorf("ParseRule(%q) = %v, want an error", s, r)

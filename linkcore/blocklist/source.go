@@ -40,12 +40,6 @@ type Store interface {
 	// within one that names the rule.
 	Put(ctx context.Context, rules ...Rule) error
 
-	// Add writes a rule for a program, which must not change what people wrote:
-	// where a store wrote one of the same kind and value that has not expired,
-	// nothing is written and that one is returned. It may not have begun yet; and
-	// one that was lifted counts for the day that its document stays.
-	Add(ctx context.Context, rule Rule) (standing *Rule, err error)
-
 	// Standing returns the rules of the same kinds and values that a store wrote
 	// and that have neither been lifted nor expired: what Put would replace.
 	Standing(ctx context.Context, rules ...Rule) ([]Rule, error)

@@ -23,7 +23,7 @@ func TestSchemaReadsWhatIsRecorded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, typ := range []event.Type{event.Click, event.Open, event.Unsubscribe, event.Blocked} {
+			for _, typ := range []event.Type{event.Click, event.Open, event.Unsubscribe, event.Blocked, event.Objection, event.ObjectionWithdrawn} {
 				for _, untracked := range []bool{false, true} {
 					for _, bare := range []bool{false, true} {
 						for _, link := range []string{"a1b2c3d4e5f", "an_1", "hp_1", ""} {
@@ -50,7 +50,7 @@ func TestSchemaReadsWhatIsRecorded(t *testing.T) {
 			}
 		}
 	}
-	if t.Failed() || n != 3*2*4*2*2*4 {
+	if t.Failed() || n != 3*2*6*2*2*4 {
 		t.Errorf("%d events", n)
 	}
 }

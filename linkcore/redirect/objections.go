@@ -23,6 +23,8 @@ const (
 type objections struct {
 	changing sync.Mutex
 	taken    atomic.Pointer[map[person]time.Time]
+
+	made, withdrawn atomic.Uint64
 }
 
 type person struct{ customer, recipient string }
@@ -39,6 +41,7 @@ func (o *objections) objected(link *linkcore.Link, now time.Time) bool {
 
 // remember takes an objection. Where there are too many the oldest goes.
 func (o *objections) remember(link *linkcore.Link, now time.Time) {
+	o.made.Add(1)
 	// A map would keep the request alive.
 	who := person{strings.Clone(link.Customer), strings.Clone(link.Recipient)}
 	o.change(func(all map[person]time.Time) {
@@ -58,6 +61,7 @@ func (o *objections) remember(link *linkcore.Link, now time.Time) {
 
 // forget takes an objection back.
 func (o *objections) forget(link *linkcore.Link) {
+	o.withdrawn.Add(1)
 	if o.taken.Load() != nil {
 		o.change(func(all map[person]time.Time) { delete(all, person{link.Customer, link.Recipient}) })
 	}

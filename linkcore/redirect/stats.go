@@ -15,6 +15,8 @@ type Stats struct {
 	Redirects    uint64 // clicks sent on, to their destination or to a rule's target
 	Opens        uint64 // pictures shown; HEAD does not count
 	Unsubscribes uint64 // one-click requests fulfilled
+	Objections   uint64 // to tracking, by the privacy page
+	Withdrawals  uint64 // of objections
 	Blocked      uint64 // clicks that a rule blocked
 	Invalid      uint64 // answered with 404
 	Unavailable  uint64 // answered with 503: no rules to ask, or a panic
@@ -68,6 +70,8 @@ func (h *Handler) Stats() Stats {
 		Redirects:     h.redirects.Load(),
 		Opens:         h.opens.Load(),
 		Unsubscribes:  h.unsubscribes.Load(),
+		Objections:    h.made.Load(),
+		Withdrawals:   h.withdrawn.Load(),
 		Blocked:       h.blocked.Load(),
 		Unavailable:   h.counters.unavailable.Load(),
 		Untracked:     h.untracked.Load(),

@@ -157,6 +157,8 @@ const (
 	typeClick byte = iota
 	typeOpen
 	typeUnsubscribe
+	typeObjection
+	typeWithdrawal
 	typeBlocked
 	typeCount
 )
@@ -206,6 +208,10 @@ func (c *Collector) add(data []byte, line *lines.Line) error {
 		kind = typeOpen
 	case event.Unsubscribe:
 		kind = typeUnsubscribe
+	case event.Objection:
+		kind = typeObjection
+	case event.ObjectionWithdrawn:
+		kind = typeWithdrawal
 	case event.Blocked:
 		kind = typeBlocked
 	case event.Verdict:

@@ -91,6 +91,9 @@ func TestClasses(t *testing.T) {
 		click(14, 1000, func(e *event.Event) { e.Customer = "_probe" }),
 		click(15, 1000, func(e *event.Event) { e.Type = "later" }),
 		click(16, 1100, func(e *event.Event) { e.Untracked = true; e.Recipient, e.Link = "", "an_1" }), // is nobody
+		click(17, 950, func(e *event.Event) { e.Type, e.Destination = event.Objection, "" }),
+		click(18, 960, func(e *event.Event) { e.Type, e.Destination, e.Untracked = event.Objection, "", true }),
+		click(19, 970, func(e *event.Event) { e.Type, e.Destination, e.Untracked = event.ObjectionWithdrawn, "", true }),
 	))
 	if want := (Counts{Human: 5, Suspect: 1, Automated: 3, Untracked: 2}); r.Clicks != want {
 		t.Errorf("clicks %+v, not %+v", r.Clicks, want)
@@ -98,10 +101,13 @@ func TestClasses(t *testing.T) {
 	if r.Opens != (Counts{Human: 1}) || r.Unsubscribes != (Counts{Human: 1}) || r.Blocked != (Counts{Human: 1}) {
 		t.Errorf("opens %+v, unsubscribes %+v, blocked %+v", r.Opens, r.Unsubscribes, r.Blocked)
 	}
+	if r.Objections != (Counts{Human: 1, Untracked: 1}) || r.Withdrawals != (Counts{Untracked: 1}) {
+		t.Errorf("objections %+v, withdrawals %+v", r.Objections, r.Withdrawals)
+	}
 	if r.Clicks.People() != 8 || r.Clicks.Total() != 11 {
 		t.Errorf("%d people of %d", r.Clicks.People(), r.Clicks.Total())
 	}
-	if r.Redirected != 1 || r.Unclassed != 1 || r.Overruled != 0 || r.Untracked != 3 || r.Input.Probes != 1 || r.Input.OtherTypes != 1 || r.Input.Events != 16 {
+	if r.Redirected != 1 || r.Unclassed != 1 || r.Overruled != 0 || r.Untracked != 5 || r.Input.Probes != 1 || r.Input.OtherTypes != 1 || r.Input.Events != 19 {
 		t.Errorf("%+v", r)
 	}
 	// r1 twice, r2, r3, r8 and the link l13.

@@ -118,7 +118,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 
 func (r *Report) page() *page {
 	p := &page{Heading: "Click report", MadeAt: clock(r.MadeAt)}
-	shown := r.classes(r.Clicks, r.Opens, r.Unsubscribes, r.Blocked)
+	shown := r.classes(r.Clicks, r.Opens, r.Unsubscribes, r.Objections, r.Withdrawals, r.Blocked)
 	for _, c := range shown {
 		p.Classes = append(p.Classes, classNames[c])
 	}
@@ -182,7 +182,7 @@ func (r *Report) page() *page {
 	for _, t := range []struct {
 		name   string
 		counts Counts
-	}{{"Clicks", r.Clicks}, {"Opens", r.Opens}, {"Unsubscribes", r.Unsubscribes}, {"Blocked clicks", r.Blocked}} {
+	}{{"Clicks", r.Clicks}, {"Opens", r.Opens}, {"Unsubscribes", r.Unsubscribes}, {"Objections", r.Objections}, {"Objections withdrawn", r.Withdrawals}, {"Blocked clicks", r.Blocked}} {
 		p.Totals = append(p.Totals, rowOf(t.name, t.counts, shown, 0))
 	}
 	r.notes(p)
@@ -421,8 +421,8 @@ func (r *Report) notes(p *page) {
 	if r.Opens.Total() > 0 {
 		add("Opens:", "a poor measure. Many mail programs load no pictures, and some load all of them unasked: compare mailings by clicks.")
 	}
-	add("Privacy:", fmt.Sprintf("%s of %s %s of people or links that are not to be tracked: of these, only unsubscribes name anybody. This page names links, each of which may have gone to one recipient, and destinations as they were signed: keep it as carefully as the mails.",
-		count(r.Untracked), plural(r.Clicks.Total()+r.Opens.Total()+r.Unsubscribes.Total()+r.Blocked.Total(), "event"), verb(r.Untracked, "is", "are")))
+	add("Privacy:", fmt.Sprintf("%s of %s %s of people or links that are not to be tracked: of these, only unsubscribes and objections name anybody. This page names links, each of which may have gone to one recipient, and destinations as they were signed: keep it as carefully as the mails.",
+		count(r.Untracked), plural(r.Clicks.Total()+r.Opens.Total()+r.Unsubscribes.Total()+r.Objections.Total()+r.Withdrawals.Total()+r.Blocked.Total(), "event"), verb(r.Untracked, "is", "are")))
 }
 
 func (r *Report) read(p *page) {

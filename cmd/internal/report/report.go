@@ -53,7 +53,9 @@ type Report struct {
 	Clicks       Counts `json:"clicks"`
 	Opens        Counts `json:"opens"`
 	Unsubscribes Counts `json:"unsubscribes"`
-	Blocked      Counts `json:"blocked"` // clicks on links that a rule blocks
+	Objections   Counts `json:"objections"`           // to tracking
+	Withdrawals  Counts `json:"objections_withdrawn"` // of objections
+	Blocked      Counts `json:"blocked"`              // clicks on links that a rule blocks
 
 	Redirected int64 `json:"redirected"` // clicks that a rule sent elsewhere
 	Unclassed  int64 `json:"unclassed"`  // clicks that say nothing of automation, counted as people's
@@ -289,6 +291,12 @@ func (n *counter) count(e *stored, verdict bool) error {
 		return nil
 	case typeUnsubscribe:
 		r.Unsubscribes.add(class, 1)
+		return nil
+	case typeObjection:
+		r.Objections.add(class, 1)
+		return nil
+	case typeWithdrawal:
+		r.Withdrawals.add(class, 1)
 		return nil
 	case typeBlocked:
 		r.Blocked.add(class, 1)

@@ -37,7 +37,6 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		run  func(*testing.T, Fixture)
 	}{
 		{"Store", testStore},
-		{"Add", testAdd},
 		{"Writers", testWriters},
 		{"Follow", testFollow},
 		{"Times", testTimes},
@@ -259,78 +258,20 @@ func testStore(t *testing.T, f Fixture) {
 	}
 }
 
-// testAdd: what a program adds changes nothing that people wrote.
-func testAdd(t *testing.T, f Fixture) {
-	store := f.Backend
-	tomorrow := time.Now().Add(24 * time.Hour).UTC().Truncate(time.Microsecond)
-	soon := rule(t, "host:soon.example")
-	soon.StartsAt = tomorrow
-	if err := store.Put(t.Context(), rule(t, "host:stands.example"), soon, rule(t, "host:lifted.example")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := store.Lift(t.Context(), rule(t, "host:lifted.example")); err != nil {
-		t.Fatal(err)
-	}
-	for _, test := range []struct {
-		value    string
-		standing bool
-		check    func(blocklist.Rule) bool
-	}{
-		{"New.example.", false, nil},
-		{"new.example", true, func(r blocklist.Rule) bool { return r.Reason == "first" && r.ExpiresAt.Equal(tomorrow) }},
-		{"stands.example", true, func(r blocklist.Rule) bool { return r.ExpiresAt.IsZero() && !r.Deleted }},
-		{"soon.example", true, func(r blocklist.Rule) bool { return r.StartsAt.Equal(tomorrow) }},
-		{"lifted.example", true, func(r blocklist.Rule) bool { return r.Deleted }},
-	} {
-		standing, err := store.Add(t.Context(), blocklist.Rule{Kind: blocklist.Host, Value: test.value, Reason: "first", CreatedBy: "program", ExpiresAt: tomorrow})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if (standing != nil) != test.standing || standing != nil && !test.check(*standing) {
-			t.Errorf("%s: standing %+v", test.value, standing)
-		}
-	}
-	rules := list(t, store)
-	if len(rules) != 4 {
-		t.Fatalf("rules %v", rules)
-	}
-	for _, r := range rules {
-		if want := r.Value == "new.example"; (r.CreatedBy == "program") != want || want && (r.Reason != "first" || !r.ExpiresAt.Equal(tomorrow) || r.CreatedAt.IsZero() || r.UpdatedAt.IsZero()) {
-			t.Errorf("%+v", r)
-		}
-	}
-	var wrong *linkcore.FieldError
-	if _, err := store.Add(t.Context(), blocklist.Rule{Kind: blocklist.Host, Value: "*"}); !errors.As(err, &wrong) {
-		t.Errorf("%v", err)
-	}
-}
-
-// testWriters lets several write at once: no rule is lost, and of those who add
-// the same rule one does.
+// testWriters lets several write at once: no rule is lost.
 func testWriters(t *testing.T, f Fixture) {
 	const writers = 4
 	var wg sync.WaitGroup
-	var mu sync.Mutex
-	added := 0
 	for i := range writers {
 		wg.Go(func() {
 			if err := f.Backend.Put(t.Context(), blocklist.Rule{Kind: blocklist.Host, Value: fmt.Sprintf("h%d.example", i)}); err != nil {
 				t.Error(err)
 			}
-			standing, err := f.Backend.Add(t.Context(), blocklist.Rule{Kind: blocklist.Host, Value: "same.example"})
-			if err != nil {
-				t.Error(err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if standing == nil {
-				added++
-			}
 		})
 	}
 	wg.Wait()
-	if rules := list(t, f.Backend); len(rules) != writers+1 || added != 1 {
-		t.Errorf("%d rules, want %d; %d have added the same one", len(rules), writers+1, added)
+	if rules := list(t, f.Backend); len(rules) != writers {
+		t.Errorf("%d rules, want %d", len(rules), writers)
 	}
 }
 
@@ -394,7 +335,7 @@ func testTimes(t *testing.T, f Fixture) {
 func testExpired(t *testing.T, f Fixture) {
 	ctx := t.Context()
 	past := time.Now().Add(-time.Hour)
-	hosts := []string{"gone.example", "put.example", "added.example"}
+	hosts := []string{"gone.example", "put.example"}
 	var rules []blocklist.Rule
 	for _, host := range hosts {
 		r := rule(t, "host:"+host)
@@ -402,7 +343,7 @@ func testExpired(t *testing.T, f Fixture) {
 		rules = append(rules, r)
 	}
 	endpoint := follow(t, f.Backend)
-	endpoint.want(map[string]bool{hosts[0]: false, hosts[1]: false, hosts[2]: false})
+	endpoint.want(map[string]bool{hosts[0]: false, hosts[1]: false})
 	if got := list(t, f.Backend); len(got) != len(hosts) {
 		t.Errorf("rules %v: those that have expired are listed until they are gone", got)
 	}
@@ -413,12 +354,9 @@ func testExpired(t *testing.T, f Fixture) {
 	if err := f.Backend.Put(ctx, rules[1]); err != nil {
 		t.Error(err)
 	}
-	if standing, err := f.Backend.Add(ctx, rules[2]); err != nil || standing != nil {
-		t.Errorf("Add: %v, %v", standing, err)
-	}
 	endpoint.refresh()
-	endpoint.want(map[string]bool{hosts[0]: false, hosts[1]: true, hosts[2]: true})
-	follow(t, f.Backend).want(map[string]bool{hosts[0]: false, hosts[1]: true, hosts[2]: true})
+	endpoint.want(map[string]bool{hosts[0]: false, hosts[1]: true})
+	follow(t, f.Backend).want(map[string]bool{hosts[0]: false, hosts[1]: true})
 }
 
 // testHand reads what people write by hand: what cannot be understood is reported
@@ -630,7 +568,6 @@ func testCanceled(t *testing.T, f Fixture) {
 			return err
 		},
 		"Put":      func() error { return f.Backend.Put(ctx, r) },
-		"Add":      func() error { _, err := f.Backend.Add(ctx, r); return err },
 		"Standing": func() error { _, err := f.Backend.Standing(ctx, r); return err },
 		"Lift":     func() error { _, err := f.Backend.Lift(ctx, r); return err },
 		"List":     func() error { _, _, err := f.Backend.List(ctx); return err },

@@ -324,30 +324,6 @@ func (f *File) Put(ctx context.Context, rules ...blocklist.Rule) error {
 	})
 }
 
-// Add implements [blocklist.Store]. It makes the file where there is none.
-func (f *File) Add(ctx context.Context, rule blocklist.Rule) (standing *blocklist.Rule, err error) {
-	now := time.Now()
-	rules, err := blocklist.NormalizeAll([]blocklist.Rule{rule}, now)
-	if err != nil {
-		return nil, err
-	}
-	rule = rules[0]
-	rules[0].CreatedAt, rules[0].UpdatedAt = now, now
-	err = f.rewrite(ctx, true, now, func(old *blocklist.Rule) *blocklist.Rule {
-		// What has expired does not come here.
-		if old.String() == rule.String() {
-			standing = old
-		}
-		return old
-	}, func() []blocklist.Rule {
-		if standing != nil {
-			return nil
-		}
-		return rules
-	})
-	return standing, err
-}
-
 // Standing implements [blocklist.Store].
 func (f *File) Standing(ctx context.Context, rules ...blocklist.Rule) (standing []blocklist.Rule, err error) {
 	names, err := blocklist.NormalizeNames(rules)

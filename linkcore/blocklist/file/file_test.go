@@ -358,7 +358,7 @@ func TestWritersWait(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	f := New(filepath.Join(t.TempDir(), "rules.jsonl"))
-	if _, err := f.Add(ctx, blocklist.Rule{Kind: blocklist.Host, Value: "evil.example", Action: blocklist.Block}); !errors.Is(err, context.DeadlineExceeded) {
+	if err := f.Put(ctx, blocklist.Rule{Kind: blocklist.Host, Value: "evil.example", Action: blocklist.Block}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("it did not wait, or not for so long: %v", err)
 	}
 }

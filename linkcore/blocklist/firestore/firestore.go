@@ -214,6 +214,8 @@ func text(s string) *firestorepb.Value {
 	return &firestorepb.Value{ValueType: &firestorepb.Value_StringValue{StringValue: s}}
 }
 
+var yes = &firestorepb.Value{ValueType: &firestorepb.Value_BooleanValue{BooleanValue: true}}
+
 func timestamp(t time.Time) *firestorepb.Value {
 	return &firestorepb.Value{ValueType: &firestorepb.Value_TimestampValue{TimestampValue: timestamppb.New(t)}}
 }
@@ -463,23 +465,34 @@ func (f *Collection) unwritten(ctx context.Context, written int, err error) erro
 	return fmt.Errorf("writing to %s: %s: %w", f.collection, what, err)
 }
 
-// Add implements [blocklist.Store].
-func (f *Collection) Add(ctx context.Context, rule blocklist.Rule) (standing *blocklist.Rule, err error) {
-	rules, err := blocklist.NormalizeAll([]blocklist.Rule{rule}, time.Now())
+// PutNewer writes a rule for a program under an id of the program's own, as it was at
+// its CreatedAt, and lifted if it is Deleted. What comes late or again changes nothing:
+// where the document there is as new or newer, it stays. One that is not by the rule's
+// CreatedBy is an error and stays too.
+func (f *Collection) PutNewer(ctx context.Context, id string, rule blocklist.Rule) error {
+	rule, err := rule.Normalize()
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("the rule cannot be written: %w", err)
 	}
 	for {
-		found, err := f.fetch(ctx, idsOf(rules), allFields)
+		found, err := f.fetch(ctx, []string{id}, allFields)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		write := f.set(rules[0], time.Time{})
+		write := f.set(rule, rule.CreatedAt)
+		write.GetUpdate().Name = f.name(id)
+		if rule.Deleted {
+			write.GetUpdate().Fields["deleted"] = yes
+		}
 		write.CurrentDocument = &firestorepb.Precondition{ConditionType: &firestorepb.Precondition_Exists{Exists: false}}
 		for _, document := range found {
 			d := documentOf(document, allFields)
-			if old, err := d.Rule(); err == nil && !old.Expired(time.Now()) {
-				return &old, nil
+			old, _ := d.Rule()
+			switch {
+			case old.CreatedBy != rule.CreatedBy:
+				return fmt.Errorf("the document %s of %s is not by %s", id, f.collection, rule.CreatedBy)
+			case !rule.CreatedAt.After(old.CreatedAt):
+				return nil
 			}
 			write.CurrentDocument.ConditionType = &firestorepb.Precondition_UpdateTime{UpdateTime: document.UpdateTime}
 		}
@@ -488,9 +501,9 @@ func (f *Collection) Add(ctx context.Context, rule blocklist.Rule) (standing *bl
 		case codes.AlreadyExists, codes.FailedPrecondition, codes.NotFound, codes.Aborted:
 			continue // somebody else has written meanwhile
 		case codes.OK:
-			return nil, nil
+			return nil
 		}
-		return nil, fmt.Errorf("writing to %s: %w", f.collection, err)
+		return fmt.Errorf("writing to %s: %w", f.collection, err)
 	}
 }
 
@@ -548,7 +561,7 @@ func (f *Collection) Lift(ctx context.Context, rules ...blocklist.Rule) ([]block
 	}
 	see := func(d blocklist.Document) {
 		r, _ := d.Rule()
-		if key := r.String(); wanted[key] && !r.Deleted {
+		if key := r.String(); wanted[key] && !r.Deleted && d.ID != r.ObjectionID() {
 			found[key][d.ID] = true
 		}
 	}
@@ -600,7 +613,7 @@ func (f *Collection) Lift(ctx context.Context, rules ...blocklist.Rule) ([]block
 		}
 		for id := range ids {
 			w := f.update(id, map[string]*firestorepb.Value{
-				"deleted": {ValueType: &firestorepb.Value_BooleanValue{BooleanValue: true}}, "expires_at": timestamp(expires),
+				"deleted": yes, "expires_at": timestamp(expires),
 			})
 			w.UpdateMask = &firestorepb.DocumentMask{FieldPaths: []string{"deleted", "expires_at"}}
 			w.CurrentDocument = &firestorepb.Precondition{ConditionType: &firestorepb.Precondition_Exists{Exists: true}}

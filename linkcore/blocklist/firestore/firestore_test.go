@@ -2,10 +2,12 @@ package firestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -212,6 +214,76 @@ func TestLiftsByHand(t *testing.T) {
 type unclosed struct{ blocklist.Source }
 
 func (unclosed) Close() error { return nil }
+
+// PutNewer keeps the newest of what one program writes, in whatever order and
+// however often it comes, and leaves alone what another wrote.
+func TestPutNewer(t *testing.T) {
+	t.Parallel()
+	store := emulated(t, "(default)")
+	noon := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	put := func(by string, after time.Duration, lifted bool) error {
+		r := ruleOf(t, "recipient:acme/r1")
+		r.Action, r.CreatedBy, r.CreatedAt, r.Deleted = blocklist.Untracked, by, noon.Add(after), lifted
+		return store.PutNewer(t.Context(), r.ObjectionID(), r)
+	}
+	for _, test := range []struct {
+		after  time.Duration
+		lifted bool
+		want   time.Duration
+		stands bool
+	}{
+		{2, false, 2, true},
+		{2, true, 2, true}, // the first of two counts
+		{1, true, 2, true},
+		{3, true, 3, false},
+		{2, false, 3, false},
+		{3, true, 3, false},
+		{4, false, 4, true},
+	} {
+		if err := put("program", test.after*time.Microsecond, test.lifted); err != nil {
+			t.Fatal(err)
+		}
+		rules, _, err := store.List(t.Context())
+		if err != nil || len(rules) != 1 {
+			t.Fatalf("%v, %v", rules, err)
+		}
+		if r := rules[0]; !r.CreatedAt.Equal(noon.Add(test.want*time.Microsecond)) || r.Stands(time.Now()) != test.stands || r.Action != blocklist.Untracked || r.UpdatedAt.Before(noon) {
+			t.Errorf("after %+v: %+v", test, r)
+		}
+	}
+	if missing, err := store.Lift(t.Context(), ruleOf(t, "recipient:acme/r1")); err != nil || len(missing) != 1 {
+		t.Errorf("operators lifted an objection: missing %v, %v", missing, err)
+	}
+	if err := put("somebody", time.Hour, true); err == nil || !strings.Contains(err.Error(), "is not by somebody") {
+		t.Errorf("another's rule was replaced: %v", err)
+	}
+	var wrong *linkcore.FieldError
+	if err := store.PutNewer(t.Context(), "id", blocklist.Rule{Kind: blocklist.Host, Value: "*"}); !errors.As(err, &wrong) {
+		t.Errorf("%v", err)
+	}
+}
+
+// Of several who write at once the newest wins.
+func TestPutNewerAtOnce(t *testing.T) {
+	t.Parallel()
+	store := emulated(t, "(default)")
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	var writers sync.WaitGroup
+	for i := range 8 {
+		writers.Go(func() {
+			r := ruleOf(t, "recipient:acme/r1")
+			r.Action, r.CreatedBy, r.CreatedAt, r.Deleted = blocklist.Untracked, "program", now.Add(time.Duration(i*5%8)*time.Second), i%2 == 0
+			if err := store.PutNewer(t.Context(), r.ObjectionID(), r); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	writers.Wait()
+	rules, _, err := store.List(t.Context())
+	if err != nil || len(rules) != 1 || !rules[0].CreatedAt.Equal(now.Add(7*time.Second)) || rules[0].Deleted {
+		t.Errorf("%+v, %v", rules, err)
+	}
+}
 
 // TestImport writes more rules than a query yields at once. They are read as
 // changes once, and no longer when they are old.

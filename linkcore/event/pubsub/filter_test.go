@@ -37,6 +37,7 @@ func TestFilters(t *testing.T) {
 		func(e *event.Event) bool {
 			return e.Customer != "_probe" && e.Type == event.Open && e.Proxy != "apple"
 		},
+		func(e *event.Event) bool { return e.Customer != "_probe" && e.Type.Objects() },
 		func(e *event.Event) bool { return e.Customer != "_probe" },
 	}
 	if len(rows) != len(wants) {

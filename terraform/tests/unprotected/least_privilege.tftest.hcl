@@ -46,6 +46,31 @@ override_resource {
 }
 
 override_resource {
+  target = module.consent[0].google_service_account.consent
+  values = {
+    name   = "projects/links-prod/serviceAccounts/linktracker-consent@links-prod.iam.gserviceaccount.com"
+    email  = "linktracker-consent@links-prod.iam.gserviceaccount.com"
+    member = "serviceAccount:linktracker-consent@links-prod.iam.gserviceaccount.com"
+  }
+}
+
+override_resource {
+  target = module.consent[0].google_service_account.push
+  values = {
+    name   = "projects/links-prod/serviceAccounts/linktracker-objection@links-prod.iam.gserviceaccount.com"
+    email  = "linktracker-objection@links-prod.iam.gserviceaccount.com"
+    member = "serviceAccount:linktracker-objection@links-prod.iam.gserviceaccount.com"
+  }
+}
+
+override_resource {
+  target = module.consent[0].google_project_iam_custom_role.consent
+  values = {
+    name = "projects/links-prod/roles/linktracker_consent"
+  }
+}
+
+override_resource {
   target = google_logging_project_sink.spill
   values = {
     writer_identity = "serviceAccount:service-42@gcp-sa-logging.iam.gserviceaccount.com"
