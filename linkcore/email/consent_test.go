@@ -79,7 +79,7 @@ func TestPolicyOfRewrittenMail(t *testing.T) {
 	o.Pixel = PixelEnd
 	w := mustNew(t, o)
 	before := string(mustHTML(t, w, `<a href="https://e.com/">x</a>`).Output)
-	for _, tracking := range strictness {
+	for _, tracking := range []Tracking{Full, Anonymous, Off} {
 		theirs, err := w.For(tracking, tracking)
 		if err != nil {
 			t.Fatal(err)
@@ -106,7 +106,7 @@ func TestPrivacyLink(t *testing.T) {
 		html(`<area href="https://e.com/" clicktracking="off" data-privacy-link>`, `<area href="URL" clicktracking="off">`),
 		html(`<!--[if mso]><v:rect href="x" data-privacy-link></v:rect><![endif]-->`, `<!--[if mso]><v:rect href="URL"></v:rect><![endif]-->`),
 	} {
-		for _, tracking := range strictness {
+		for _, tracking := range []Tracking{Full, Anonymous, Off} {
 			ring, o := setup(t)
 			o.Tracking, o.PrivacyLink, o.ListUnsubscribe, o.OneTime = tracking, true, true, Track
 			r, err := mustNew(t, o).Message(someone, []byte(strings.NewReplacer("TEXT", "data-privacy-link", "HTML", test[0]).Replace(message)))

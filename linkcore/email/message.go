@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"mime"
-	"net/textproto"
-	"slices"
 	"strings"
 
 	"golang.org/x/net/html"
@@ -77,9 +75,8 @@ func (w *Rewriter) Message(f linkcore.Fields, src []byte) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if list.text != "" {
-		i, _ := slices.BinarySearchFunc(edits, list.start, func(e edit, start int) int { return e.start - start })
-		edits = slices.Insert(edits, i, list)
+	if list != "" {
+		edits = insert(edits, root.header.end, list)
 	}
 	return m.result(apply(src, edits)), nil
 }
@@ -341,20 +338,11 @@ func (b *body) binary(src []byte) bool {
 	return f != nil && bytes.EqualFold(bytes.TrimSpace(src[f.colon+1:f.end]), []byte("binary"))
 }
 
-// makesLongLine reports whether a line that has an edit gets too long.
+// makesLongLine reports whether a line that has an edit is too long then.
 func makesLongLine(src []byte, edits []edit) bool {
-	length, lineEnd := 0, -1
+	length := lineLength{src: src, lineEnd: -1}
 	for _, e := range edits {
-		if e.start > lineEnd {
-			lineStart := bytes.LastIndexByte(src[:e.start], '\n') + 1
-			lineEnd = len(src)
-			if i := bytes.IndexByte(src[e.end:], '\n'); i >= 0 {
-				lineEnd = e.end + i
-			}
-			length = len(bytes.TrimSuffix(src[lineStart:lineEnd], []byte("\r")))
-		}
-		length += len(e.text) - (e.end - e.start)
-		if length > maxLine {
+		if !length.allows(e.start, e.end, len(e.text)) || length.length > maxLine {
 			return true
 		}
 	}
@@ -456,30 +444,28 @@ func bracketed(value string) (all []string) {
 	return all
 }
 
-// listUnsubscribe returns the edit that adds the fields for unsubscribing in
-// one click, or none.
+// listUnsubscribe returns the fields for unsubscribing in one click, or none.
 //
 // A message that says itself how to unsubscribe keeps that: adding a
 // List-Unsubscribe-Post to somebody else's List-Unsubscribe would promise that
 // its URL takes the POST request. The field stands at the end of the header,
 // and is never encoded: mailbox providers ignore it otherwise.
-func (m *mail) listUnsubscribe(src []byte, h *header) (edit, error) {
+func (m *mail) listUnsubscribe(src []byte, h *header) (text string, err error) {
 	o := &m.w.o
 	if !o.ListUnsubscribe {
-		return edit{}, nil
+		return "", nil
 	}
 	if h.has("List-Unsubscribe") {
 		if !h.has("List-Unsubscribe-Post") {
 			m.warn("the message has a List-Unsubscribe of its own without List-Unsubscribe-Post: it is kept, and mailbox providers won't offer to unsubscribe in one click (RFC 8058)")
 		}
-		return edit{}, nil
+		return "", nil
 	}
 	tracked := m.unsubscribe.URL
 	eol := "\n"
 	if bytes.Contains(src[:h.end], []byte("\r\n")) {
 		eol = "\r\n"
 	}
-	text := ""
 	if h.end > 0 && src[h.end-1] != '\n' {
 		text = eol
 	}
@@ -487,7 +473,7 @@ func (m *mail) listUnsubscribe(src []byte, h *header) (edit, error) {
 	if o.UnsubscribeMailto != "" {
 		mailto, err := mailtoURL(o.UnsubscribeMailto)
 		if err != nil {
-			return edit{}, err
+			return "", err
 		}
 		text += "," + eol + " <" + mailto + ">"
 	}
@@ -497,7 +483,7 @@ func (m *mail) listUnsubscribe(src []byte, h *header) (edit, error) {
 	} else if !h.has("List-Unsubscribe-Post") {
 		text += "List-Unsubscribe-Post: List-Unsubscribe=One-Click" + eol
 	}
-	return edit{start: h.end, end: h.end, text: text}, nil
+	return text, nil
 }
 
 // mailtoURL returns the mailto: URL of an address, or the URL that was given.
@@ -514,5 +500,3 @@ func mailtoURL(s string) (string, error) {
 	}
 	return s, nil
 }
-
-func canonicalName(name string) string { return textproto.CanonicalMIMEHeaderKey(name) }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
@@ -193,7 +194,7 @@ func fieldName(line []byte) (string, bool) {
 			return "", false
 		}
 	}
-	return canonicalName(string(name)), true
+	return textproto.CanonicalMIMEHeaderKey(string(name)), true
 }
 
 // delimiter reports whether a line delimits parts of an open multipart.

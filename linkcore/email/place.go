@@ -3,6 +3,7 @@ package email
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"example.com/linktracker/linkcore"
@@ -204,10 +205,7 @@ func insert(edits []edit, at int, text string) []edit {
 	for i > 0 && edits[i-1].start >= at {
 		i--
 	}
-	edits = append(edits, edit{})
-	copy(edits[i+1:], edits[i:])
-	edits[i] = edit{start: at, end: at, text: text}
-	return edits
+	return slices.Insert(edits, i, edit{start: at, end: at, text: text})
 }
 
 // pixel is the open pixel: transparent, and out of the flow where a client

@@ -33,11 +33,13 @@ const (
 	Off Tracking = "off"
 )
 
-var strictness = []Tracking{Full, Anonymous, Off}
+const tracking = "full anonymous off" // in this order
 
-func checkTracking(option string, t Tracking) error {
-	if !slices.Contains(strictness, t) {
-		return fmt.Errorf("%s: %q is unknown: full, anonymous or off", option, t)
+// checkChoice returns an error unless an option has one of the values.
+func checkChoice(option, value, allowed string) error {
+	if !slices.Contains(strings.Fields(allowed), value) {
+		last := strings.LastIndexByte(allowed, ' ')
+		return fmt.Errorf("%s: %q is unknown: %s or %s", option, value, strings.ReplaceAll(allowed[:last], " ", ", "), allowed[last+1:])
 	}
 	return nil
 }
@@ -49,7 +51,7 @@ type Policy struct {
 }
 
 func (p Policy) stricter(recipient Tracking) Policy {
-	if slices.Index(strictness, recipient) > slices.Index(strictness, p.Tracking) {
+	if strings.Index(tracking, string(recipient)) > strings.Index(tracking, string(p.Tracking)) {
 		return Policy{recipient, "recipient"}
 	}
 	return p
@@ -195,7 +197,7 @@ type Rewriter struct {
 // and of clicks: of the mailing's choice and theirs, the stricter holds. In a sealed
 // mailing, anonymous is off: no two sealed links are the same.
 func (w *Rewriter) For(opens, clicks Tracking) (*Rewriter, error) {
-	if err := cmp.Or(checkTracking("recipient's opens", opens), checkTracking("recipient's clicks", clicks)); err != nil {
+	if err := cmp.Or(checkChoice("recipient's opens", string(opens), tracking), checkChoice("recipient's clicks", string(clicks), tracking)); err != nil {
 		return nil, err
 	}
 	theirs := *w
@@ -229,26 +231,23 @@ func New(o Options) (*Rewriter, error) {
 	o.VisibleURL = cmp.Or(o.VisibleURL, Track)
 	o.Shorteners = cmp.Or(o.Shorteners, Track)
 	o.OneTime = cmp.Or(o.OneTime, Skip)
-	switch {
-	case o.Form != linkcore.PathForm && o.Form != linkcore.QueryForm:
-		return nil, fmt.Errorf("form: %q is unknown: path or query", o.Form)
-	case o.Parts != AllParts && o.Parts != HTMLParts && o.Parts != TextParts:
-		return nil, fmt.Errorf("parts: %q is unknown: all, html or text", o.Parts)
-	case o.Pixel != NoPixel && o.Pixel != PixelEnd && o.Pixel != PixelTop:
-		return nil, fmt.Errorf("pixel: %q is unknown: none, end or top", o.Pixel)
-	case o.Sealed && (o.Opens == Anonymous || o.Clicks == Anonymous):
-		return nil, errors.New("tracking: anonymous links can't be sealed: no two sealed links are the same, so that each would tell its mail")
-	}
-	if err := cmp.Or(checkTracking("tracking", o.Tracking), checkTracking("opens", o.Opens), checkTracking("clicks", o.Clicks)); err != nil {
-		return nil, err
-	}
-	for _, choice := range []struct {
-		option string
-		value  Choice
-	}{{"visible URLs", o.VisibleURL}, {"shorteners", o.Shorteners}, {"one-time links", o.OneTime}} {
-		if choice.value != Track && choice.value != Skip && choice.value != Refuse {
-			return nil, fmt.Errorf("%s: %q is unknown: track, skip or refuse", choice.option, choice.value)
+	for _, option := range []struct{ name, value, allowed string }{
+		{"form", string(o.Form), "path query"},
+		{"tracking", string(o.Tracking), tracking},
+		{"opens", string(o.Opens), tracking},
+		{"clicks", string(o.Clicks), tracking},
+		{"parts", string(o.Parts), "all html text"},
+		{"pixel", string(o.Pixel), "none end top"},
+		{"visible URLs", string(o.VisibleURL), "track skip refuse"},
+		{"shorteners", string(o.Shorteners), "track skip refuse"},
+		{"one-time links", string(o.OneTime), "track skip refuse"},
+	} {
+		if err := checkChoice(option.name, option.value, option.allowed); err != nil {
+			return nil, err
 		}
+	}
+	if o.Sealed && (o.Opens == Anonymous || o.Clicks == Anonymous) {
+		return nil, errors.New("tracking: anonymous links can't be sealed: no two sealed links are the same, so that each would tell its mail")
 	}
 	for _, p := range o.UTM {
 		if p.Name == "" {
@@ -601,11 +600,10 @@ func (m *mail) destination(f *found, l *Link) (destination, reason string, err e
 	if p := placeholder(url); p != "" && !o.Placeholders {
 		return "", "it holds the placeholder " + p, nil
 	}
-	if problem, leave := unfinished(url); o.Placeholders {
-		// That is what is asked for.
-	} else if leave {
-		return "", problem, nil
-	} else if problem != "" {
+	if problem, leave := unfinished(url); problem != "" && !o.Placeholders {
+		if leave {
+			return "", problem, nil
+		}
 		l.Warnings = append(l.Warnings, problem)
 	}
 	if f.problem != "" {
@@ -637,7 +635,7 @@ func (m *mail) destination(f *found, l *Link) (destination, reason string, err e
 	if m.w.skip.match(host) {
 		return "", "its host is one to skip", nil
 	}
-	if !m.w.only.empty() && !m.w.only.match(host) {
+	if len(m.w.only) > 0 && !m.w.only.match(host) {
 		return "", "its host is not among those to track", nil
 	}
 	if len(m.w.patterns) > 0 {
@@ -707,7 +705,7 @@ func (m *mail) oneTime(destination string) string {
 }
 
 func (m *mail) shortener(host string) string {
-	if !isShortener(host) {
+	if !shorteners.match(host) {
 		return ""
 	}
 	return "leads to the link shortener " + host + ", which filters of spam look at with suspicion: use the link that it leads to"

@@ -14,19 +14,16 @@ import (
 //go:embed shorteners.txt
 var shortenersFile string
 
-var shorteners = func() map[string]bool {
-	m := map[string]bool{}
+// shorteners are hosts and all below them.
+var shorteners = func() hosts {
+	h := hosts{}
 	for line := range strings.Lines(shortenersFile) {
 		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
-			m[line] = true
+			h[line], h["*."+line] = true, true
 		}
 	}
-	return m
+	return h
 }()
-
-func isShortener(host string) bool {
-	return shorteners[host] || isBelow(host, shorteners)
-}
 
 // site returns the domain that a host's owner registered, such as example.com
 // for www.example.com: what mail clients compare.
@@ -102,14 +99,7 @@ func oneTime(destination string) string {
 	if end < 0 {
 		end = len(d.Rest)
 	}
-	for rest := d.Rest[end:]; rest != ""; {
-		rest = rest[1:] // ? & ; or #
-		parameter := rest
-		if i := strings.IndexAny(rest, "&;#?"); i >= 0 {
-			parameter, rest = rest[:i], rest[i:]
-		} else {
-			rest = ""
-		}
+	for parameter := range strings.FieldsFuncSeq(d.Rest[end:], func(c rune) bool { return strings.ContainsRune("?&;#", c) }) {
 		name, value, _ := strings.Cut(parameter, "=")
 		if isOneTimeParameter(name, value) {
 			return "its parameter " + shorten(name, 40)
@@ -160,7 +150,7 @@ func signedBy(destination string) string {
 	rest, _, _ := strings.Cut(destination, "#")
 	_, query, _ := strings.Cut(rest, "?")
 	secret, expires := "", false
-	for parameter := range strings.FieldsFuncSeq(query, func(c rune) bool { return c == '&' || c == ';' }) {
+	for parameter := range parametersOf(query) {
 		name, value, _ := strings.Cut(parameter, "=")
 		plain := plainName(unescape(name))
 		switch {

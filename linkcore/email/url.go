@@ -3,8 +3,9 @@ package email
 import (
 	"encoding/hex"
 	"fmt"
-	"strconv"
+	"iter"
 	"strings"
+	"unicode/utf8"
 
 	"example.com/linktracker/linkcore"
 )
@@ -153,40 +154,33 @@ func removeDots(path string) string {
 	return "/" + strings.Join(out, "/")
 }
 
+// escape percent-encodes the bytes that are asked for.
+func escape(s string, escapes func(c byte) bool) string {
+	var b strings.Builder
+	b.Grow(len(s))
+	for i := range len(s) {
+		if escapes(s[i]) {
+			fmt.Fprintf(&b, "%%%02X", s[i])
+		} else {
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String()
+}
+
+func isUnreserved(c byte) bool { return isAlphanumeric(c) || strings.IndexByte("-._~", c) >= 0 }
+
 // encodeSpaces percent-encodes spaces and control characters behind the host,
 // as browsers do; everything else is left to linkcore, which encodes what is
 // not ASCII and refuses what browsers disagree about.
 func encodeSpaces(url string) string {
+	start := min(len(schemeOf(url))+len("://"), len(url))
+	i := strings.IndexAny(url[start:], "/?#")
 	isControl := func(c byte) bool { return c <= ' ' || c == 0x7F }
-	start := len(schemeOf(url)) + len("://")
-	if start > len(url) {
+	if i < 0 || !strings.ContainsFunc(url, func(c rune) bool { return c < utf8.RuneSelf && isControl(byte(c)) }) {
 		return url
 	}
-	if i := strings.IndexAny(url[start:], "/?#"); i >= 0 {
-		start += i
-	} else {
-		return url
-	}
-	n := 0
-	for i := start; i < len(url); i++ {
-		if isControl(url[i]) {
-			n++
-		}
-	}
-	if n == 0 {
-		return url
-	}
-	var b strings.Builder
-	b.Grow(len(url) + 2*n)
-	b.WriteString(url[:start])
-	for i := start; i < len(url); i++ {
-		if isControl(url[i]) {
-			fmt.Fprintf(&b, "%%%02X", url[i])
-		} else {
-			b.WriteByte(url[i])
-		}
-	}
-	return b.String()
+	return url[:start+i] + escape(url[start+i:], isControl)
 }
 
 // addParameters adds to the query string what it does not have yet, before the
@@ -195,51 +189,38 @@ func addParameters(url string, parameters []Parameter) string {
 	if len(parameters) == 0 {
 		return url
 	}
-	fragment := len(url)
-	if i := strings.IndexByte(url, '#'); i >= 0 {
-		fragment = i
-	}
-	rest := url[fragment:]
-	url = url[:fragment]
+	url, fragment, hasFragment := strings.Cut(url, "#")
 	_, query, has := strings.Cut(url, "?")
-	var b strings.Builder
+	separator := "?"
+	switch {
+	case has && (query == "" || strings.HasSuffix(query, "&")):
+		separator = ""
+	case has:
+		separator = "&"
+	}
+	reserved := func(c byte) bool { return !isUnreserved(c) }
 	for _, p := range parameters {
-		if hasParameter(query, p.Name) {
-			continue
+		if !hasParameter(query, p.Name) {
+			url += separator + escape(p.Name, reserved) + "=" + escape(p.Value, reserved)
+			separator = "&"
 		}
-		if b.Len() == 0 {
-			b.Grow(len(url) + len(rest) + 64*len(parameters))
-			b.WriteString(url)
-			switch {
-			case !has:
-				b.WriteByte('?')
-			case query != "" && query[len(query)-1] != '&':
-				b.WriteByte('&')
-			}
-		} else {
-			b.WriteByte('&')
-		}
-		writeEscaped(&b, p.Name)
-		b.WriteByte('=')
-		writeEscaped(&b, p.Value)
 	}
-	if b.Len() == 0 {
-		return url + rest
+	if hasFragment {
+		url += "#" + fragment
 	}
-	b.WriteString(rest)
-	return b.String()
+	return url
+}
+
+// parametersOf yields the parameters of a query string, also where they were joined
+// with ; as was once usual.
+func parametersOf(query string) iter.Seq[string] {
+	return strings.FieldsFuncSeq(query, func(c rune) bool { return c == '&' || c == ';' })
 }
 
 // hasParameter reports whether a query string has a parameter of this name, in
-// any case, also where it was joined with ; as was once usual.
+// any case.
 func hasParameter(query, name string) bool {
-	for query != "" {
-		parameter := query
-		if i := strings.IndexAny(query, "&;"); i >= 0 {
-			parameter, query = query[:i], query[i+1:]
-		} else {
-			query = ""
-		}
+	for parameter := range parametersOf(query) {
 		parameter, _, _ = strings.Cut(parameter, "=")
 		if strings.EqualFold(unescape(parameter), name) {
 			return true
@@ -267,25 +248,12 @@ func unescape(s string) string {
 	return b.String()
 }
 
-func writeEscaped(b *strings.Builder, s string) {
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case isLetter(c), '0' <= c && c <= '9', c == '-', c == '.', c == '_', c == '~':
-			b.WriteByte(c)
-		default:
-			fmt.Fprintf(b, "%%%02X", c)
-		}
-	}
-}
-
-// hosts are patterns of hosts.
-type hosts struct {
-	exact, below map[string]bool
-}
+// hosts are patterns: example.com, and *.example.com for every host below it.
+type hosts map[string]bool
 
 // newHosts reads the patterns of an option.
 func newHosts(option string, patterns []string) (hosts, error) {
-	h := hosts{map[string]bool{}, map[string]bool{}}
+	h := hosts{}
 	for _, pattern := range patterns {
 		name, below := strings.CutPrefix(pattern, "*.")
 		ascii, err := linkcore.HostToASCII(name)
@@ -296,33 +264,26 @@ func newHosts(option string, patterns []string) (hosts, error) {
 			return h, fmt.Errorf("%s: %q is not a host: write example.com, or *.example.com for every host below it", option, pattern)
 		}
 		if below {
-			h.below[ascii] = true
-		} else {
-			h.exact[ascii] = true
+			ascii = "*." + ascii
 		}
+		h[ascii] = true
 	}
 	return h, nil
 }
 
-func (h *hosts) empty() bool { return len(h.exact) == 0 && len(h.below) == 0 }
-
 // match takes a host in lower case without trailing dot.
-func (h *hosts) match(host string) bool {
-	return h.exact[host] || len(h.below) > 0 && isBelow(host, h.below)
-}
-
-// isBelow reports whether host is below one of the set.
-func isBelow(host string, set map[string]bool) bool {
-	for {
-		_, parent, ok := strings.Cut(host, ".")
+func (h hosts) match(host string) bool {
+	for all := host; len(h) > 0; {
+		_, parent, ok := strings.Cut(all, ".")
 		if !ok {
-			return false
+			break
 		}
-		if set[parent] {
+		if h["*."+parent] {
 			return true
 		}
-		host = parent
+		all = parent
 	}
+	return h[host]
 }
 
 // hostOf returns the host of a destination, in lower case without trailing dot.
@@ -421,17 +382,15 @@ func canonicalEscapes(s string) string {
 	var b strings.Builder
 	b.Grow(len(s))
 	for i := 0; i < len(s); i++ {
-		c, escaped := s[i], false
-		if c == '%' && i+2 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
-				c, escaped = byte(n), true
-				i += 2
-			}
+		c, escaped := s[i], isEscape(s[i:])
+		if escaped {
+			n, _ := hex.DecodeString(s[i+1 : i+3])
+			c = n[0]
+			i += 2
 		}
-		switch {
-		case isAlphanumeric(c), strings.IndexByte("-._~", c) >= 0, !escaped && strings.IndexByte("!$&()*+,;=:@/?%", c) >= 0:
+		if isUnreserved(c) || !escaped && strings.IndexByte("!$&()*+,;=:@/?%", c) >= 0 {
 			b.WriteByte(c)
-		default:
+		} else {
 			fmt.Fprintf(&b, "%%%02X", c)
 		}
 	}

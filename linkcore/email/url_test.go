@@ -117,15 +117,16 @@ func TestOneTime(t *testing.T) {
 }
 
 func TestShorteners(t *testing.T) {
-	if len(shorteners) < 50 {
+	if len(shorteners) < 100 {
 		t.Fatalf("there are %d", len(shorteners))
 	}
 	for host, want := range map[string]bool{"bit.ly": true, "x.page.link": true, "www.tinyurl.com": true, "notbit.ly": false, "bit.ly.example": false, "example.com": false, "ly": false} {
-		if isShortener(host) != want {
+		if shorteners.match(host) != want {
 			t.Errorf("%s: %t", host, !want)
 		}
 	}
 	for host := range shorteners {
+		host = strings.TrimPrefix(host, "*.")
 		if hostOf("https://"+host+"/") != host {
 			t.Errorf("%s is not a host as destinations have them", host)
 		}
