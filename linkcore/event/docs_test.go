@@ -44,7 +44,7 @@ func TestDocumentation(t *testing.T) {
 	_, table, _ := strings.Cut(document, "## Fields")
 	table, _, _ = strings.Cut(table, "## Types")
 	var documented []string
-	for _, row := range regexp.MustCompile(`(?m)^\| ([a-z_, ]+) \| (string|number|boolean|array of string) `).FindAllStringSubmatch(table, -1) {
+	for _, row := range regexp.MustCompile(`(?m)^\| ([a-z_, ]+) \| (string|timestamp|number|boolean|array of string) `).FindAllStringSubmatch(table, -1) {
 		documented = append(documented, strings.Split(row[1], ", ")...)
 	}
 	sent := []string{"event_type"}
@@ -76,7 +76,8 @@ func TestDocumentation(t *testing.T) {
 	}
 }
 
-func source(t *testing.T, name string) string {
+func source(t testing.TB, name string) string {
+	t.Helper()
 	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)

@@ -323,6 +323,9 @@ func appendString(dst []byte, s string) []byte {
 // maxAttribute is Pub/Sub's limit on an attribute's value, in bytes.
 const maxAttribute = 1024
 
+// dataSchema names the JSON Schema of the data, schema/event.schema.json.
+const dataSchema = "https://example.com/linktracker/event.v1.schema.json"
+
 // ceTypes are the CloudEvents types.
 var ceTypes = func() map[Type]string {
 	all := map[Type]string{}
@@ -342,6 +345,7 @@ func (e *Event) AppendAttributes(dst []Attribute) []Attribute {
 	}{
 		{"automation", "", string(e.Automation)},
 		{"campaign", "", e.Campaign},
+		{"ce-dataschema", "", dataSchema},
 		{"ce-id", "", e.ID},
 		{"ce-source", "//", e.Host},
 		{"ce-specversion", "", "1.0"},

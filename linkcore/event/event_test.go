@@ -197,7 +197,8 @@ func TestAttributes(t *testing.T) {
 	for _, typ := range Types() {
 		want := map[string]string{
 			"ce-specversion": "1.0", "ce-id": "019aa5c2-b5c3-7000-8000-000000000001", "ce-type": "linktracker." + string(typ) + ".v1",
-			"ce-source": "//links.example.com", "ce-time": "2026-11-21T08:30:15.123456Z", "content-type": "application/json",
+			"ce-dataschema": dataSchema,
+			"ce-source":     "//links.example.com", "ce-time": "2026-11-21T08:30:15.123456Z", "content-type": "application/json",
 			"event_type": string(typ), "customer": "acme", "campaign": "spring26", "automation": "automated", "proxy": "google",
 		}
 		if got := attributesOf(fullEvent(typ)); !maps.Equal(got, want) {

@@ -42,7 +42,9 @@ func TestSchemaReadsWhatIsRecorded(t *testing.T) {
 								outcome = record.Outcome{Type: typ, Untracked: untracked}
 							}
 							l.Link = link
-							event.Read(t, message, rc.Record(request, time.Now(), l, outcome).AppendJSON(nil))
+							data := rc.Record(request, time.Now(), l, outcome).AppendJSON(nil)
+							event.Read(t, message, data)
+							event.Validate(t, data)
 							n++
 						}
 					}

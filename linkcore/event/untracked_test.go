@@ -59,6 +59,7 @@ func TestUntracked(t *testing.T) {
 	if !slices.Equal(types, Types()) || len(types) == 0 {
 		t.Errorf("the types are %v, and Types returns %v", types, Types())
 	}
+	contract := documented(t)
 	if want := len(contract) * len(types); len(decided) != want {
 		t.Errorf("%d fields of types are decided, want %d", len(decided), want)
 	}
