@@ -187,31 +187,32 @@ func (s *mailServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", "POST")
 		s.refuse(w, http.StatusMethodNotAllowed, "", errors.New("POST a mail"))
 	default:
-		s.post(w, r)
+		if status, field, err := s.post(w, r); err != nil {
+			s.refuse(w, status, field, err)
+		}
 	}
 }
 
-func (s *mailServer) post(w http.ResponseWriter, r *http.Request) {
+// post answers with the mail, or returns why not: the status, and the option that is
+// wrong, if it is one.
+func (s *mailServer) post(w http.ResponseWriter, r *http.Request) (status int, field string, err error) {
 	if r.ContentLength < 0 || r.ContentLength >= largeMail {
 		if !s.reading.take(r) {
-			return
+			return 0, "", nil
 		}
 		defer s.reading.leave()
 	}
 	options, mail, err := readRequest(w, r)
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
-		s.refuse(w, http.StatusRequestEntityTooLarge, "", fmt.Errorf("a request has at most %d MiB", large.Limit>>20))
-		return
+		return http.StatusRequestEntityTooLarge, "", fmt.Errorf("a request has at most %d MiB", large.Limit>>20)
 	} else if err != nil {
-		s.refuse(w, http.StatusBadRequest, "", err)
-		return
+		return http.StatusBadRequest, "", err
 	}
 	key := ""
 	for _, name := range slices.Sorted(maps.Keys(options)) {
 		if s.command.Flags().Lookup(name) == nil || slices.Contains(ownOptions, name) {
-			s.refuse(w, http.StatusBadRequest, name, fmt.Errorf("%q is not an option of a request: linkctl help rewrite lists them, and %s are the server's own", name, strings.Join(ownOptions, ", ")))
-			return
+			return http.StatusBadRequest, name, fmt.Errorf("%q is not an option of a request: linkctl help rewrite lists them, and %s are the server's own", name, strings.Join(ownOptions, ", "))
 		}
 		if !slices.Contains(perMail, name) {
 			key += fmt.Sprintf("%q=%q\n", name, options[name])
@@ -227,37 +228,30 @@ func (s *mailServer) post(w http.ResponseWriter, r *http.Request) {
 	value := func(name string) string { v, _ := get(name); return v }
 	fields, err := s.t.fieldsFrom(get)
 	if err != nil {
-		s.refuse(w, http.StatusBadRequest, "sent", err)
-		return
+		return http.StatusBadRequest, "sent", err
 	}
 	rewrite := mailTypes[value("type")]
 	dryRun, err := strconv.ParseBool(value("dry-run"))
 	switch {
 	case err != nil:
-		s.refuse(w, http.StatusBadRequest, "dry-run", fmt.Errorf("%q: give true or false", value("dry-run")))
-		return
+		return http.StatusBadRequest, "dry-run", fmt.Errorf("%q: give true or false", value("dry-run"))
 	case rewrite == nil:
-		s.refuse(w, http.StatusBadRequest, "type", fmt.Errorf("%q: give message, html, text or auto", value("type")))
-		return
+		return http.StatusBadRequest, "type", fmt.Errorf("%q: give message, html, text or auto", value("type"))
 	case value("report") != "" && value("report") != "json":
-		s.refuse(w, http.StatusBadRequest, "report", fmt.Errorf("%q: give json", value("report")))
-		return
+		return http.StatusBadRequest, "report", fmt.Errorf("%q: give json", value("report"))
 	case len(bytes.TrimSpace(mail)) == 0:
-		s.refuse(w, http.StatusBadRequest, "mail", errors.New("it is empty: send the mail as the request's body, or as the field mail of a form"))
-		return
+		return http.StatusBadRequest, "mail", errors.New("it is empty: send the mail as the request's body, or as the field mail of a form")
 	}
 	rewriter, option, err := s.rewriter(key, options)
 	if err != nil {
-		s.refuse(w, http.StatusBadRequest, option, err)
-		return
+		return http.StatusBadRequest, option, err
 	}
 	if rewriter, err = forRecipient(rewriter, value); err != nil {
-		s.refuse(w, http.StatusBadRequest, optionOf(s.command, err), err)
-		return
+		return http.StatusBadRequest, optionOf(s.command, err), err
 	}
 	// A client that is slow to send its mail or to read the answer holds nobody up.
 	if !s.working.take(r) {
-		return
+		return 0, "", nil
 	}
 	result, err := func() (email.Result, error) {
 		defer s.working.leave()
@@ -266,11 +260,9 @@ func (s *mailServer) post(w http.ResponseWriter, r *http.Request) {
 	var fieldError *linkcore.FieldError
 	switch {
 	case aboutFlag(s.command, err) && errors.As(err, &fieldError):
-		s.refuse(w, http.StatusBadRequest, fieldError.Field, err)
-		return
+		return http.StatusBadRequest, fieldError.Field, err
 	case err != nil:
-		s.refuse(w, http.StatusUnprocessableEntity, "mail", err)
-		return
+		return http.StatusUnprocessableEntity, "mail", err
 	}
 	report := newRewriteReport(&result)
 	if dryRun || value("report") != "" {
@@ -280,7 +272,7 @@ func (s *mailServer) post(w http.ResponseWriter, r *http.Request) {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(a)
-		return
+		return 0, "", nil
 	}
 	for _, warning := range report.allWarnings() {
 		w.Header().Add("Linkctl-Warning", printable(warning))
@@ -288,6 +280,7 @@ func (s *mailServer) post(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Length", fmt.Sprint(len(result.Output)))
 	w.Write(result.Output)
+	return 0, "", nil
 }
 
 // refuse answers with an error, and with the option that is wrong, if it is one.

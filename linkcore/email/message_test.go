@@ -1065,6 +1065,8 @@ func FuzzMessage(f *testing.F) {
 		"From: a@example.com\nContent-Type: text/plain; format=flowed; delsp=yes; charset=utf-16le\nContent-Transfer-Encoding: quoted-printable\n\nh=00t=00t=00p=00:=00/=00/=00a=00.=00b=00\n",
 		"From: a@example.com\nContent-Type: multipart/mixed; boundary=\"b\"\n\n--b\nContent-Type: text/html\nContent-Disposition: attachment\n\n<a href=http://a.b/>\n--b\n\nwww.example.com\n--b--\n",
 		"From: a@example.com\n\n" + strings.Repeat("x", 950) + " https://example.com/\n",
+		"From: a@example.com\n\n<data-privacy-link> https://a.b/ data-privacy-link\n",
+		"From: a@example.com\nContent-Type: text/html\n\n<a data-privacy-link =x><a href data-privacy-link><a data-privacy-link data-privacy-link=href=x href=https://a.b/><a x data-privacy-link",
 	} {
 		f.Add([]byte(s))
 	}
