@@ -138,7 +138,7 @@ func TestEndToEnd(t *testing.T) {
 		}
 		attributes := fmt.Sprint(received.messages[id].Attributes)
 		wantAttributes := fmt.Sprint(map[string]string{
-			"ce-specversion": "1.0", "ce-id": id, "ce-type": "linktracker.click.v1", "ce-source": "//127.0.0.1", "ce-time": fmt.Sprint(event["occurred_at"]),
+			"ce-specversion": "1.0", "ce-dataschema": "https://example.com/linktracker/event.v1.schema.json", "ce-id": id, "ce-type": "linktracker.click.v1", "ce-source": "//127.0.0.1", "ce-time": fmt.Sprint(event["occurred_at"]),
 			"content-type": "application/json", "event_type": "click", "customer": "acme", "campaign": "spring26",
 			"automation": "human",
 		})
