@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -112,29 +112,23 @@ type affected struct {
 	json  bool
 	csv   *csv.Writer // nil: a table, or JSON
 
-	rows         []affectedClick
+	rows         []listed
 	seen, people map[string]bool
 	clicks       map[string]int // by what they are to the desk
 	unreadable   int
 }
 
-// An affectedClick is what is listed of an event. Times are as the endpoint writes them or as
-// BigQuery does.
-type affectedClick struct {
-	ID          string `json:"event_id"`
-	Type        string `json:"event_type"`
+// A listed is a click as it is listed: without address and agent.
+type listed struct {
 	OccurredAt  string `json:"occurred_at"`
+	Type        string `json:"event_type"`
 	Class       string `json:"automation,omitempty"`
 	Customer    string `json:"customer,omitempty"`
 	Campaign    string `json:"campaign,omitempty"`
 	Recipient   string `json:"recipient,omitempty"`
 	Link        string `json:"link,omitempty"`
 	Destination string `json:"destination,omitempty"`
-	KeyID       string `json:"key_id,omitempty"`
-	IP          string `json:"ip,omitempty"`
-	UserAgent   string `json:"user_agent,omitempty"`
-
-	at time.Time
+	ID          string `json:"event_id"`
 }
 
 func (a *affected) run(ctx context.Context, sources []string, wait time.Duration) error {
@@ -196,30 +190,24 @@ func (a *affected) read(ctx context.Context, r io.Reader) error {
 
 // add takes an event, if the rule is about it.
 func (a *affected) add(data []byte) {
-	var e affectedClick
-	if err := json.Unmarshal(event.Unwrap(data), &e); err != nil || e.ID == "" {
-		if len(data) > 0 && err != nil {
+	e, err := report.ParseEvent(data)
+	if err != nil {
+		if err != report.ErrOther && len(data) > 0 {
 			a.unreadable++
 		}
 		return
-	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05.999999999 MST", "2006-01-02 15:04:05.999999999"} {
-		var err error
-		if e.at, err = time.Parse(layout, e.OccurredAt); err == nil {
-			break
-		}
 	}
 	address, _ := netip.ParseAddr(e.IP)
 	request := blocklist.Request{Address: address, UserAgent: e.UserAgent, Now: a.t.now(), Link: &linkcore.Link{
 		Key: e.KeyID, Destination: e.Destination,
 		Fields: linkcore.Fields{Customer: e.Customer, Campaign: e.Campaign, Recipient: e.Recipient, Link: e.Link},
 	}}
-	if e.Type != string(event.Click) && e.Type != string(event.Blocked) || e.at.Before(a.since) || a.seen[e.ID] || a.index.Decide(&request).Rule == "" {
+	if e.Type != string(event.Click) && e.Type != string(event.Blocked) || e.OccurredAt.Before(a.since) || a.seen[e.ID] || a.index.Decide(&request).Rule == "" {
 		return
 	}
 	a.seen[e.ID] = true
 	switch {
-	case e.Class == string(event.Automated):
+	case e.Automation == string(event.Automated):
 		a.clicks["automated"]++
 	case e.Type == string(event.Blocked):
 		a.clicks["blocked"]++
@@ -229,12 +217,11 @@ func (a *affected) add(data []byte) {
 			a.people[e.Customer+"/"+e.Recipient] = true
 		}
 	}
-	e.IP, e.UserAgent, e.KeyID = "", "", ""
-	a.rows = append(a.rows, e)
+	a.rows = append(a.rows, listed{stamp(e.OccurredAt.Time), e.Type, e.Automation, e.Customer, e.Campaign, e.Recipient, e.Link, e.Destination, e.ID})
 }
 
 func (a *affected) write() error {
-	slices.SortStableFunc(a.rows, func(x, y affectedClick) int { return x.at.Compare(y.at) })
+	slices.SortStableFunc(a.rows, func(x, y listed) int { return strings.Compare(x.OccurredAt, y.OccurredAt) })
 	var out table
 	out.row("TIME", "EVENT", "CLASS", "CUSTOMER", "CAMPAIGN", "RECIPIENT", "LINK", "DESTINATION")
 	if a.csv != nil {
@@ -242,7 +229,7 @@ func (a *affected) write() error {
 	}
 	var err error
 	for _, e := range a.rows {
-		cells := []string{stamp(e.at), e.Type, e.Class, e.Customer, e.Campaign, e.Recipient, e.Link, e.Destination}
+		cells := []string{e.OccurredAt, e.Type, e.Class, e.Customer, e.Campaign, e.Recipient, e.Link, e.Destination}
 		switch {
 		case a.csv != nil:
 			err = a.csv.Write(cells)

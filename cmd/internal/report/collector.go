@@ -41,7 +41,6 @@ type Options struct {
 // goroutine at a time.
 type Collector struct {
 	o      Options
-	parser parser
 	spool  *spool
 	record []byte
 
@@ -184,9 +183,9 @@ const (
 
 func (c *Collector) add(data []byte, line *lines.Line) error {
 	file := &c.input.Files[len(c.input.Files)-1]
-	e, err := c.parser.parse(data)
+	e, err := ParseEvent(data)
 	switch {
-	case err == errOther:
+	case err == ErrOther:
 		file.NotEvents++
 		c.input.NotEvents++
 		return nil
@@ -201,7 +200,7 @@ func (c *Collector) add(data []byte, line *lines.Line) error {
 	c.input.Events++
 
 	var kind byte
-	switch event.Type(e.kind) {
+	switch event.Type(e.Type) {
 	case event.Click:
 		kind = typeClick
 	case event.Open:
@@ -216,44 +215,44 @@ func (c *Collector) add(data []byte, line *lines.Line) error {
 		kind = typeBlocked
 	case event.Verdict:
 		c.input.Verdicts++
-		if len(e.about) == 0 {
+		if len(e.About) == 0 {
 			return nil
 		}
-		return c.addVerdict(e.about)
+		return c.addVerdict(e.About)
 	default:
 		c.input.OtherTypes++
 		return nil
 	}
 	switch {
-	case c.o.Customer == "" && string(e.customer) == linkcore.ProbeCustomer:
+	case c.o.Customer == "" && e.Customer == linkcore.ProbeCustomer:
 		c.input.Probes++
 		return nil
-	case c.o.Customer != "" && string(e.customer) != c.o.Customer,
-		c.o.Campaign != "" && string(e.campaign) != c.o.Campaign:
+	case c.o.Customer != "" && e.Customer != c.o.Customer,
+		c.o.Campaign != "" && e.Campaign != c.o.Campaign:
 		c.input.LeftOut++
 		return nil
 	}
-	if !c.inPeriod(e.occurredAt) {
+	if !c.inPeriod(e.OccurredAt.Time) {
 		c.input.LeftOut++
-		if !c.o.Since.IsZero() && e.occurredAt.Before(c.o.Since.Add(-margin)) ||
-			!c.o.Until.IsZero() && e.occurredAt.After(c.o.Until.Add(margin)) {
+		if !c.o.Since.IsZero() && e.OccurredAt.Before(c.o.Since.Add(-margin)) ||
+			!c.o.Until.IsZero() && e.OccurredAt.After(c.o.Until.Add(margin)) {
 			return nil
 		}
 	} else if kind == typeClick {
-		if c.first.IsZero() || e.occurredAt.Before(c.first) {
-			c.first = e.occurredAt
+		if c.first.IsZero() || e.OccurredAt.Before(c.first) {
+			c.first = e.OccurredAt.Time
 		}
-		if e.occurredAt.After(c.last) {
-			c.last = e.occurredAt
+		if e.OccurredAt.After(c.last) {
+			c.last = e.OccurredAt.Time
 		}
 	}
 
-	key := keyOf(e.id)
+	key := keyOf(e.ID)
 	r := append(c.record[:0], key[:]...)
 	r = append(r, theEvent, kind)
 	var flags byte
 	class := storedUnclassed
-	switch event.Automation(e.class) {
+	switch event.Automation(e.Automation) {
 	case event.Human:
 		class = storedHuman
 	case event.Suspect:
@@ -261,20 +260,20 @@ func (c *Collector) add(data []byte, line *lines.Line) error {
 	case event.Automated:
 		class = storedAutomated
 	}
-	if e.untracked {
+	if e.Untracked {
 		flags |= flagUntracked
 	}
-	if len(e.redirectedTo) > 0 {
+	if len(e.RedirectedTo) > 0 {
 		flags |= flagRedirected
 	}
 	r = append(r, class, flags)
-	r = binary.AppendVarint(r, e.occurredAt.UnixMicro())
+	r = binary.AppendVarint(r, e.OccurredAt.UnixMicro())
 	sent := int64(math.MinInt64)
-	if !e.sentAt.IsZero() {
-		sent = e.sentAt.Unix()
+	if !e.SentAt.IsZero() {
+		sent = e.SentAt.Unix()
 	}
 	r = binary.AppendVarint(r, sent)
-	for _, s := range [...][]byte{e.customer, e.campaign, e.recipient, e.link, e.destination, e.rule} {
+	for _, s := range [...]string{e.Customer, e.Campaign, e.Recipient, e.Link, e.Destination, e.Rule} {
 		s = s[:min(len(s), maxName)]
 		r = append(binary.AppendUvarint(r, uint64(len(s))), s...)
 	}
@@ -283,7 +282,7 @@ func (c *Collector) add(data []byte, line *lines.Line) error {
 }
 
 // addVerdict adds that an event is automated.
-func (c *Collector) addVerdict(about []byte) error {
+func (c *Collector) addVerdict(about string) error {
 	key := keyOf(about)
 	c.record = append(append(c.record[:0], key[:]...), aboutEvent)
 	return c.spool.add(c.record)
@@ -295,7 +294,7 @@ func (c *Collector) inPeriod(t time.Time) bool {
 
 // keyOf returns the 16 bytes of a UUID. One of version 7 begins with its time, so
 // that keys in their order are events in theirs. Of another id it returns a hash.
-func keyOf(id []byte) (key [16]byte) {
+func keyOf(id string) (key [16]byte) {
 	if len(id) == 36 && id[8] == '-' && id[13] == '-' && id[18] == '-' && id[23] == '-' {
 		var digits [32]byte
 		n := copy(digits[:], id[:8])
@@ -307,7 +306,7 @@ func keyOf(id []byte) (key [16]byte) {
 			return key
 		}
 	}
-	sum := sha256.Sum256(id)
+	sum := sha256.Sum256([]byte(id))
 	return [16]byte(sum[:])
 }
 

@@ -443,10 +443,9 @@ func BenchmarkRead(b *testing.B) {
 
 func BenchmarkParse(b *testing.B) {
 	line := bytes.TrimSpace(benchmarkInput(b, 1))
-	var p parser
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := p.parse(line); err != nil {
+		if _, err := ParseEvent(line); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -449,7 +449,7 @@ func (c *Collector) findVerdicts(ctx context.Context, to *spool, overview *Serie
 		}
 	}
 	for verdict := range watch.Verdicts(events) {
-		key := keyOf([]byte(verdict.About))
+		key := keyOf(verdict.About)
 		if err := to.add(append(key[:], aboutEvent)); err != nil {
 			return err
 		}
