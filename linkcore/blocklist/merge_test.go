@@ -62,9 +62,31 @@ func TestMerge(t *testing.T) {
 			if !slices.Equal(copy.base.records, before) || len(copy.delta.records) > 0 {
 				t.Error("the copy of before has changed")
 			}
+			// A second change does not undo the first.
+			again := read("9=z", x).merge(x, false)
+			if n := again.census(0).documents; n != x.census(0).documents+1 {
+				t.Errorf("%d documents after one more, %d before", n, x.census(0).documents)
+			}
 			if rebased := x.rebased(noon.UnixMicro()); len(rebased.delta.records) > 0 || rebased.census(0).documents != x.census(0).documents {
 				t.Errorf("%d documents in a new base, %d before", rebased.census(0).documents, x.census(0).documents)
 			}
 		})
+	}
+}
+
+// TestLarge: a new base is made once the delta is larger than a thousand and a
+// hundredth of it, so that a refresh stays cheap.
+func TestLarge(t *testing.T) {
+	for _, n := range []int{1000, 1001} {
+		x := newIndex(nothing, pack(make([]record, 0), ""), 0)
+		var s rules
+		for i := range n {
+			r := newRule(&Document{ID: string(rune('a' + i)), rule: Rule{Kind: Host, Value: "a.example"}}, 0)
+			s.add(keyOf(string(rune('a'+i))), &r)
+		}
+		x.delta = pack(s.records, s.text.String())
+		if x.large() != (n > 1000) {
+			t.Errorf("%d changes: large %v", n, x.large())
+		}
 	}
 }
