@@ -138,11 +138,11 @@ type front struct {
 	emulator string
 	addr     net.Addr
 	hangs    atomic.Bool
+	refuses  atomic.Bool
 	delay    atomic.Int64 // nanoseconds that each piece is late
 
-	mu       sync.Mutex
-	listener net.Listener // nil while it refuses
-	conns    []net.Conn
+	mu    sync.Mutex
+	conns []net.Conn
 }
 
 func newFront(t testing.TB, emulator string) *front {
@@ -151,8 +151,8 @@ func newFront(t testing.TB, emulator string) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &front{emulator: emulator, addr: listener.Addr(), listener: listener}
-	t.Cleanup(f.refuse)
+	f := &front{emulator: emulator, addr: listener.Addr()}
+	t.Cleanup(func() { listener.Close(); f.refuse() })
 	go f.serve(listener)
 	return f
 }
@@ -166,8 +166,13 @@ func (f *front) serve(listener net.Listener) {
 			return
 		}
 		server, err := net.Dial("tcp", f.emulator)
-		if err != nil {
+		if err != nil || f.refuses.Load() {
+			// A reset: a port that was let go might be taken by another process.
+			client.(*net.TCPConn).SetLinger(0)
 			client.Close()
+			if server != nil {
+				server.Close()
+			}
 			continue
 		}
 		f.mu.Lock()
@@ -201,33 +206,23 @@ func (f *front) hang() { f.hangs.Store(true) }
 // slow delays whatever is sent, in both directions.
 func (f *front) slow(delay time.Duration) { f.delay.Store(int64(delay)) }
 
-// refuse breaks the connections, and takes no more.
+// refuse breaks the connections, and each that comes.
 func (f *front) refuse() {
+	f.refuses.Store(true)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.listener != nil {
-		f.listener.Close()
-		f.listener = nil
-	}
 	for _, conn := range f.conns {
 		conn.Close()
 	}
 	f.conns = nil
 }
 
-// again ends the fault, at the same address; what was hanging is broken off.
+// again ends the fault; what was hanging is broken off.
 func (f *front) again() {
 	f.refuse()
 	f.hangs.Store(false)
 	f.delay.Store(0)
-	listener, err := net.Listen("tcp", f.addr.String())
-	if err != nil {
-		panic(err)
-	}
-	f.mu.Lock()
-	f.listener = listener
-	f.mu.Unlock()
-	go f.serve(listener)
+	f.refuses.Store(false)
 }
 
 // BenchmarkFirstByte is the time from a request to its headers, one click after
