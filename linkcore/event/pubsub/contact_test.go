@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
@@ -193,6 +194,21 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+// keptAddress returns an address that can be listened at again later: its port is
+// below those that systems give out by themselves.
+func keptAddress(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(10_000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
+}
+
 // A gate is a connection to a server that can be cut.
 type gate struct {
 	t       *testing.T
@@ -205,7 +221,7 @@ type gate struct {
 }
 
 func newGate(t *testing.T, to string) *gate {
-	g := &gate{t: t, address: "127.0.0.1:0", to: to}
+	g := &gate{t: t, address: keptAddress(t), to: to}
 	g.restore()
 	t.Cleanup(g.cut)
 	return g

@@ -326,7 +326,7 @@ func TestPubSubDown(t *testing.T) {
 // A server that comes back is used again, without a restart.
 func TestPubSubComesBack(t *testing.T) {
 	f := &fault{}
-	address, server := f.start(t, "127.0.0.1:0")
+	address, server := f.start(t, keptAddress(t))
 	s := openPubSub(t, address, "project", 200*time.Millisecond)
 	d := delivery.New(s, delivery.Options{Timeout: 200 * time.Millisecond, Spill: io.Discard})
 	d.Deliver(numbered(0))
