@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -987,13 +988,13 @@ func TestOneRefreshInFlight(t *testing.T) {
 
 // shiftedCache returns a cache whose wall clock is off by what it returns as
 // well, while the other clock is right.
-func shiftedCache(t testing.TB, source Source) (*Cache, *time.Duration) {
+func shiftedCache(t testing.TB, source Source) (*Cache, *atomic.Int64) {
 	c := NewCache(source, DefaultOptions())
 	t.Cleanup(func() { c.Close() })
-	right, shift := c.now, new(time.Duration)
+	right, shift := c.now, new(atomic.Int64)
 	c.now = func() instant {
 		i := right()
-		i.wall = i.wall.Add(*shift)
+		i.wall = i.wall.Add(time.Duration(shift.Load()))
 		return i
 	}
 	return c, shift
@@ -1006,9 +1007,10 @@ func TestClockJumps(t *testing.T) {
 			atNoon()
 			source := newCollection(t, "host:a.example")
 			c, shift := shiftedCache(t, source)
-			for _, *shift = range []time.Duration{0, jump, 0} {
+			for _, by := range []time.Duration{0, jump, 0} {
+				shift.Store(int64(by))
 				for i := range 4 {
-					host := fmt.Sprintf("h%d-%d.example", int64(*shift), i)
+					host := fmt.Sprintf("h%d-%d.example", int64(by), i)
 					source.put(t, "host:"+host)
 					time.Sleep(15 * time.Second)
 					if ch := c.RefreshIfDue(); ch != nil {
@@ -1017,7 +1019,7 @@ func TestClockJumps(t *testing.T) {
 					if c.now().since(c.lastStart) > 0 {
 						t.Errorf("jump %v: no refresh", jump)
 					}
-					if *shift == 0 || i == 0 {
+					if by == 0 || i == 0 {
 						// While the clock is wrong for long, changes may wait for
 						// a reload.
 						wantBlocked(t, c, host, true)
@@ -1041,7 +1043,7 @@ func TestClockIsSetBack(t *testing.T) {
 			shift   time.Duration
 			blocked bool
 		}{{0, true}, {48 * time.Hour, false}, {0, true}, {72 * time.Hour, false}, {72 * time.Hour, false}, {-72 * time.Hour, true}, {0, true}} {
-			*shift = s.shift
+			shift.Store(int64(s.shift))
 			for range 50 { // long enough for reloads
 				time.Sleep(15 * time.Second)
 				if ch := c.RefreshIfDue(); ch != nil {
@@ -1066,9 +1068,9 @@ func TestClockIsCorrected(t *testing.T) {
 		atNoon()
 		source := newCollection(t)
 		c, shift := shiftedCache(t, source)
-		*shift = time.Hour
+		shift.Store(int64(time.Hour))
 		wantBlocked(t, c, "new.example", false)
-		*shift = 0
+		shift.Store(int64(0))
 		source.put(t, "host:new.example")
 		time.Sleep(DefaultOptions().Refresh)
 		<-c.RefreshIfDue()
@@ -1095,7 +1097,7 @@ func TestGapByOneClock(t *testing.T) {
 				wantBlocked(t, c, "a.example", true)
 				c.nextWhole = 1000 * time.Hour // so that no reload is due anyway
 				source.log()
-				*shift = tt.shift
+				shift.Store(int64(tt.shift))
 				time.Sleep(tt.sleep)
 				<-c.RefreshIfDue()
 				wantLog(t, source, "all 1")
