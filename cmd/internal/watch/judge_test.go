@@ -225,7 +225,7 @@ func TestRing(t *testing.T) {
 // A program that requests one link for ever costs a bounded time, and hides
 // nothing that comes in the same moment.
 func TestHammering(t *testing.T) {
-	testsize.Medium(t)
+	testsize.Large(t)
 	j := NewJudge()
 	n := 0
 	for i := range 20_000 {
