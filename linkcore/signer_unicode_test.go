@@ -68,7 +68,7 @@ func disallowed(c rune) bool {
 
 // The signers' tables are those of the Unicode version that this one has.
 func TestSignerUnicode(t *testing.T) {
-	testsize.Medium(t)
+	testsize.Large(t)
 	if idna.UnicodeVersion != "15.0.0" || bidi.UnicodeVersion != "15.0.0" {
 		t.Fatalf("FORMAT.md names Unicode 15.0, and this Go has %s and %s", idna.UnicodeVersion, bidi.UnicodeVersion)
 	}

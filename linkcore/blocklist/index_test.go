@@ -375,7 +375,7 @@ func (r *rule) indexed(now int64) bool { return r.key != "" && !r.deleted && now
 // TestEdits compares an index that was edited again and again with a plain search
 // through all documents.
 func TestEdits(t *testing.T) {
-	testsize.Medium(t)
+	testsize.Large(t)
 	random := rand.New(rand.NewPCG(1, 2))
 	pick := func(s ...string) string { return s[random.IntN(len(s))] }
 	values := []string{"host:example.com", "host:com", "host:shop.example.com", "link:acme/l1", "recipient:acme/r1", "customer:acme",

@@ -398,6 +398,7 @@ func TestStuckStandardOutput(t *testing.T) {
 
 // What was delivered makes room for what comes.
 func TestBytesAreGivenBack(t *testing.T) {
+	testsize.Large(t)
 	d := New(sinkFunc(func(context.Context, *event.Event) error { return nil }), Options{Spill: io.Discard})
 	e := numbered(1)
 	e.Destination = "https://example.com/" + strings.Repeat("x", 16000)

@@ -80,7 +80,7 @@ func TestAllocationsFollowLinks(t *testing.T) {
 // A message takes at most about 4 times its own size, the result included, in each
 // encoding; beyond that, only links take memory.
 func TestMemoryOfMessages(t *testing.T) {
-	testsize.Medium(t)
+	testsize.Large(t)
 	if testing.CoverMode() != "" {
 		t.Skip("counting allocations needs code without counters")
 	}
@@ -200,7 +200,7 @@ func checkLinear(t *testing.T, n int, shape func(n int) string, work func(src []
 }
 
 func TestTenMegabytes(t *testing.T) {
-	testsize.Medium(t)
+	testsize.Large(t)
 	ring, o := setup(t)
 	r := mustHTML(t, mustNew(t, o), string(newsletter(10_000_000, 5)))
 	if len(r.Links) != 5 {

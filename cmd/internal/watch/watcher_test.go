@@ -273,6 +273,7 @@ func TestNoAlert(t *testing.T) {
 
 // What one customer clicks makes nobody forget that a host is known.
 func TestFlush(t *testing.T) {
+	testsize.Large(t)
 	w := watcher(t, DefaultConfig(), small)
 	n := 0
 	visit := func(i int, after time.Duration, customer, host string) {
