@@ -69,6 +69,7 @@ var hijacked = strings.Fields("hijacked0 hijacked1 hijacked10 hijacked11 hijacke
 // Each pattern of abuse, in an ordinary morning, is found within a minute, once,
 // and nothing else is.
 func TestAbuse(t *testing.T) {
+	testsize.Large(t)
 	for _, test := range []struct {
 		name   string
 		events []*event.Event
