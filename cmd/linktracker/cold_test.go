@@ -158,6 +158,9 @@ func TestColdInstances(t *testing.T) {
 		rulesURL, targets := blockedLinks(t, ring, n, clicks)
 		for _, instances := range []int{1, 8} {
 			for name, startWait := range map[string]string{"ready when whole": "10m", "ready by default": "3s", "not asked": "3s"} {
+				if n > 100 && instances > 1 && name != "ready when whole" && os.Getenv("COLD") == "" {
+					continue // takes a minute, and what passes depends on the emulator
+				}
 				t.Run(fmt.Sprintf("%d rules, %d instances, %s", n, instances, name), func(t *testing.T) {
 					var all sync.WaitGroup
 					for range instances {

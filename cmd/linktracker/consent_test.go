@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -106,7 +108,8 @@ func TestConsent(t *testing.T) {
 	topic, received := newTopic(t)
 	rules := newRuleCollection(t, 100)
 	answers := linkconsent(t, topic, rules.url)
-	f := newFleet(t, rules, "CLICKS="+topic) // with the default refresh
+	// With BLOCKLIST_REFRESH=15s, the default, it shows how long people wait.
+	f := newFleet(t, rules, "CLICKS="+topic, "BLOCKLIST_REFRESH="+cmp.Or(os.Getenv("BLOCKLIST_REFRESH"), "3s"))
 	for range fleetSize {
 		f.running = append(f.running, f.launch(t))
 	}
