@@ -22,8 +22,8 @@ import (
 	"example.com/linktracker/linkcore/event"
 )
 
-const tailHelp = `Shows events as they happen, until Ctrl-C: one line each on a terminal, and in a
-pipe or with --json the event itself, one JSON object a line. A line says when it
+const tailHelp = `Shows events as they happen, until Ctrl-C: one line each, or with --json the
+event itself, one JSON object a line. A line says when it
 happened (UTC), what, whether it looks automated, customer/campaign/recipient/link
 with - for what is not known, where the link leads, and after that what speaks for
 automation and which rule matched. What clients sent is shown with unprintable

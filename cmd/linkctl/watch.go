@@ -35,9 +35,9 @@ const watchHelp = `Watches clicks for abuse, until Ctrl-C or the end of a file, 
                     in all that a customer sends
   spreading_host    links of many customers lead to a host that was not there
 
-On a terminal in lines for people, in a pipe or with --json as JSON lines, the
-same that cmd/linkwatch logs. Each alert names the narrowest command that would
-stop the harm. No rule is written: whether links stop is decided by people.
+Alerts are lines for people, or with --json JSON lines, the same that cmd/linkwatch
+logs. Each names the narrowest command that would stop the harm. No rule is
+written: whether links stop is decided by people.
 
 Also found are clicks that machines made: three or more different links of one
 recipient and mailing within two seconds, or a trap (a link that begins with hp_)
